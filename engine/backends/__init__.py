@@ -1,0 +1,203 @@
+"""The primitives that techniques are written in, as one protocol with a backend a framework.
+
+Nothing here imports a framework; `open_backend` does, and only the one that is asked for. A `Network` is a trained
+model held by its backend; techniques pass it along and never look inside. Weights travel as float32 NumPy arrays
+with the output channel first: [out, in, kh, kw] for convolutions ([channels, 1, kh, kw] depthwise), [out, in] for
+dense layers, whatever order the framework itself keeps.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from engine.datasets import Part
+from engine.experiment import ModelFile, Preprocessing
+
+Network = Any
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """A layer with weights that techniques may change."""
+
+    name: str
+    kind: Literal["conv", "depthwise", "grouped", "dense"]
+    shape: tuple[int, ...]
+    macs: int
+    is_output: bool = False
+
+    @property
+    def weights(self) -> int:
+        """How many weights the layer has, its bias left out."""
+        return int(np.prod(self.shape))
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a network before any time is spent: techniques decide by it whether they apply.
+
+    `unprunable` and `untraceable` hold the reason where channels can't be removed or layers can't be followed.
+    """
+
+    framework: str
+    layers: tuple[LayerInfo, ...]
+    parameters: int
+    macs: int
+    labelled: bool
+    quantized: bool = False
+    unprunable: str = ""
+    untraceable: str = ""
+    images_per_s: float = 0.0
+    evaluate_images_per_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The exact numbers a layer's weights may take: `codes * scales`, per output channel, signed, zero at 0.
+
+    codes: int8 array shaped as the weights, within -2**(bits-1) … 2**(bits-1)-1. scales: float32 [out].
+    """
+
+    bits: Literal[4, 8]
+    codes: np.ndarray
+    scales: np.ndarray
+
+
+@dataclass(frozen=True)
+class QuantSpec:
+    """How to quantize on export.
+
+    Attributes:
+        kind: `static_int8` (weights and activations), `dynamic_int8` (weights, activations at run time), `fp16`,
+            `weights` (weights only, as the grids say; arithmetic in float).
+        grids: By layer name. With `static_int8` they fix the weights' scales; layers without one get the range of
+            their weights. With `weights`, layers without one stay float.
+        calibrate: Range rule for activations: `minmax`, `percentile` or `entropy`.
+        reduced_range: 7-bit weights, for processors whose 8-bit multiply-add saturates at 16 bits.
+        float_io: With `static_int8` on TFLite, whether input and output stay float32.
+        keep_float: Layers left in float.
+    """
+
+    kind: Literal["static_int8", "dynamic_int8", "fp16", "weights"]
+    grids: dict[str, Grid] = field(default_factory=dict)
+    calibrate: Literal["minmax", "percentile", "entropy"] = "minmax"
+    reduced_range: bool = False
+    float_io: bool = True
+    keep_float: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Training:
+    """One fine-tuning: AdamW with a cosine schedule, the best checkpoint on the validation part is kept.
+
+    Attributes:
+        steps, batch: Optimizer steps and images in each.
+        learning_rate: At the start.
+        teacher: A network whose softened answers are imitated, with `temperature` and `mix` (the teacher's share
+            of the loss; Hinton et al., arXiv 1503.02531).
+        masks: By layer name, boolean, True where a weight may differ from zero; held after every step.
+        fake_bits: Weight bits simulated while training (Jacob et al., arXiv 1712.05877); None trains in float.
+        fake_activations: Whether 8-bit activations are simulated too.
+        reduced_range: As in QuantSpec, for 8-bit weights.
+        on_step: Called before each step with its number; may change weights or return new masks.
+    """
+
+    steps: int
+    batch: int
+    learning_rate: float
+    seed: int
+    teacher: Network | None = None
+    temperature: float = 4.0
+    mix: float = 0.0
+    masks: dict[str, np.ndarray] | None = None
+    fake_bits: Literal[4, 8] | None = None
+    fake_activations: bool = False
+    reduced_range: bool = False
+    on_step: Callable[[int], dict[str, np.ndarray] | None] | None = None
+    evaluations: int = 4
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a fine-tuning gave: the network, the accuracy on the validation part before and after, executed steps.
+
+    `grids` holds the learned grids when `fake_bits` was set.
+    """
+
+    network: Network
+    before: float
+    after: float
+    steps: int
+    grids: dict[str, Grid] = field(default_factory=dict)
+
+
+class Backend(Protocol):
+    """What a framework must be able to do. Every method leaves the network it is given unchanged."""
+
+    framework: str
+    preprocessing: Preprocessing
+
+    def load(self, model: ModelFile) -> Network:
+        """Opens a checked model file. Raises BadInput when its weights don't fit its architecture."""
+
+    def facts(self, network: Network, labelled: bool) -> Facts:
+        """Looks a network over: its layers with weights, what it costs, what can't be done with it and why."""
+
+    def weights(self, network: Network) -> dict[str, np.ndarray]:
+        """Returns copies of the weights of `facts().layers`, by layer name."""
+
+    def with_weights(self, network: Network, weights: dict[str, np.ndarray],
+                     biases: dict[str, np.ndarray] | None = None) -> Network:
+        """Returns a copy with these weights (and biases) in place of its own; shapes must be equal."""
+
+    def folded(self, network: Network) -> Network:
+        """Returns a copy with BatchNorm folded into the layers before it, as it will be deployed."""
+
+    def logits(self, network: Network, images: np.ndarray) -> np.ndarray:
+        """Runs uint8 images [n, h, w, c] through preprocessing and network; returns float32 [n, classes]."""
+
+    def input_grams(self, network: Network, images: np.ndarray, layers: Sequence[str]) -> dict[str, np.ndarray]:
+        """Returns, by layer, the mean of x xᵀ over all inputs x that its weights meet: float64 [d, d] with
+        d = in · kh · kw, in the order of `weights()[layer].reshape(out, -1)`. Depthwise and grouped: not given."""
+
+    def output_means(self, network: Network, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns, by layer, the mean output of each channel, float64 [out]; the basis of bias correction."""
+
+    def train(self, network: Network, train: Part, validation: Part, training: Training,
+              progress: Callable[[float], None]) -> Trained:
+        """Fine-tunes a copy. Deterministic for equal arguments on one machine."""
+
+    def remove_channels(self, network: Network, ratios: dict[str, float], importance: Literal["l2", "taylor"],
+                        part: Part | None, seed: int) -> Network:
+        """Returns a copy with that share of each layer's output channels really removed, coupled layers with them.
+        Taylor importance needs a labelled part. Raises EdgewiseError where the network can't be followed."""
+
+    def slim(self, network: Network, width: float, seed: int) -> Network:
+        """Returns a network of the same family, its layers `width` times as wide, with fresh random weights."""
+
+    def save(self, network: Network, folder: Path, name: str) -> None:
+        """Keeps a network: safetensors or npz plus a JSON channel plan, never a pickled object."""
+
+    def restore(self, model: ModelFile, folder: Path, name: str) -> Network:
+        """Opens what `save` kept, onto the architecture of `model`."""
+
+    def export(self, network: Network, spec: QuantSpec | None, calibration: np.ndarray | None, path: Path) -> Path:
+        """Writes the deployable file (`path` without ending) and returns it. A network of a shape that was exported
+        before is not exported again: its weights are written into the kept graph. calibration: uint8 images."""
+
+    def predict(self, artifact: Path, images: np.ndarray) -> np.ndarray:
+        """Runs a written artifact in its own runtime; returns float32 [n, classes]."""
+
+
+def open_backend(framework: str, preprocessing: Preprocessing, cache: Path, threads: int) -> Backend:
+    """Imports and opens the one backend of this framework; `cache` is where it keeps exported graphs."""
+    if framework == "keras":
+        from engine.backends.keras import KerasBackend
+
+        return KerasBackend(preprocessing, cache, threads)
+    from engine.backends.pytorch import PyTorchBackend
+
+    return PyTorchBackend(preprocessing, cache, threads)

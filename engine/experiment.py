@@ -1,0 +1,280 @@
+"""The vocabulary of a run: what goes in (`Experiment`), what comes out (`Variant`, `Recommendation`), as plain data.
+
+Everything here is a pydantic model that goes to JSON and back without loss, so that the pages, the command line,
+the HTTP routes and the child processes speak of the same things. Accuracy is a fraction, `_pp` are percentage
+points, `_ms` milliseconds, `_mb` 10**6 bytes.
+"""
+
+import hashlib
+import math
+from enum import StrEnum
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from engine.errors import BadInput
+from estimator.types import Estimate
+
+__all__ = ["SCHEMA_VERSION", "DEVICES", "Goal", "Preprocessing", "ModelFile", "Constraints", "Experiment", "Step",
+           "Artifact", "Latency", "Host", "Variant", "Recommendation", "Flip", "Estimate", "LayerSensitivity", "Run",
+           "variant_seed", "parse"]
+
+SCHEMA_VERSION = 1
+M = TypeVar("M", bound=BaseModel)
+
+DEVICES = {
+    "raspberry_pi_3b": "Raspberry Pi 3B",
+    "raspberry_pi_4": "Raspberry Pi 4",
+    "raspberry_pi_5": "Raspberry Pi 5",
+    "jetson_nano": "Jetson Nano",
+    "jetson_xavier_nx": "Jetson Xavier NX",
+    "coral_dev_board": "Coral Dev Board",
+}
+
+
+class Plain(BaseModel):
+    """Base of the vocabulary: unknown fields are refused, so that a misspelt limit is never silently ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Goal(StrEnum):
+    """What the ranking rewards among the variants that meet every limit."""
+
+    balanced = "balanced"
+    size = "size"
+    speed = "speed"
+    accuracy = "accuracy"
+
+
+class Preprocessing(Plain):
+    """How an image becomes the model's input: `(uint8 * scale - mean) / std`, float32, in the given layout."""
+
+    height: int = Field(gt=0, le=4096)
+    width: int = Field(gt=0, le=4096)
+    color: Literal["grey", "rgb", "bgr"]
+    layout: Literal["NCHW", "NHWC"]
+    scale: float = 1 / 255
+    mean: list[float]
+    std: list[float]
+
+
+class ModelFile(Plain):
+    """A model that was recognised and checked: facts about it, never the model itself.
+
+    Attributes:
+        name: What the user calls it: a shipped id or the uploaded file's name.
+        path: Where its bytes are.
+        format: How they are written (`safetensors`, `state_dict`, `torch_module`, `onnx`, `keras` …).
+        framework: Which backend opens it.
+        architecture: For bare weights, the network that they belong to; None where the file holds the network.
+        input_shape: Height, width, channels.
+        outputs: `logits` or `probabilities`.
+    """
+
+    name: str
+    path: str
+    sha256: str
+    size_bytes: int
+    format: str
+    framework: Literal["pytorch", "keras"]
+    architecture: str | None = None
+    input_shape: tuple[int, int, int]
+    classes: list[str]
+    layers: int
+    parameters: int
+    outputs: Literal["logits", "probabilities"] = "logits"
+    preprocessing: Preprocessing
+    warnings: list[str] = []
+
+
+class Constraints(Plain):
+    """The limits a variant must keep to be admissible; None is no limit."""
+
+    max_accuracy_drop_pp: float | None = None
+    max_size_mb: float | None = None
+    max_latency_ms: float | None = None
+    max_memory_mb: float | None = None
+    max_energy_mj: float | None = None
+
+    @field_validator("*")
+    @classmethod
+    def _is_a_limit(cls, value: float | None) -> float | None:
+        if value is not None and (not math.isfinite(value) or value < 0):
+            raise ValueError("must be a number of 0 or more")
+        return value
+
+    def set_limits(self) -> dict[str, float]:
+        """Returns the limits that are set, by name."""
+        return {name: value for name, value in self.model_dump().items() if value is not None}
+
+
+class Experiment(Plain):
+    """All that defines a run. The pages, the command line and the HTTP routes build this and nothing else."""
+
+    schema_version: int = SCHEMA_VERSION
+    model: ModelFile
+    dataset: str | None = None
+    device: str
+    goal: Goal = Goal.balanced
+    constraints: Constraints = Constraints()
+    techniques: list[str]
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    time_budget_s: int = Field(default=300, ge=10, le=86_400)
+    cautious: bool = False
+
+    @field_validator("device")
+    @classmethod
+    def _is_a_device(cls, value: str) -> str:
+        if value not in DEVICES:
+            raise ValueError(f"no device is called {value!r}; choose one of {', '.join(DEVICES)}")
+        return value
+
+    @field_validator("techniques")
+    @classmethod
+    def _are_techniques(cls, value: list[str]) -> list[str]:
+        from engine.techniques import TECHNIQUES
+
+        if not value:
+            raise ValueError("no technique is chosen; choose at least one")
+        for name in value:
+            if name not in TECHNIQUES:
+                raise ValueError(f"no technique is called {name!r}; choose from {', '.join(TECHNIQUES)}")
+        return [name for name in TECHNIQUES if name in value]
+
+
+class Step(Plain):
+    """One thing that was done to make a variant, with what it takes to do it again."""
+
+    what: str
+    parameters: dict[str, Any] = {}
+    why: str
+
+
+class Artifact(Plain):
+    """One deployable file of a variant; `path` is relative to the run's folder.
+
+    `runs_as` names the file that a runtime opens when this one is stored encoded.
+    """
+
+    path: str
+    format: str
+    bytes: int
+    sha256: str
+    runs_as: str | None = None
+
+
+class Latency(Plain):
+    """Percentiles of single-image latency, in milliseconds."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+class Host(Plain):
+    """What was measured on this machine, in the artifact's own runtime."""
+
+    runtime: str
+    runtime_version: str
+    threads: int
+    latency_ms: Latency | None = None
+    throughput_per_s: float | None = None
+    peak_memory_bytes: int | None = None
+    interleaved: bool = False
+
+
+class LayerSensitivity(Plain):
+    """What is lost when only this layer is changed, on validation images."""
+
+    layer: str
+    change: Literal["int8", "int4", "prune"]
+    accuracy_drop_pp: float
+    loss_increase: float
+
+
+class Variant(Plain):
+    """What one technique with one setting made: what it is, how it measured, how it was made."""
+
+    id: str
+    technique: str
+    status: Literal["done", "failed", "skipped"]
+    reason: str = ""
+    seconds: float = 0
+    accuracy: float | None = None
+    accuracy_low: float | None = None
+    accuracy_high: float | None = None
+    accuracy_drop_pp: float | None = None
+    p_value: float | None = None
+    worst_class_recall: float | None = None
+    per_class_recall: list[float] = []
+    confusion: list[list[int]] = []
+    test_images: int | None = None
+    validation_accuracy: float | None = None
+    size_bytes: int | None = None
+    compressed_bytes: int | None = None
+    sparse_bytes: int | None = None
+    parameters: int | None = None
+    nonzero_parameters: int | None = None
+    macs: int | None = None
+    sparsity: float | None = None
+    host: Host | None = None
+    estimates: dict[str, Estimate] = {}
+    artifacts: list[Artifact] = []
+    steps: list[Step] = []
+    notes: list[str] = []
+    versions: dict[str, str] = {}
+    seed: int | None = None
+    admissible: Literal["yes", "no", "unknown"] = "unknown"
+    misses: dict[str, float] = {}
+
+
+class Flip(Plain):
+    """A change of one limit that would make another variant win."""
+
+    constraint: str
+    to: float
+    winner: str
+    text: str
+
+
+class Recommendation(Plain):
+    """A ranked, reasoned choice. `nearest` is set when nothing meets every limit."""
+
+    winner: str | None
+    ranking: list[str]
+    reasons: list[str]
+    binding: str | None = None
+    flips: list[Flip] = []
+    picks: dict[str, str | None] = {}
+    nearest: str | None = None
+
+
+class Run(Plain):
+    """A run as it stands: what `optimize --json` prints."""
+
+    id: str
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    reason: str = ""
+    experiment: Experiment
+    created: float
+    seconds: float = 0
+    peak_memory_bytes: int = 0
+    variants: list[Variant] = []
+    sensitivity: list[LayerSensitivity] = []
+    recommendation: Recommendation | None = None
+
+
+def variant_seed(run_seed: int, variant: str) -> int:
+    """Returns the seed of one variant: a hash of both, so that a resumed run equals an unbroken one."""
+    return int.from_bytes(hashlib.sha256(f"{run_seed}:{variant}".encode()).digest()[:4], "big") % 2**31
+
+
+def parse(kind: type[M], data: Any) -> M:
+    """Validates `data` (a mapping) as `kind`; raises BadInput with one sentence naming the first thing wrong."""
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or kind.__name__
+        raise BadInput(f"{where}: {first['msg'].removeprefix('Value error, ')}.") from None
