@@ -1,0 +1,50 @@
+"""What each shipped model is made of and how it is trained; plain data."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes to each training image: shift in pixels, mirroring, rotation in degrees, scaling as a share."""
+
+    shift_px: int = 2
+    mirror: bool = False
+    rotate_degrees: float = 0.0
+    scale: float = 0.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one model is trained: SGD with Nesterov momentum under a one-cycle schedule, with label smoothing."""
+
+    architecture: str
+    epochs: int
+    batch: int = 128
+    peak_learning_rate: float = 0.1
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.1
+    augmentation: Augmentation = Augmentation()
+
+
+_HAND = Augmentation(shift_px=2, rotate_degrees=8, scale=0.08)
+_CLOTHES = Augmentation(shift_px=2, mirror=True)
+_PICTURE = Augmentation(shift_px=4, mirror=True)
+
+RECIPES: dict[str, Recipe] = {
+    "digits/pytorch/small": Recipe("compact_cnn_32", epochs=60, batch=64, peak_learning_rate=0.05, augmentation=_HAND),
+}
+
+
+def _normalised(height: int, color: str, mean: list[float], std: list[float]) -> dict:
+    return {
+        "height": height, "width": height, "color": color, "layout": "NCHW", "scale": 1 / 255, "mean": mean, "std": std,
+    }
+
+
+PREPROCESSING: dict[str, dict] = {
+    "digits": _normalised(28, "grey", [0.3058], [0.3249]),
+    "mnist": _normalised(28, "grey", [0.1307], [0.3081]),
+    "fashion_mnist": _normalised(28, "grey", [0.2860], [0.3530]),
+    "cifar10": _normalised(32, "rgb", [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]),
+}
