@@ -9,18 +9,20 @@ import argparse
 import dataclasses
 import math
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from deploy.runtime.preprocessing import preprocess
 from engine import datasets
 from models import cards
-from models.catalog import FOLDER, ShippedModel, add_to_catalog, sha256_of
+from models.catalog import FOLDER, ShippedModel, add_to_catalog, read_catalog, sha256_of
 from models.pytorch import build
 from models.recipes import PREPROCESSING, RECIPES, Augmentation, Recipe
 
@@ -150,7 +152,7 @@ def train(model_id: str, seed: int = 0, epochs: int | None = None) -> ShippedMod
     recipe = RECIPES[model_id]
     recipe = dataclasses.replace(recipe, epochs=epochs or recipe.epochs)
     dataset, _, _ = model_id.split("/")
-    home = Path(os.environ.get("EDGEWISE_HOME", Path.home() / ".edgewise"))
+    home = datasets_home()
     datasets.prepare(dataset, home)
     info, preprocessing = datasets.DATASETS[dataset], PREPROCESSING[dataset]
     run = Run(recipe, datasets.load(dataset, home, ("train", "validation")), preprocessing, len(info.classes), seed)
@@ -176,6 +178,7 @@ def ship(model_id: str, run: Run, test: datasets.Part, seed: int) -> ShippedMode
     weights.parent.mkdir(exist_ok=True)
     state = run.network.to(memory_format=torch.contiguous_format).state_dict()
     save_file({name: value.contiguous() for name, value in state.items()}, weights)
+    weights.chmod(0o644)
     model = ShippedModel(
         id=model_id, dataset=dataset, framework=framework, size=size, architecture=run.recipe.architecture,
         weights=f"weights/{weights.name}", sha256=sha256_of(weights), preprocessing=run.preprocessing,
@@ -190,14 +193,37 @@ def ship(model_id: str, run: Run, test: datasets.Part, seed: int) -> ShippedMode
     return model
 
 
+def ship_keras_twin(model_id: str) -> None:
+    """Make the Keras twin of a shipped PyTorch model, in a process of its own: one process, one framework."""
+    original = read_catalog()[model_id.replace("/keras/", "/pytorch/")]
+    home = datasets_home()
+    datasets.prepare(original.dataset, home)
+    network = build(original.architecture, original.input_shape[2], len(original.classes))
+    network.load_state_dict(load_file(original.weights_path))
+    parts = datasets.load(original.dataset, home, ("validation", "test"))
+    reference = BUILD / f"{model_id.replace('/', '_')}_reference.npz"
+    reference.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(reference, **{name: logits_of(network, part, original.preprocessing) for name, part in parts.items()})
+    subprocess.run([sys.executable, "-m", "models.twin", model_id, str(reference), str(home)], check=True)
+
+
+def datasets_home() -> Path:
+    """Return the workspace that holds the prepared data sets."""
+    return Path(os.environ.get("EDGEWISE_HOME", Path.home() / ".edgewise"))
+
+
 def main() -> None:
-    """Read the command line and train."""
+    """Read the command line and train, or make a twin."""
+    twins = {key.replace("/pytorch/", "/keras/") for key in RECIPES}
+    ids = sorted({*RECIPES, *twins})
     parser = argparse.ArgumentParser(prog="python -m models.train", description="Train a shipped model.")
-    parser.add_argument("model", choices=sorted(RECIPES), metavar="MODEL_ID", help=", ".join(sorted(RECIPES)))
+    parser.add_argument("model", choices=ids, metavar="MODEL_ID", help=", ".join(ids))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, help="default: the recipe's")
     arguments = parser.parse_args()
     torch.set_num_threads(2)
+    if arguments.model in twins:
+        return ship_keras_twin(arguments.model)
     model = train(arguments.model, arguments.seed, arguments.epochs)
     print(f"{model.id}: {model.test_accuracy:.2%} on the test part, {model.size_bytes / 1e6:.2f} MB, {model.macs:,} MACs")
 
