@@ -1,0 +1,74 @@
+"""ZIP files that models come in: what one must look like before anything in it is read."""
+
+import stat
+import zipfile
+import zlib
+from pathlib import PurePosixPath
+
+from engine.errors import BadInput
+
+MAX_ENTRIES = 20_000
+MAX_BYTES = 2_000_000_000
+MAX_RATIO = 200
+SMALL = 1_000_000  # below this, a high ratio is a text file or zeros, not a bomb
+
+
+def open_checked(path) -> zipfile.ZipFile:
+    """Opens a ZIP whose directory was checked: count, total, ratio, paths, links, encryption, duplicates.
+
+    Raises BadInput, with one sentence that names the first thing wrong.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise BadInput(f"The ZIP container is damaged ({error}): export or copy the file again.") from None
+    try:
+        _check_directory(archive)
+    except BadInput:
+        archive.close()
+        raise
+    return archive
+
+
+def read_entry(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
+    """Returns one entry's bytes, at most `limit`; what it says of its own size is not believed. Raises BadInput."""
+    try:
+        with archive.open(name) as stream:
+            data = stream.read(limit + 1)
+    except (KeyError, RuntimeError, NotImplementedError, OSError, EOFError, ValueError, zipfile.BadZipFile,
+            zlib.error) as error:
+        raise BadInput(f"The entry '{name}' of the ZIP container can't be read ({error}): export the file again.") from None
+    if len(data) > limit:
+        raise BadInput(f"The entry '{name}' of the ZIP container is larger than {limit / 1e6:.0f} MB, "
+                       "which no such model needs: export the file again.")
+    return data
+
+
+def _check_directory(archive: zipfile.ZipFile) -> None:
+    entries = archive.infolist()
+    if len(entries) > MAX_ENTRIES:
+        raise BadInput(f"The ZIP container lists {len(entries):,} entries; a model has at most {MAX_ENTRIES:,}.")
+    total = sum(entry.file_size for entry in entries)
+    if total > MAX_BYTES:
+        raise BadInput(f"The ZIP container unpacks to {total / 1e6:,.0f} MB; at most {MAX_BYTES / 1e6:,.0f} MB are taken.")
+    seen = set()
+    for entry in entries:
+        _check_entry(entry)
+        if entry.filename in seen:
+            raise BadInput(f"The ZIP container lists '{entry.filename}' twice, so readers may disagree on what is in it: "
+                           "export the file again.")
+        seen.add(entry.filename)
+
+
+def _check_entry(entry: zipfile.ZipInfo) -> None:
+    name = entry.filename
+    if entry.flag_bits & 0x1:
+        raise BadInput("The ZIP container is encrypted: save the model without a password.")
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        raise BadInput(f"The ZIP container holds a link ('{name}'), which could point anywhere: pack the file itself.")
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in name.split("/")[0] or "\0" in name:
+        raise BadInput(f"The ZIP container holds the path '{name}', which leads out of it: pack the files anew.")
+    if entry.file_size > SMALL and entry.file_size > MAX_RATIO * max(entry.compress_size, 1):
+        raise BadInput(f"The entry '{name}' unpacks to more than {MAX_RATIO} times its size, like a decompression bomb: "
+                       "export the model again.")
