@@ -70,6 +70,8 @@ class ModelFile(Plain):
         architecture: For bare weights, the network that they belong to; None where the file holds the network.
         input_shape: Height, width, channels.
         outputs: `logits` or `probabilities`.
+        reach: What can be done with it: `all` techniques, `post_training` ones only, or `inspect` (and estimate) only.
+        evidence: What the trials on labelled images showed, as sentences.
     """
 
     name: str
@@ -85,6 +87,8 @@ class ModelFile(Plain):
     parameters: int
     outputs: Literal["logits", "probabilities"] = "logits"
     preprocessing: Preprocessing
+    reach: Literal["all", "post_training", "inspect"] = "all"
+    evidence: list[str] = []
     warnings: list[str] = []
 
 

@@ -48,6 +48,13 @@ def candidates(weights: Weights, size: int | None = None) -> list[Candidate]:
                                             for c in chains.candidates(weights, size)]
 
 
+def variations(architecture: str) -> list[str]:
+    """Returns the names of the same network with what bare weights leave open: activation, kind of pooling."""
+    if not architecture.startswith("chain:"):
+        return []
+    return [chain.text() for chain in chains.variations(chains.Chain.parse(architecture))]
+
+
 def build(architecture: str, weights: Weights) -> nn.Module:
     """Returns the network of that name, filled with `weights`, in eval mode, float32.
 

@@ -4,20 +4,32 @@ Runs behind the wall. Weights never meet torch.load: torchfile.py reads them wit
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from engine.errors import BadInput
 from engine.experiment import ModelFile
 from engine.formats import architectures, torchfile
 from engine.formats import safetensors as safetensors_format
+from engine.formats.architectures import Candidate
+from engine.formats.preprocessing import Opening
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "module", "ema",
             "model_state", "net_state_dict")
+AS_ONNX = "export the whole network with `torch.onnx.export(model.eval(), example, 'model.onnx', external_data=False)`."
+NOT_CLASSIFIERS = (
+    (r"rpn\.|roi_heads|bbox|anchor|detect|yolo", "an object detector"),
+    (r"embed_tokens|token_embd|word_embeddings|lm_head|wte\.|self_attn\.q_proj", "a language model"),
+    (r"weight_ih_l0|weight_hh_l0|lstm|gru\.", "a recurrent network for text or series"),
+    (r"decoder|up\d|upconv|segmentation|aux_classifier", "a segmentation network or an autoencoder"),
+    (r"mel|wav2vec|spectro", "a network for sound"))
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "_model.")
 
 
@@ -32,6 +44,55 @@ def open_network(model: ModelFile) -> nn.Module:
     if model.format in ("safetensors", "state_dict"):
         return architectures.build(model.architecture or "", read_weights(path, model.format))
     raise BadInput(f"A file of format {model.format} is no PyTorch model: open it with the Keras backend.")
+
+
+def openings(path: Path, format: str, architecture: str | None, size: int | None) -> list[Opening]:
+    """Returns the ways to open a PyTorch file: one, or one for each network that its bare weights fit.
+
+    `size` is the side in pixels of the data set's images. Raises BadInput when nothing fits.
+    """
+    weights = read_weights(path, format)
+    if architecture:
+        network = architectures.build(architecture, weights)
+        found = [c for c in architectures.candidates(weights, size) if c.architecture == architecture]
+        if found or not architecture.startswith("chain:"):
+            return [_opening(found[0], weights, network)] if found else []
+    found = architectures.candidates(weights, size)
+    if not found:
+        raise unmatched(weights)
+    return [_opening(candidate, weights) for candidate in found]
+
+
+def _opening(candidate: Candidate, weights: Mapping[str, np.ndarray]) -> Opening:
+    network: list[nn.Module] = []
+
+    def predict(x: np.ndarray) -> np.ndarray:
+        if not network:
+            network.append(architectures.build(candidate.architecture, weights))
+        with torch.inference_mode():
+            return network[0](torch.from_numpy(x)).numpy()
+
+    def variations() -> list[Opening]:
+        return [_opening(replace(candidate, architecture=name), weights)
+                for name in architectures.variations(candidate.architecture)]
+
+    return Opening(candidate.architecture, candidate.size, candidate.size, candidate.channels, candidate.classes, predict,
+                   variations=variations, facts={
+                       "framework": "pytorch", "layers": sum(value.ndim in (2, 4) for value in weights.values()),
+                       "parameters": sum(value.size for key, value in weights.items() if "running_" not in key)})
+
+
+def unmatched(weights: Mapping[str, np.ndarray]) -> BadInput:
+    """Returns the refusal of weights that fit no known network, saying what they look like."""
+    names = " ".join(weights).lower()
+    for words, kind in NOT_CLASSIFIERS:
+        if re.search(words, names):
+            return BadInput(f"The weights look like those of {kind}, and Edgewise fits image classifiers: {AS_ONNX}")
+    if any(value.ndim == 3 for value in weights.values()):
+        return BadInput(f"The weights have one-dimensional convolutions, as for sound or series, not images: {AS_ONNX}")
+    first = ", ".join(list(weights)[:3])
+    return BadInput(f"The weights fit no network that is known here (they begin with {first[:120]}): choose the architecture "
+                    f"by hand, or {AS_ONNX}")
 
 
 def read_weights(path: Path, format: str) -> dict[str, np.ndarray]:

@@ -359,3 +359,8 @@ def _check_total(storages: dict[str, Storage], new: Storage) -> None:
     if len(storages) >= MAX_TENSORS or total > MAX_VALUES * 2:
         raise BadInput(f"The file holds {total:,} values in {len(storages) + 1:,} tensors, more than an edge device's "
                        "classifier can have: save the weights alone, without the optimizer's state.")
+
+
+def check(path: Path) -> None:
+    """Reads the whole file as inert records, which is the check. Raises BadInput."""
+    read(path)

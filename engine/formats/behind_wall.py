@@ -1,0 +1,76 @@
+"""The child that looks into an upload: recognise, check, open, try out; only the facts go back.
+
+Started by `engine.inspect`, never imported by a front.
+"""
+
+import hashlib
+from pathlib import Path
+
+from engine import datasets, formats
+from engine.errors import BadInput
+from engine.experiment import ModelFile
+from engine.formats import preprocessing
+from engine.formats.preprocessing import Found, Opening
+from engine.sandbox import serve
+
+MAX_UPLOAD = 600_000_000
+
+
+def look(request: dict, send) -> dict:
+    """Answers one request of `engine.inspect.inspect_model` with a ModelFile as JSON. Raises BadInput."""
+    path = Path(request["path"])
+    if path.stat().st_size > MAX_UPLOAD:
+        raise BadInput(f"The file has {path.stat().st_size / 1e6:,.0f} MB; models of at most {MAX_UPLOAD / 1e6:.0f} MB are "
+                       "taken: no edge device could hold it.")
+    format = formats.recognise(path)
+    formats.check(path, format)
+    part, meta = _labelled(request)
+    size = meta["image_shape"][0] if meta else None
+    found = _choose(_openings(path, format, request["architecture"], size), part, meta, request["dataset"])
+    return _describe(path, format, request["name"], found, meta).model_dump(mode="json")
+
+
+def _labelled(request: dict):
+    if not request["dataset"] or not request["home"]:
+        return None, None
+    part = datasets.load(request["dataset"], request["home"], parts=("validation",), limit=preprocessing.IMAGES)["validation"]
+    return part, datasets.describe(request["dataset"], request["home"])
+
+
+def _openings(path: Path, format: str, architecture: str | None, size: int | None) -> list[Opening]:
+    if format in ("keras_v3", "keras_h5"):
+        from engine.formats.keras import openings
+    elif format == "saved_model":
+        from engine.formats.saved_model import openings
+    elif format == "tflite":
+        from engine.formats.tflite import openings
+    elif format == "onnx":
+        from engine.formats.onnx import openings
+    else:
+        from engine.formats.pytorch import openings
+    return openings(path, format, architecture, size)
+
+
+def _choose(openings: list[Opening], part, meta: dict | None, dataset: str | None) -> Found:
+    usable = [opening for opening in openings if opening.facts.get("reach") != "inspect"]
+    if part is None or not usable:
+        return preprocessing.assume(openings[0], dataset)
+    return preprocessing.detect(usable, part.images, part.labels, meta["classes"], str(dataset))
+
+
+def _describe(path: Path, format: str, name: str, found: Found, meta: dict | None) -> ModelFile:
+    opening = found.opening
+    same = meta is not None and len(meta["classes"]) == opening.classes
+    classes = meta["classes"] if same else [f"class {i}" for i in range(opening.classes)]
+    return ModelFile(
+        name=name, path=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest(), size_bytes=path.stat().st_size,
+        format=format, framework="pytorch" if opening.facts.get("framework") == "pytorch" else "keras",
+        architecture=opening.architecture, input_shape=(opening.height, opening.width, opening.channels), classes=classes,
+        layers=opening.facts["layers"], parameters=opening.facts["parameters"],
+        outputs=opening.facts.get("outputs", "logits"), preprocessing=found.preprocessing,
+        reach=opening.facts.get("reach", "all"), evidence=found.evidence,
+        warnings=[*opening.facts.get("warnings", []), *found.warnings])
+
+
+if __name__ == "__main__":
+    serve(look)

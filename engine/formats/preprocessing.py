@@ -1,0 +1,219 @@
+"""How does this model want its images? Found by trying: the right scaling is the one that gets the labels right.
+
+Pure NumPy over `Opening.predict`, whatever framework is behind it. Also names a class order that looks permuted.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+from deploy.runtime.preprocessing import preprocess
+from engine.errors import BadInput
+from engine.experiment import Preprocessing
+
+QUICK_IMAGES = 128
+IMAGES = 1_000
+SECONDS = 12.0
+CLOSE = 0.004  # two accuracies nearer than this on a thousand images are no evidence; the commoner one is taken
+IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+PRESETS = {"mnist": ([0.1307], [0.3081]), "fashion_mnist": ([0.2860], [0.3530]),
+           "cifar10": ([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616])}
+
+
+@dataclass(frozen=True)
+class Opening:
+    """One way to open a file, ready to be tried.
+
+    Attributes:
+        architecture: What to call it, for bare weights; None where the file holds the network.
+        height, width, channels: Of its images. `layout` is that of `predict`'s input.
+        classes: How many scores it gives.
+        predict: float32 images, preprocessed, to scores float32 [n, classes].
+        variations: The same with other activations and the like; tried when the best opening is known.
+        fixed: Its preprocessing where the file tells (a quantized input's scale), so that nothing is tried.
+    """
+
+    architecture: str | None
+    height: int
+    width: int
+    channels: int
+    classes: int
+    predict: Callable[[np.ndarray], np.ndarray]
+    layout: str = "NCHW"
+    variations: Callable[[], Iterable["Opening"]] = tuple
+    fixed: Preprocessing | None = None
+    scaled_inside: bool = False
+    facts: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the trials say: the opening, its preprocessing, evidence and warnings as sentences."""
+
+    opening: Opening
+    preprocessing: Preprocessing
+    accuracy: float | None
+    evidence: list[str]
+    warnings: list[str]
+
+
+def detect(openings: Iterable[Opening], images: np.ndarray, labels: np.ndarray, classes: list[str],
+           dataset: str) -> Found:
+    """Tries every opening with every scaling and colour order on labelled images; returns the best.
+
+    images: uint8 [n, height, width, 1 or 3], labels: int [n]. Raises BadInput when no opening tells as many classes
+    apart as the data set has.
+    """
+    until = time.monotonic() + SECONDS
+    openings = list(openings)
+    fitting = [opening for opening in openings if opening.classes == len(classes)]
+    if not fitting:
+        found = ", ".join(map(str, sorted({opening.classes for opening in openings})))
+        raise BadInput(f"The model tells {found} classes apart and the data set has {len(classes)}: choose the data set "
+                       "that it was trained on.")
+    quick = [trial for opening in fitting
+             for trial in _trials(opening, images[:QUICK_IMAGES], labels[:QUICK_IMAGES], dataset, until)]
+    best = _best(quick)
+    varied = [trial for opening in best.opening.variations()
+              for trial in _trials(opening, images[:QUICK_IMAGES], labels[:QUICK_IMAGES], dataset, until, [best.spec])]
+    best = _best([best, *varied])
+    each = best.seconds / min(len(labels), QUICK_IMAGES) * max(len(quick) / len(fitting), 1)
+    count = int(np.clip((until - time.monotonic()) / max(each, 1e-6), QUICK_IMAGES, IMAGES))
+    final = _trials(best.opening, images[:count], labels[:count], dataset, until + SECONDS / 2)
+    chosen = _best(final)
+    return Found(chosen.opening, chosen.spec, chosen.accuracy,
+                 _evidence(chosen, final, fitting, quick + varied, min(count, len(labels))),
+                 _warnings(chosen, classes))
+
+
+def assume(opening: Opening, dataset: str | None = None) -> Found:
+    """Returns the commonest preprocessing for want of labelled images, with a warning that it is assumed."""
+    name, spec = candidates(opening, dataset or "", None)[0]
+    warning = [] if opening.fixed else [f"No data set was given, so the scaling {name} is assumed: choose the data set "
+                                        "that the model was trained on, and it will be checked on its images."]
+    return Found(opening, spec, None, [], warning)
+
+
+def candidates(opening: Opening, dataset: str, images: np.ndarray | None) -> list[tuple[str, Preprocessing]]:
+    """Returns the preprocessings to try, by name, the commonest first."""
+    if opening.fixed is not None:
+        return [("the scale in the file", opening.fixed)]
+    c = opening.channels
+    rows: list[tuple[str, float, list[float], list[float]]] = [
+        ("0..1", 1 / 255, [0.0], [1.0]), ("−1..1", 1 / 255, [0.5], [0.5]), ("0..255", 1.0, [0.0], [1.0]),
+        ("1..0 (inverted)", 1 / 255, [1.0], [-1.0])]
+    if dataset in PRESETS and len(PRESETS[dataset][0]) == c:
+        rows.append(("the data set's usual mean and deviation", 1 / 255, *PRESETS[dataset]))
+    elif images is not None and images.shape[-1] == c:
+        scaled = images[:500].reshape(-1, c) / 255
+        rows.append(("the data set's mean and deviation", 1 / 255, [round(float(v), 4) for v in scaled.mean(0)],
+                     [round(float(max(v, 1e-3)), 4) for v in scaled.std(0)]))
+    if c == 3:
+        rows.append(("ImageNet's mean and deviation", 1 / 255, *IMAGENET))
+        rows.append(("0..255 less ImageNet's mean", 1.0, [123.68, 116.779, 103.939], [1.0] * 3))
+    if (opening.architecture or "").startswith("torchvision/") and images is None and c == 3:
+        rows.insert(0, rows.pop(-2))
+    if opening.scaled_inside:
+        rows.insert(0, rows.pop(2))
+    colors = ["grey"] if c == 1 else ["rgb", "bgr"]
+    return [(name if color != "bgr" else f"{name}, blue first",
+             Preprocessing(height=opening.height, width=opening.width, color=color, layout=opening.layout, scale=scale,
+                           mean=_wide(mean, c, color), std=_wide(std, c, color)))
+            for color in colors for name, scale, mean, std in rows]
+
+
+def fit_images(images: np.ndarray, height: int, width: int, channels: int) -> np.ndarray:
+    """Returns uint8 images [n, height, width, channels]: resized bilinearly, grey from colour (ITU-R 601) or back."""
+    if images.shape[-1] != channels:
+        grey = images[..., :3] @ np.float32([0.299, 0.587, 0.114]) if images.shape[-1] == 3 else images[..., 0]
+        images = np.repeat(np.rint(grey).astype(np.uint8)[..., None], channels, axis=-1)
+    if images.shape[1:3] == (height, width):
+        return images
+    resized = [np.asarray(Image.fromarray(image.squeeze(-1) if channels == 1 else image).resize((width, height),
+               Image.Resampling.BILINEAR)) for image in np.asarray(images)]
+    return np.stack(resized).reshape(-1, height, width, channels)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    opening: Opening
+    name: str
+    spec: Preprocessing
+    accuracy: float
+    reordered: float  # accuracy if every output meant the class that it answers most
+    order: tuple[int, ...] | None
+    seconds: float
+
+
+def _trials(opening: Opening, images: np.ndarray, labels: np.ndarray, dataset: str, until: float,
+            only: list[Preprocessing] | None = None) -> list[_Trial]:
+    fitted = fit_images(images, opening.height, opening.width, opening.channels)
+    found = []
+    for name, spec in candidates(opening, dataset, fitted):
+        if only is not None and spec not in only or (found and time.monotonic() > until):
+            continue
+        began = time.monotonic()
+        scores = np.concatenate([opening.predict(preprocess(fitted[i:i + 64], spec.model_dump()))
+                                 for i in range(0, len(fitted), 64)])
+        answers = np.where(np.isfinite(scores).all(axis=1), scores.argmax(axis=1), -1)
+        found.append(_Trial(opening, name, spec, float((answers == labels).mean()), *_reordered(answers, labels,
+                     opening.classes), time.monotonic() - began))
+    return found
+
+
+def _best(trials: list[_Trial]) -> _Trial:
+    if not trials:
+        raise BadInput("The model could not be tried within the time: choose a smaller model.")
+    top = max(trial.accuracy for trial in trials)
+    top_reordered = max(trials, key=lambda trial: trial.reordered)
+    if top < 0.5 and top_reordered.reordered > top + 0.3:
+        return top_reordered
+    return next(trial for trial in trials if trial.accuracy >= top - CLOSE)
+
+
+def _reordered(answers: np.ndarray, labels: np.ndarray, classes: int) -> tuple[float, tuple[int, ...] | None]:
+    if classes > 200 or len(labels) == 0:
+        return 0.0, None
+    confusion = np.zeros((classes, classes), np.int64)
+    valid = answers >= 0
+    np.add.at(confusion, (answers[valid], labels[valid]), 1)
+    order = tuple(int(v) for v in confusion.argmax(axis=1))
+    if len(set(order)) < classes:
+        return 0.0, None
+    return float(confusion.max(axis=1).sum() / len(labels)), order
+
+
+def _evidence(chosen: _Trial, final: list[_Trial], openings: list[Opening], tried: list[_Trial], count: int) -> list[str]:
+    if chosen.opening.fixed is not None:
+        return [f"The file tells its scaling; it gives {chosen.accuracy:.1%} on {count} validation images."]
+    rest = sorted((trial for trial in final if trial is not chosen), key=lambda trial: -trial.accuracy)[:4]
+    rows = ", ".join(f"{trial.name} {trial.accuracy:.1%}" for trial in rest)
+    found = [f"The scaling {chosen.name} gives {chosen.accuracy:.1%} on {count} validation images" + (f"; {rows}." if rows else ".")]
+    names = {}
+    for trial in tried:
+        if trial.opening.architecture:
+            names[trial.opening.architecture] = max(trial.accuracy, names.get(trial.opening.architecture, 0))
+    if len(names) > 1:
+        others = sorted(((a, n) for n, a in names.items() if n != chosen.opening.architecture), reverse=True)[:3]
+        found.append(f"Of {len(names)} networks that the weights fit, {chosen.opening.architecture} gives "
+                     f"{names[chosen.opening.architecture]:.1%}; " + ", ".join(f"{name} {a:.1%}" for a, name in others) + ".")
+    return found
+
+
+def _warnings(chosen: _Trial, classes: list[str]) -> list[str]:
+    if chosen.order is not None and chosen.accuracy < 0.5 and chosen.reordered > chosen.accuracy + 0.3:
+        order = ", ".join(classes[i][:40] for i in chosen.order[:20])
+        return [f"The class order looks permuted: as it is, {chosen.accuracy:.1%} of the images are right; were the outputs "
+                f"to mean {order}, it would be {chosen.reordered:.1%}: put the classes of the data set in that order."]
+    if chosen.accuracy < max(2.5 / len(classes), 0.3):
+        return [f"No preprocessing that was tried gives more than {chosen.accuracy:.1%} on the validation images: the model "
+                "was probably trained on other data, or its preprocessing must be set by hand."]
+    return []
+
+
+def _wide(values: list[float], channels: int, color: str) -> list[float]:
+    wide = values if len(values) == channels else [values[0]] * channels
+    return wide[::-1] if color == "bgr" else wide
