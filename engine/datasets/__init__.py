@@ -8,18 +8,21 @@ This module imports NumPy only; `prepare` imports what a source needs and is mea
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from engine.datasets.archive import DEFAULT_SHAPE, name_of, prepare_archive
 from engine.datasets.presets import DATASETS, DatasetInfo, prepare_preset
 from engine.datasets.store import folder_of, is_prepared
 from engine.errors import BadInput
 
 __all__ = ["DATASETS", "DatasetInfo", "PARTS", "Part", "describe", "load", "prepare"]
 
+MOST_SIDE_PX = 1_024
 PARTS = ("train", "validation", "calibration", "test")
 Progress = Callable[[float, str], None]
 
@@ -35,26 +38,38 @@ class Part:
     labels: np.ndarray
 
 
-def prepare(dataset: str | Path, home: str | Path, progress: Progress | None = None) -> Path:
+def prepare(
+    dataset: str | Path,
+    home: str | Path,
+    progress: Progress | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+) -> Path:
     """Make a data set ready on disk and return its folder; at once when it already is.
 
-    `progress(fraction, text)` is called with 0..1. Two processes may prepare the same set at once.
+    `dataset` is an id of DATASETS, or the path of a ZIP or folder of class folders. Images are stretched to
+    `image_shape` (height, width, channels; 1 channel is grey, 3 are RGB); by default a preset keeps its own and
+    the others get 64x64x3. `progress(fraction, text)` is called with 0..1. Two processes may do this at once.
     Raises BadInput when the id is unknown, the files are missing or wrong, or a download is needed and fails.
     """
-    _check_is_preset(dataset)
-    folder = folder_of(str(dataset), home)
-    if not is_prepared(folder):
-        prepare_preset(str(dataset), folder, progress or (lambda fraction, text: None))
+    progress = progress or (lambda fraction, text: None)
+    folder, image_shape = _located(dataset, home, image_shape)
+    if is_prepared(folder):
+        return folder
+    if str(dataset) in DATASETS:
+        prepare_preset(str(dataset), folder, image_shape, progress)
+    else:
+        prepare_archive(Path(dataset), folder, image_shape, progress)
     return folder
 
 
-def describe(dataset: str | Path, home: str | Path) -> dict:
-    """Return the `meta.json` of a prepared data set: title, classes, image shape, parts, class counts.
+def describe(dataset: str | Path, home: str | Path, image_shape: tuple[int, int, int] | None = None) -> dict:
+    """Return the `meta.json` of a prepared data set.
 
+    Its keys: id, title, classes, image_shape, parts (part to [start, stop) in its file), class_counts (part to images
+    by class), own_test_part, skipped_count, and skipped (the first of them, each with its name and why).
     Raises BadInput when the data set is unknown or not prepared yet.
     """
-    _check_is_preset(dataset)
-    folder = folder_of(str(dataset), home)
+    folder, _ = _located(dataset, home, image_shape)
     if not is_prepared(folder):
         raise BadInput(f"The data set '{dataset}' is not prepared under {home}: prepare it first.")
     return json.loads((folder / "meta.json").read_text(encoding="utf-8"))
@@ -65,18 +80,19 @@ def load(
     home: str | Path,
     parts: Sequence[str] = ("train", "validation", "calibration"),
     limit: int | None = None,
+    image_shape: tuple[int, int, int] | None = None,
 ) -> dict[str, Part]:
     """Open parts of a prepared data set, memory-mapped; the test files are touched only if "test" is asked for.
 
     `limit` keeps at most so many images of each part. Parts are stored in an order in which every
     beginning is stratified, so a limited part still holds the classes in proportion.
-    Raises BadInput for an unknown part, an unknown data set, or one that is not prepared.
+    Raises BadInput for an unknown part, an unknown data set, or one that is not prepared for `image_shape`.
     """
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
         raise BadInput(f"There is no part '{unknown[0]}' in a data set: choose from {', '.join(PARTS)}.")
-    meta = describe(dataset, home)
-    folder = folder_of(str(dataset), home)
+    meta = describe(dataset, home, image_shape)
+    folder, _ = _located(dataset, home, image_shape)
     return {part: _open(folder, part, meta["parts"][part], limit) for part in parts}
 
 
@@ -90,12 +106,25 @@ def _open(folder: Path, part: str, span: Sequence[int], limit: int | None) -> Pa
     return Part(images[start:stop], np.asarray(labels[start:stop]))
 
 
-def _check_is_preset(dataset: str | Path) -> None:
-    if str(dataset) in DATASETS:
-        return
-    if Path(dataset).exists():
+def _located(
+    dataset: str | Path, home: str | Path, image_shape: tuple[int, int, int] | None
+) -> tuple[Path, tuple[int, int, int]]:
+    """Return the folder of a data set in a shape, and the shape; raises BadInput where there is no such set."""
+    if image_shape is not None and not _is_possible(image_shape):
+        raise BadInput(f"Images can't be made {image_shape}: height and width are 1..{MOST_SIDE_PX}, channels 1 or 3.")
+    info = DATASETS.get(str(dataset))
+    if info is not None:
+        if image_shape is None or tuple(image_shape) == info.image_shape:
+            return folder_of(info.id, home), info.image_shape
+        return folder_of(f"{info.id}-{'x'.join(map(str, image_shape))}", home), tuple(image_shape)
+    if not str(dataset) or not os.path.exists(dataset):
         raise BadInput(
-            f"'{Path(dataset).name}' is a data set of your own, and only presets are supported so far: "
-            f"choose from {', '.join(DATASETS)}."
+            f"There is no data set '{dataset}': choose from {', '.join(DATASETS)}, or give the path of a ZIP or folder "
+            "of class folders."
         )
-    raise BadInput(f"There is no data set '{dataset}': choose from {', '.join(DATASETS)}.")
+    image_shape = tuple(image_shape or DEFAULT_SHAPE)
+    return folder_of(name_of(Path(dataset), image_shape), home), image_shape
+
+
+def _is_possible(image_shape: Sequence[int]) -> bool:
+    return len(image_shape) == 3 and all(1 <= side <= MOST_SIDE_PX for side in image_shape[:2]) and image_shape[2] in (1, 3)

@@ -1,19 +1,23 @@
 """The data sets that everyone knows, from scikit-learn, a local folder or torchvision's downloads."""
 from __future__ import annotations
 
+import math
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from engine.datasets.pictures import fit
 from engine.datasets.split import split_four_ways, split_training_part, stratified_order
-from engine.datasets.store import write_arrays, write_meta, written_whole
+from engine.datasets.store import write_meta, write_parts, written_whole
 from engine.errors import BadInput
 
 Progress = Callable[[float, str], None]
+MOST_PREPARED_BYTES = 6_000_000_000
+FEWEST_TRAINING_IMAGES = 1_000
 
 
 @dataclass(frozen=True)
@@ -52,27 +56,36 @@ DATASETS: dict[str, DatasetInfo] = {
 }
 
 
-def prepare_preset(dataset: str, folder: Path, progress: Progress) -> None:
-    """Fetch the preset and write it as `folder`; see `engine.datasets` for the files.
+def prepare_preset(dataset: str, folder: Path, image_shape: tuple[int, int, int], progress: Progress) -> None:
+    """Fetch the preset and write it as `folder`, its images stretched to `image_shape` where that differs.
 
+    Training images beyond MOST_PREPARED_BYTES are left out; the order is stratified, so the classes keep their shares.
     Raises BadInput when its archive is missing or wrong, or the download fails.
     """
     info = DATASETS[dataset]
     progress(0.0, f"Fetching {info.title}")
-    arrays = _digits() if dataset == "digits" else _with_own_test_part(info)
-    progress(0.7, f"Writing {info.title}")
-    images, labels, test_images, test_labels, split = arrays
+    images, labels, test_images, test_labels, split = _digits() if dataset == "digits" else _with_own_test_part(info)
+    room = MOST_PREPARED_BYTES // math.prod(image_shape) - sum(len(split[part]) for part in split if part != "train")
+    if room < FEWEST_TRAINING_IMAGES:
+        raise BadInput(f"{info.title} at {image_shape[1]}x{image_shape[0]} would fill the disk: use a model of smaller input.")
+    split["train"] = split["train"][:room]
+    total, done = sum(map(len, split.values())), 0
+
+    def pictures(part: str) -> Iterator[tuple[np.ndarray, int]]:
+        nonlocal done
+        from_images, from_labels = (test_images, test_labels) if part == "test" else (images, labels)
+        for index in split[part]:
+            done += 1
+            if done % 2_000 == 0:
+                progress(0.3 + 0.7 * done / total, f"Writing {info.title}")
+            yield fit(from_images[index], image_shape), from_labels[index]
+
     with written_whole(folder) as temporary:
-        parts = write_arrays(temporary, images, labels, test_images, test_labels, split)
-        counts = {
-            part: np.bincount((test_labels if part == "test" else labels)[indices], minlength=len(info.classes)).tolist()
-            for part, indices in split.items()
-        }
-        write_meta(
-            temporary,
-            {"id": info.id, "title": info.title, "classes": list(info.classes), "image_shape": list(images.shape[1:]),
-             "parts": parts, "class_counts": counts},
-        )
+        described = write_parts(temporary, {part: pictures(part) for part in split}, image_shape, len(info.classes))
+        write_meta(temporary, {
+            "id": info.id, "title": info.title, "classes": list(info.classes), "image_shape": list(image_shape),
+            **described, "own_test_part": dataset != "digits", "skipped_count": 0, "skipped": [],
+        })
     progress(1.0, f"{info.title} is ready")
 
 

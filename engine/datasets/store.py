@@ -4,13 +4,16 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-FORMAT_VERSION = 1
+from engine.errors import EdgewiseError
+
+FORMAT_VERSION = 2
+Labelled = Iterable[tuple[np.ndarray, int]]
 
 
 def folder_of(name: str, home: str | Path) -> Path:
@@ -32,10 +35,12 @@ def written_whole(folder: Path) -> Iterator[Path]:
     """Give a temporary folder to write into, and put it in place of `folder` when all went well.
 
     Of two processes that finish the same folder, the first wins; the other's work is dropped.
+    Raises EdgewiseError when the disk is full or may not be written.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    temporary = None
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         yield temporary
         if folder.exists() and not is_prepared(folder):
             shutil.rmtree(folder)
@@ -44,33 +49,59 @@ def written_whole(folder: Path) -> Iterator[Path]:
         except OSError:
             if not is_prepared(folder):
                 raise
+    except OSError as error:
+        raise EdgewiseError(
+            f"The data set can't be written under {folder.parent} ({error.strerror or error}): free some space, or set "
+            "EDGEWISE_HOME to a folder that may be written."
+        ) from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
-def write_arrays(
-    folder: Path,
-    images: np.ndarray,
-    labels: np.ndarray,
-    test_images: np.ndarray,
-    test_labels: np.ndarray,
-    split: dict[str, np.ndarray],
-) -> dict[str, list[int]]:
-    """Write the four arrays, the training images in the order calibration, validation, train.
+def write_parts(
+    folder: Path, parts: Mapping[str, Labelled], image_shape: tuple[int, int, int], classes: int
+) -> dict[str, dict]:
+    """Write the four arrays, one image in memory at a time.
 
-    images: uint8 [n, h, w, c]; labels: int [n]; `split` holds index arrays into `images` by part, and for
-    "test" into `test_images`. Returns by part the [start, stop) range within its file.
+    `parts` gives for each of train, validation, calibration and test its images (uint8 [h, w, c] of `image_shape`)
+    with their class indices; it may turn out shorter than expected.
+    Returns the entries "parts" (part to its [start, stop) within its file) and "class_counts" of `meta.json`.
     """
-    spans, start = {}, 0
-    for part in ("calibration", "validation", "train"):
-        spans[part] = [start, start + len(split[part])]
-        start = spans[part][1]
-    order = np.concatenate([split["calibration"], split["validation"], split["train"]])
-    np.save(folder / "train_images.npy", images[order])
-    np.save(folder / "train_labels.npy", labels[order].astype(np.int64))
-    np.save(folder / "test_images.npy", test_images[split["test"]])
-    np.save(folder / "test_labels.npy", test_labels[split["test"]].astype(np.int64))
-    return {**spans, "test": [0, len(split["test"])]}
+    labels: dict[str, list[int]] = {part: [] for part in parts}
+
+    def noted(part: str) -> Iterator[np.ndarray]:
+        for image, label in parts[part]:
+            labels[part].append(int(label))
+            yield image
+
+    spans = {}
+    for file, members in (("train", ("calibration", "validation", "train")), ("test", ("test",))):
+        _write_npy(folder / f"{file}_images.npy", (image for part in members for image in noted(part)), image_shape)
+        np.save(folder / f"{file}_labels.npy", np.array([x for part in members for x in labels[part]], np.int64))
+        ends = np.cumsum([len(labels[part]) for part in members]).tolist()
+        spans |= {part: [start, stop] for part, start, stop in zip(members, [0, *ends], ends)}
+    counts = {part: np.bincount(np.array(found, np.int64), minlength=classes).tolist() for part, found in labels.items()}
+    return {"parts": spans, "class_counts": counts}
+
+
+def _write_npy(path: Path, images: Iterable[np.ndarray], image_shape: tuple[int, int, int]) -> None:
+    """Write an .npy file of images whose number is known only at the end.
+
+    NumPy pads its header so that the count may grow in place; a memory map instead would keep every page resident.
+    """
+
+    def header(count: int) -> None:
+        described = {"descr": "|u1", "fortran_order": False, "shape": (count, *image_shape)}
+        np.lib.format.write_array_header_1_0(file, described)
+
+    count = 0
+    with path.open("wb") as file:
+        header(0)
+        for count, image in enumerate(images, start=1):
+            file.write(image.tobytes())
+        file.seek(0)
+        header(count)
 
 
 def write_meta(folder: Path, meta: dict) -> None:

@@ -1,0 +1,174 @@
+"""A data set of one's own: a ZIP or a folder with one folder of pictures a class, with or without train and test.
+
+Pictures are read one at a time, in the order in which they are stored, so 100,000 of them need no more memory
+than ten. What is no picture, or a broken one, is skipped and listed in `meta.json`.
+"""
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from engine.datasets.entries import Entries, opened
+from engine.datasets.pictures import NoPicture, decode
+from engine.datasets.split import split_four_ways, stratified_order
+from engine.datasets.store import write_meta, write_parts, written_whole
+from engine.errors import BadInput
+
+Progress = Callable[[float, str], None]
+
+DEFAULT_SHAPE = (64, 64, 3)
+FEWEST_IMAGES_A_CLASS = 5
+MOST_CLASSES = 1_000
+MOST_CALIBRATION = 1_000
+SKIPPED_LISTED = 200
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm"}
+_SUBSETS = {
+    "train": "train", "training": "train",
+    "test": "test", "testing": "test",
+    "val": "val", "valid": "val", "validation": "val",
+}
+
+
+def name_of(source: Path, image_shape: tuple[int, int, int]) -> str:
+    """Return the name of the prepared folder: another source, a change of it or another shape gives another.
+
+    A ZIP is told by its path, size and time; a folder by the times of all folders in it, which change when files
+    come, go or are renamed.
+    """
+    identity = hashlib.sha256(str(source.resolve()).encode("utf-8", "surrogateescape"))
+    for path in [source, *(Path(folder) for folder, _, _ in os.walk(source))]:
+        status = path.stat()
+        identity.update(f"|{path.name}|{status.st_size}|{status.st_mtime_ns}".encode("utf-8", "surrogateescape"))
+    return f"own-{identity.hexdigest()[:16]}-{'x'.join(map(str, image_shape))}"
+
+
+def prepare_archive(source: Path, folder: Path, image_shape: tuple[int, int, int], progress: Progress) -> None:
+    """Read a ZIP or folder of class folders and write it as the prepared data set `folder`.
+
+    Raises BadInput for a hostile or unreadable archive, fewer than two classes, or too few usable pictures.
+    """
+    progress(0.0, f"Looking through {source.name}")
+    with opened(source) as entries, written_whole(folder) as temporary:
+        names, others = _pictures(entries.names)
+        paths = _without_common_folder([PurePosixPath(name).parts for name in names])
+        subsets, class_names = _subsets_and_classes(paths, source)
+        classes = sorted(set(class_names))
+        _check_classes(Counter(class_names), source, "")
+        labels = np.array([classes.index(name) for name in class_names])
+        split = _split(labels, subsets)
+        skipped = [{"name": name, "why": "is no picture"} for name in others]
+        reader = _Reader(entries, names, labels, image_shape, skipped, progress)
+        described = write_parts(
+            temporary, {part: reader.read(indices) for part, indices in split.items()}, image_shape, len(classes)
+        )
+        _check_result(described["class_counts"], classes, source)
+        write_meta(temporary, {
+            "id": folder.name, "title": source.stem, "classes": classes, "image_shape": list(image_shape),
+            **described, "own_test_part": "test" in subsets or "val" in subsets,
+            "skipped_count": len(skipped), "skipped": skipped[:SKIPPED_LISTED],
+        })
+    progress(1.0, f"{source.name} is ready")
+
+
+class _Reader:
+    """Decodes pictures by index and notes which it had to skip."""
+
+    def __init__(self, entries: Entries, names, labels, image_shape, skipped: list[dict], progress: Progress):
+        self.entries, self.names, self.labels, self.image_shape = entries, names, labels, image_shape
+        self.skipped, self.progress, self.done = skipped, progress, 0
+
+    def read(self, indices: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
+        for index in indices:
+            self.done += 1
+            if self.done % 100 == 0:
+                self.progress(self.done / len(self.names), f"{self.done:,} of {len(self.names):,} pictures")
+            try:
+                image = decode(self.entries.read(self.names[index]), self.image_shape)
+            except NoPicture as why:
+                self.skipped.append({"name": self.names[index], "why": str(why)})
+                continue
+            yield image, self.labels[index]
+
+
+def _pictures(names: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Separate pictures from other files; what operating systems leave behind is not even mentioned."""
+    pictures, others = [], []
+    for name in names:
+        path = PurePosixPath(name)
+        if any(part.startswith((".", "__MACOSX")) for part in path.parts) or path.name in ("Thumbs.db", "desktop.ini"):
+            continue
+        (pictures if path.suffix.lower() in _SUFFIXES else others).append(name)
+    return pictures, others
+
+
+def _without_common_folder(paths: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Drop the folders that hold everything, as packing a folder makes one."""
+    while paths and len({path[0] for path in paths}) == 1 and all(len(path) > 2 for path in paths):
+        paths = [path[1:] for path in paths]
+    return paths
+
+
+def _subsets_and_classes(paths: list[tuple[str, ...]], source: Path) -> tuple[list[str], list[str]]:
+    """Return each picture's subset ("train", "test", "val", or "" where there are none) and its class's name."""
+    subsets = [_SUBSETS.get(path[0].lower(), "") if len(path) > 2 else "" for path in paths]
+    if "" in subsets or not {"test", "val"} & set(subsets) or "train" not in subsets:
+        subsets = [""] * len(paths)
+    depth = 1 if any(subsets) else 0
+    for path in paths:
+        if len(path) < depth + 2:
+            raise BadInput(
+                f"In '{source.name}' the picture '{path[-1][:80]}' is in no class folder: put each class's pictures into a "
+                "folder of its own."
+            )
+    return subsets, [path[depth] for path in paths]
+
+
+def _split(labels: np.ndarray, subsets: list[str]) -> dict[str, np.ndarray]:
+    """Return indices by part. A test folder (or else a validation folder) becomes the test part."""
+    subset = np.array(subsets)
+    if not any(subsets):
+        return split_four_ways(labels)
+
+    def ordered(mask: np.ndarray) -> np.ndarray:
+        members = np.flatnonzero(mask)
+        return members[stratified_order(labels[members])]
+
+    test = "test" if "test" in subsets else "val"
+    train = ordered(subset == "train")
+    if test == "test" and "val" in subsets:
+        validation = ordered(subset == "val")
+    else:
+        validation, train = np.split(train, [round(0.1 * len(train))])
+    calibration, train = np.split(train, [min(MOST_CALIBRATION, round(0.1 * len(train)))])
+    return {"train": train, "validation": validation, "calibration": calibration, "test": ordered(subset == test)}
+
+
+def _check_classes(counts: Counter, source: Path, usable: str) -> None:
+    if len(counts) < 2:
+        raise BadInput(f"'{source.name}' has {len(counts)} class folders with pictures; a classifier needs two or more.")
+    if len(counts) > MOST_CLASSES:
+        raise BadInput(f"'{source.name}' has {len(counts):,} class folders; at most {MOST_CLASSES:,} are taken.")
+    name, fewest = min(counts.items(), key=lambda item: item[1])
+    if fewest < FEWEST_IMAGES_A_CLASS:
+        raise BadInput(
+            f"The class '{name[:80]}' of '{source.name}' has {fewest} {usable}pictures; "
+            f"at least {FEWEST_IMAGES_A_CLASS} a class are needed."
+        )
+
+
+def _check_result(class_counts: dict[str, list[int]], classes: list[str], source: Path) -> None:
+    """Refuse what came out too small: too many broken pictures, or a class that the training part lacks."""
+    totals = np.sum(list(class_counts.values()), axis=0)
+    _check_classes(Counter(dict(zip(classes, totals.tolist(), strict=True))), source, "usable ")
+    for part, counts in class_counts.items():
+        if sum(counts) == 0:
+            raise BadInput(f"'{source.name}' has too few pictures: none are left for the {part} part.")
+    for name, count in zip(classes, class_counts["train"], strict=True):
+        if count == 0:
+            raise BadInput(f"The class '{name[:80]}' of '{source.name}' has no usable picture in the training part.")

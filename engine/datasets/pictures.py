@@ -1,0 +1,57 @@
+"""One picture, from a file's bytes or an array, to the size and colours that a model wants."""
+from __future__ import annotations
+
+import io
+
+import numpy as np
+
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "PPM")
+MOST_PIXELS = 50_000_000
+
+
+class NoPicture(Exception):
+    """These bytes are not used; the message says why, to stand behind the file's name."""
+
+
+def decode(content: bytes, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """Decode a file, turn it upright by its EXIF note, and stretch it to `image_shape` (height, width, channels).
+
+    Returns uint8 of that shape; 1 channel is grey, 3 are RGB. Raises NoPicture for another format, a broken file
+    or more than MOST_PIXELS pixels.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise NoPicture(f"has more than {MOST_PIXELS // 10**6} million pixels")
+            # A JPEG may be decoded at a fraction of its size; twice the wanted size keeps the resize smooth.
+            image.draft(None, (2 * max(image_shape[:2]),) * 2)
+            return _fitted(ImageOps.exif_transpose(image), image_shape)
+    except NoPicture:
+        raise
+    except UnidentifiedImageError:
+        raise NoPicture(f"is none of {', '.join(FORMATS)}") from None
+    # A decoder fed with broken bytes may raise nearly anything, and each means the same: this picture is skipped.
+    except Exception as error:
+        raise NoPicture(f"is damaged ({type(error).__name__})") from None
+
+
+def fit(image: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """Stretch uint8 [height, width, channels] to `image_shape`, turning grey into RGB or back as that asks."""
+    if image.shape == image_shape:
+        return image
+    from PIL import Image
+
+    return _fitted(Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image), image_shape)
+
+
+def _fitted(image, image_shape: tuple[int, int, int]) -> np.ndarray:
+    from PIL import Image
+
+    if image.mode.startswith("I"):
+        # 16 bits a pixel: Pillow's own conversion would clip all above 255 to white.
+        image = Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65_535) >> 8).astype(np.uint8))
+    height, width, channels = image_shape
+    image = image.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(image).reshape(image_shape)
