@@ -1,0 +1,79 @@
+"""Compare: the recommendation, the trade-off with limits to try, every variant, and one in detail."""
+
+import streamlit as st
+
+from engine import recommend
+from engine.experiment import Constraints
+from pages.parts import charts, limits, session, tables, variants
+from pages.parts import wording as w
+
+home = session.workspace()
+st.title("Compare variants")
+run = session.open_run(home)
+st.caption(w.subject(run.experiment))
+
+done = [v for v in run.variants if v.status == "done"]
+if not done:
+    session.stop_with_link("No variant is finished yet: the run says how far it is.", "pages/run.py", "Watch the run")
+if run.state in ("queued", "running"):
+    st.info("The run is still at work: more variants will come.", icon=":material/progress_activity:")
+    st.page_link("pages/run.py", label="Watch the run", query_params={"run": run.id})
+
+device, asked = run.experiment.device, run.experiment
+baseline = next((v for v in done if v.id == "baseline"), done[0])
+chosen = run.recommendation or recommend.recommend(run.variants, asked.constraints, asked.goal, device, asked.cautious)
+
+# ---- the recommendation --------------------------------------------------------------------------------------------
+
+variants.show_recommendation(chosen, run, baseline)
+
+# ---- the trade-off -------------------------------------------------------------------------------------------------
+
+
+@st.fragment
+def show_trade_off() -> None:
+    """Draws the chart beside limits to play with; the run itself keeps the limits it was asked for."""
+    chart, panel = st.columns([7, 3], gap="medium")
+    with panel, st.container(border=True):
+        tried = limits.panel(asked.constraints)
+        judged, found = limits.judge(run.variants, tried, asked.goal, device, asked.cautious)
+        limits.show_outcome(judged, found, chosen, tried == asked.constraints)
+    with chart, st.container(border=True):
+        axes = [name for name, axis in charts.AXES.items() if any(axis.value(v, device) for v in done)]
+        name = st.segmented_control("Cost", axes, default=axes[0], required=True, key="x", bind="query-params")
+        named = {"baseline", found.winner, *found.picks.values()} - {None}
+        where = {"Size": "Size of the file", "MACs": "Multiply-accumulates", "Measured ms": "Latency measured here",
+                 "Estimated ms": f"Latency estimated on {w.device(device)}"}[name]
+        figure, alt, notes = charts.trade_off(judged, charts.AXES[name], device, tried.set_limits(), found.winner,
+                                              list(named), where)
+        st.plotly_chart(figure, theme=None, config=charts.CONFIG, alt=alt, key="trade-off")
+        st.caption(" ".join(["Bars are 95 % intervals of the accuracy.", *notes]))
+
+
+st.header("Trade-off")
+show_trade_off()
+
+# ---- every variant -------------------------------------------------------------------------------------------------
+
+st.header("All variants")
+variants.show_table(run.variants, device)
+st.download_button("Download as CSV", tables.as_csv(run.variants, device).encode("utf-8-sig"), "variants.csv", "text/csv",
+                   icon=":material/download:", on_click="ignore")
+
+# ---- one variant, and what the layers bear -------------------------------------------------------------------------
+
+st.header("One variant in detail")
+ids = [v.id for v in run.variants]
+st.session_state.setdefault("variant", chosen.winner or chosen.nearest or baseline.id)
+if st.session_state["variant"] not in ids:
+    st.session_state["variant"] = baseline.id
+picked = st.selectbox("Variant", ids, key="variant", help="Or choose a row of the table.")
+variants.show_details(run.variants[ids.index(picked)], baseline, asked.model.classes, device)
+
+st.header("What each layer bears")
+if run.sensitivity:
+    figure, alt = charts.sensitivity(run.sensitivity)
+    st.caption("Accuracy lost on validation images when only this layer is changed: a layer far to the right is best left alone.")
+    st.plotly_chart(figure, theme=None, config=charts.CONFIG, alt=alt)
+else:
+    st.caption("No technique of this run needed to know.")

@@ -1,0 +1,64 @@
+"""Configure: device, goal, limits and techniques; then start the run."""
+
+import streamlit as st
+
+from engine import jobs
+from engine.errors import EdgewiseError
+from engine.experiment import DEVICES, Experiment, Goal, parse
+from engine.techniques import TECHNIQUES
+from pages.parts import devices, limits, plan, session
+from pages.parts import wording as w
+
+GOALS = {"balanced": "Balanced", "size": "Small file", "speed": "Speed", "accuracy": "Accuracy"}
+
+home = session.workspace()
+st.title("Configure the run")
+model, dataset = session.chosen_model(home), session.chosen_dataset()
+if model is None or dataset is None:
+    session.stop_with_link("There is no model to fit yet.", "pages/upload.py", "Choose a model")
+st.caption(f"{w.code(model.name)} · {w.size(model.size_bytes)} · {w.number(model.parameters)} parameters · data set {w.plain(dataset)}")
+
+# ---- device and goal -----------------------------------------------------------------------------------------------
+
+st.header("Device")
+device = devices.choose()
+
+st.header("Goal")
+goal = st.segmented_control("Among the variants that meet every limit, prefer", list(GOALS), default="balanced", required=True,
+                            format_func=GOALS.get, key="goal", bind="query-params")
+
+# ---- limits --------------------------------------------------------------------------------------------------------
+
+st.header("Limits")
+st.caption("Leave a field empty for no limit.")
+constraints, wrong = limits.fields(model, device)
+
+# ---- techniques ----------------------------------------------------------------------------------------------------
+
+st.header("Techniques")
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    budget = st.number_input("Time budget (minutes)", 1, 24 * 60, 5, key="budget_minutes", persist_state="session", width=190,
+                             help="Techniques that train share it; the others take what they need.") * 60
+    seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="seed", persist_state="session", width=190,
+                           help="The same seed on the same machine gives the same variants.")
+chosen = plan.checklist(model, dataset, device, budget)
+
+# ---- start ---------------------------------------------------------------------------------------------------------
+
+if wrong:
+    st.error(wrong, icon=":material/error:")
+elif not chosen:
+    st.error("No technique is chosen: choose at least one.", icon=":material/error:")
+expected = plan.total_seconds(chosen, budget)
+if st.button(f"Start the run, about {w.duration(60 * round(expected / 60) if expected > 90 else expected)}", type="primary", icon=":material/play_circle:",
+             disabled=bool(wrong) or not chosen):
+    try:
+        experiment = parse(Experiment, {"model": model.model_dump(), "dataset": dataset, "device": device, "goal": Goal(goal),
+                                        "constraints": constraints.model_dump(), "techniques": chosen, "seed": int(seed),
+                                        "time_budget_s": int(budget)})
+        run = jobs.start(experiment, home)
+    except EdgewiseError as error:
+        st.error(str(error), icon=":material/error:")
+        st.stop()
+    session.remember_run(run)
+    st.switch_page("pages/run.py", query_params={"run": run})

@@ -1,0 +1,63 @@
+"""Experiments: every run of this workspace, to open, go on with or delete."""
+
+import streamlit as st
+
+from engine import jobs
+from engine.errors import EdgewiseError
+from pages.parts import runs, session
+from pages.parts import wording as w
+
+home = session.workspace()
+
+
+@st.dialog("Delete this run?")
+def confirm(row: dict) -> None:
+    """Names what goes before it goes."""
+    st.markdown(f"The run on **{w.plain(row['model'])}** for {w.device(row['device'])}, {w.when(row['created'])}, goes with "
+                "all its variants, files and figures. The uploaded model stays.")
+    with st.container(horizontal=True):
+        if st.button("Delete", type="primary", icon=":material/delete:"):
+            try:
+                home.delete(row["id"])
+            except EdgewiseError as error:
+                st.error(str(error))
+                st.stop()
+            session.forget_run(row["id"])
+            st.rerun()
+        if st.button("Keep it"):
+            st.rerun()
+
+
+st.title("Experiments")
+st.caption("Every run, newest first. A run stays until you delete it.")
+
+rows = session.own_runs(home.runs())
+if not rows:
+    where = "in this visit" if session.is_public() else "yet"
+    session.stop_with_link(f"There is no run {where}.", "pages/home.py", "Try the bundled example")
+
+shown = st.text_input("Find", type="search", placeholder="Model, device or winner", live=True, key="find")
+if shown:
+    rows = [row for row in rows
+            if shown.lower() in f"{row['model']} {w.device(row['device'])} {row['winner'] or ''} {row['state']}".lower()]
+    if not rows:
+        st.caption("No run matches.")
+
+for row in rows[:100]:
+    runs.show_row(row)
+    with st.container(horizontal=True, gap="small"):
+        if row["state"] in ("failed", "cancelled") and st.button(
+                "Go on", key=f"resume-{row['id']}", icon=":material/resume:", type="tertiary",
+                help="Starts again at the first unfinished technique."):
+            try:
+                jobs.resume(row["id"], home)
+            except EdgewiseError as error:
+                st.error(str(error))
+                st.stop()
+            session.remember_run(row["id"])
+            st.switch_page("pages/run.py", query_params={"run": row["id"]})
+        if st.button("Delete", key=f"delete-{row['id']}", icon=":material/delete:", type="tertiary",
+                     disabled=row["state"] in ("running",), help="Asks first."):
+            confirm(row)
+if len(rows) > 100:
+    st.caption(f"{len(rows) - 100} older runs are not shown: search for them.")

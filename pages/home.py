@@ -1,0 +1,42 @@
+"""Home: what this is, the way in, and the last runs."""
+
+import streamlit as st
+
+from models.catalog import CATALOG
+from pages.parts import runs, session
+from pages.parts import wording as w
+
+EXAMPLES = {framework: f"digits/{framework}/small" for framework in ("pytorch", "keras")
+            if f"digits/{framework}/small" in CATALOG}
+
+home = session.workspace()
+st.title("Fit your model to a small device")
+st.write("Bring a trained image classifier. Edgewise makes it smaller and faster in every way it knows, measures each "
+         "result, and recommends one that keeps your limits.")
+
+with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    if len(EXAMPLES) > 1:
+        framework = st.segmented_control("Example", list(EXAMPLES), default="pytorch", required=True,
+                                         format_func=w.FRAMEWORKS.get, label_visibility="collapsed")
+    else:
+        framework = next(iter(EXAMPLES), None)
+    if framework and st.button("Try the bundled example", type="primary", icon=":material/play_arrow:"):
+        session.choose_shipped(EXAMPLES[framework])
+        st.switch_page("pages/configure.py")
+    if st.button("Upload my model", icon=":material/upload_file:"):
+        st.switch_page("pages/upload.py")
+if framework:
+    example = CATALOG[EXAMPLES[framework]]
+    st.caption(f"The example reads handwritten digits: {w.number(example.parameters)} parameters, "
+               f"{w.percent(example.test_accuracy, 0, 1)} accuracy. A run takes a few minutes and needs no network.")
+
+st.header("Last runs")
+rows = session.own_runs(home.runs())[:5]
+if not rows:
+    st.caption("None yet. Your runs will stand here, and stay after you close the page.")
+for row in rows:
+    runs.show_row(row)
+if rows:
+    st.page_link("pages/experiments.py", label="All experiments", icon=":material/history:")
+if session.is_public():
+    st.caption("Strangers share this host: you see only the runs of this visit. Keep a run's link to come back to it.")

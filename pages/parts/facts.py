@@ -1,0 +1,115 @@
+"""What was understood of a model and of a data set."""
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from engine import datasets, sandbox
+from engine.datasets import DatasetInfo
+from engine.errors import EdgewiseError
+from engine.experiment import ModelFile
+from engine.workspace import Workspace
+from pages.parts import wording as w
+
+SAMPLES = 20
+
+
+def show_model(model: ModelFile) -> None:
+    """Shows what a model is, and what is odd about it."""
+    height, width, channels = model.input_shape
+    rows = [("Name", w.code(model.name)),
+            ("Format", f"{w.plain(w.FORMATS.get(model.format, model.format))}, {w.FRAMEWORKS[model.framework]}")]
+    if model.architecture:
+        rows.append(("Architecture", w.code(model.architecture)))
+    rows += [("Size", w.size(model.size_bytes)), ("Parameters", w.number(model.parameters))]
+    if model.layers:
+        rows.append(("Layers", str(model.layers)))
+    rows += [("Input", f"{height} × {width} × {channels}, {'grey' if channels == 1 else 'colour'}"),
+             ("Classes", f"{len(model.classes)}: {_some(model.classes)}")]
+    show_facts(rows)
+    for warning in model.warnings:
+        st.warning(w.plain(warning), icon=":material/warning:")
+
+
+def show_facts(rows: list[tuple[str, str]]) -> None:
+    """Shows names and values in two columns that line up; values are markdown."""
+    st.table(pd.DataFrame(rows, columns=["fact", "value"]), border="horizontal", hide_index=True, hide_header=True)
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(w.plain(name[:30]) for name in names[:6])
+    return shown + (" …" if len(names) > 6 else "")
+
+
+def show_dataset(info: DatasetInfo, home: Workspace) -> None:
+    """Shows what a data set holds: parts, classes, images per class, and some images where it is made ready."""
+    height, width, channels = info.image_shape
+    show_facts([("Holds", w.plain(info.text)),
+                ("Images", f"{height} × {width} × {channels}"),
+                ("Classes", f"{len(info.classes)}: {_some(list(info.classes))}"),
+                ("Parts", ", ".join(f"{count:,} {part}" for part, count in info.sizes.items()))])
+    if not prepared(info.id, home):
+        if not st.button("Make it ready and show samples", icon=":material/image:", key="prepare") or not prepare(info, home):
+            return
+    images, labels = samples(info, home)
+    st.image(_grid(images), alt=f"{len(images)} sample images of {info.title}: "
+             + ", ".join(info.classes[label] for label in labels), width="stretch")
+    counts = datasets.describe(info.id, home.home)["class_counts"]["train"]
+    st.caption(f"{min(counts):,} to {max(counts):,} training images per class.")
+
+
+def prepared(dataset: str, home: Workspace) -> str | None:
+    """Returns the id of a data set that is made ready on disk, else None."""
+    try:
+        datasets.describe(dataset, home.home)
+    except EdgewiseError:
+        return None
+    return dataset
+
+
+def prepare(info: DatasetInfo, home: Workspace) -> bool:
+    """Makes a data set ready in a child process, with its progress shown; says why where that fails."""
+    bar = st.progress(0.0, text=f"Making {info.title} ready")
+    watch = sandbox.Watch(on_message=lambda m: bar.progress(min(1.0, m.get("fraction", 0.0)), text=m.get("text", "")))
+    try:
+        sandbox.run("engine.tasks", {"task": "prepare_data", "dataset": info.id, "home": str(home.home)},
+                    sandbox.Limits(seconds=1800, network=True), watch)
+    except EdgewiseError as error:
+        bar.empty()
+        st.error(str(error), icon=":material/error:")
+        return False
+    bar.empty()
+    return True
+
+
+def samples(info: DatasetInfo, home: Workspace) -> tuple[np.ndarray, np.ndarray]:
+    """Returns a few validation images with labels, read from the disk's memory map."""
+    part = datasets.load(info.id, home.home, ("validation",), limit=SAMPLES)["validation"]
+    return np.asarray(part.images), np.asarray(part.labels)
+
+
+def _grid(images: np.ndarray) -> np.ndarray:
+    """Returns the images side by side in two rows, enlarged without blur so that single pixels can be seen."""
+    columns = max(1, len(images) // 2)
+    padded = np.pad(images[:2 * columns], ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)
+    rows = [np.concatenate(list(padded[i * columns:(i + 1) * columns]), axis=1) for i in range(2)]
+    return np.squeeze(np.concatenate(rows, axis=0).repeat(3, axis=0).repeat(3, axis=1))
+
+
+def mismatches(model: ModelFile, info: DatasetInfo) -> list[str]:
+    """Returns what does not fit between a model and a data set, a sentence each."""
+    found = []
+    if len(model.classes) != len(info.classes):
+        found.append(f"The model tells {len(model.classes)} classes apart and {info.title} has {len(info.classes)}: "
+                     "choose the data set that it was trained on.")
+    elif sorted(model.classes) == sorted(info.classes) and list(model.classes) != list(info.classes):
+        found.append(f"The model names the classes of {info.title} in another order: every figure would be wrong if its "
+                     "outputs are in that order too.")
+    if model.input_shape[2] != info.image_shape[2]:
+        kinds = {1: "grey", 3: "colour"}
+        found.append(f"The model takes {kinds.get(model.input_shape[2], 'other')} images and {info.title} holds "
+                     f"{kinds.get(info.image_shape[2], 'other')} ones: choose a data set that fits.")
+    elif tuple(model.input_shape[:2]) != tuple(info.image_shape[:2]):
+        found.append(f"The model takes {model.input_shape[0]} × {model.input_shape[1]} pixels and {info.title} holds "
+                     f"{info.image_shape[0]} × {info.image_shape[1]}: choose a data set that fits.")
+    return found

@@ -1,0 +1,97 @@
+"""Limits: fields that take a number or nothing, and what they do to the variants of a run."""
+
+import streamlit as st
+
+from engine import recommend
+from engine.errors import BadInput
+from engine.experiment import Constraints, Goal, ModelFile, Recommendation, Variant, parse
+from pages.parts import wording as w
+
+FIELDS = {"max_accuracy_drop_pp": "Accuracy drop at most (pp)", "max_size_mb": "Size at most (MB)",
+          "max_latency_ms": "Latency at most (ms)", "max_memory_mb": "Memory at most (MB)"}
+
+
+def fields(model: ModelFile, device: str) -> tuple[Constraints, str]:
+    """Shows a field a limit with the model's own figure below; returns the limits and what is wrong with them, if anything."""
+    own = {"max_accuracy_drop_pp": "Your model itself is 0.",
+           "max_size_mb": f"Your model: {w.with_unit(model.size_bytes / 1e6, 'MB')}.",
+           "max_latency_ms": f"Your model on {w.device(device)}: estimated in the run.",
+           "max_memory_mb": "Your model: estimated in the run."}
+    values, wrong = {}, ""
+    with st.container(horizontal=True, gap="medium"):
+        for name, label in FIELDS.items():
+            with st.container(width=220, gap="xsmall"):
+                typed = st.text_input(label, placeholder="no limit", live=True, key=f"limit_{name}", persist_state="session")
+                st.caption(own[name])
+            try:
+                values[name] = parse_limit(typed, name)
+            except BadInput as error:
+                wrong = wrong or str(error)
+    return Constraints(**values), wrong
+
+
+def panel(asked: Constraints) -> Constraints:
+    """Shows a field a limit, filled with the run's own; returns what stands in them, the run's own where that is wrong."""
+    st.subheader("Limits")
+    values, wrong = {}, ""
+    for name, label in FIELDS.items():
+        own = getattr(asked, name)
+        typed = st.text_input(label, value="" if own is None else f"{own:g}", placeholder="no limit", live=True,
+                              key=f"try_{name}")
+        try:
+            values[name] = parse_limit(typed, name)
+        except BadInput as error:
+            wrong, values[name] = wrong or str(error), own
+    if wrong:
+        st.error(wrong)
+    return Constraints(**values, max_energy_mj=asked.max_energy_mj)
+
+
+def parse_limit(typed: str | None, name: str) -> float | None:
+    """Reads a limit as people type it, a decimal comma included; raises BadInput with one sentence."""
+    bare = (typed or "").strip().replace(",", ".")
+    if not bare:
+        return None
+    try:
+        value = float(bare)
+    except ValueError:
+        value = float("nan")
+    label = FIELDS[name].split(" at most")[0]
+    try:
+        return getattr(parse(Constraints, {name: value}), name)
+    except BadInput:
+        shown = w.plain(bare[:20])
+        raise BadInput(f"{label}: “{shown}” is no limit. Type a number of 0 or more, or leave the field empty.") from None
+
+
+def judge(found: list[Variant], limits: Constraints, goal: Goal, device: str,
+          cautious: bool) -> tuple[list[Variant], Recommendation]:
+    """Returns copies of the variants as these limits judge them, and what would then be recommended."""
+    judged = []
+    for variant in found:
+        admissible, misses = recommend.check(variant, limits, device, cautious)
+        judged.append(variant.model_copy(update={"admissible": admissible, "misses": misses}))
+    return judged, recommend.recommend(judged, limits, goal, device, cautious)
+
+
+def show_outcome(judged: list[Variant], found: Recommendation, own: Recommendation, is_own: bool) -> None:
+    """Says how many variants meet the limits and who would win."""
+    done = [v for v in judged if v.status == "done"]
+    kept = sum(v.admissible == "yes" for v in done)
+    unknown = sum(v.admissible == "unknown" for v in done)
+    st.markdown(f"**{kept} of {len(done)}** variants meet every limit"
+                + (f", {unknown} can't be judged without an estimate." if unknown else "."))
+    if is_own:
+        st.caption("These are the run's limits. Change one: the chart and the winner follow, the run stays as it is.")
+        return
+    if found.winner is None:
+        nearest = next((v for v in judged if v.id == found.nearest), None)
+        st.markdown("Nothing meets these limits." + (f" Nearest: {w.code(nearest.id)}, it {w.misses(nearest)}." if nearest else ""))
+    else:
+        st.markdown(f"{w.code(found.winner)} would {'still ' if found.winner == own.winner else ''}win.")
+    st.button("Back to the run's limits", on_click=_reset, type="tertiary", icon=":material/undo:")
+
+
+def _reset() -> None:
+    for name in FIELDS:
+        st.session_state.pop(f"try_{name}", None)

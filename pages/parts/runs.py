@@ -1,0 +1,80 @@
+"""Runs in a list, and the lines of a run that is at work."""
+
+import streamlit as st
+
+from engine.experiment import Variant
+from engine.jobs import RunView, TechniqueView
+from pages.parts import wording as w
+
+STATES = {"queued": (":material/schedule:", "waiting", "gray"), "running": (":material/progress_activity:", "running", "blue"),
+          "done": (":material/check_circle:", "done", "green"), "failed": (":material/error:", "failed", "red"),
+          "cancelled": (":material/cancel:", "cancelled", "orange")}
+LINES = {"waiting": (":material/schedule:", "waiting"), "working": (":material/progress_activity:", "working"),
+         "done": (":material/check_circle:", "done"), "failed": (":material/error:", "failed"),
+         "skipped": (":material/do_not_disturb_on:", "skipped")}
+
+
+def page_for(state: str) -> tuple[str, str]:
+    """Returns the page on which a run in this state is best looked at, and the words of its link."""
+    return ("pages/compare.py", "Compare") if state == "done" else ("pages/run.py", "Open")
+
+
+def show_row(row: dict) -> None:
+    """Shows one run of the index as a line: state, model, device, age, and the link to it."""
+    icon, word, colour = STATES[row["state"]]
+    with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"row-{row['id']}"):
+        st.badge(word, icon=icon, color=colour)
+        won = f" · {w.code(row['winner'])}" if row["winner"] else ""
+        st.markdown(f"**{w.plain(row['model'])}** · {w.device(row['device'])} · {row['goal']}{won}  \n"
+                    f"<small>{w.when(row['created'])}</small>", unsafe_allow_html=True, width="stretch")
+        page, label = page_for(row["state"])
+        st.page_link(page, label=label, icon=":material/arrow_forward:", query_params={"run": row["id"]})
+
+
+def show_progress(view: RunView) -> None:
+    """Shows how far the whole run is, in a bar and in words."""
+    icon, word, colour = STATES[view.state]
+    words = [w.percent(view.fraction, 0, 1).replace(".0", ""), f"{w.duration(view.elapsed_s)} so far"]
+    if view.state == "queued":
+        place = view.queue_place or 1
+        words = ["next to start" if place == 1 else f"number {place} in the queue"]
+    elif view.state == "running" and view.remaining_s is not None:
+        words.append(f"about {w.duration(view.remaining_s)} left")
+    elif view.state != "running":
+        words = [f"{w.duration(view.elapsed_s)} in all"]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.badge(word, icon=icon, color=colour)
+        st.markdown(" · ".join(words))
+    if view.state in ("queued", "running"):
+        st.progress(min(1.0, view.fraction))
+
+
+def show_line(line: TechniqueView, baseline: Variant | None) -> None:
+    """Shows one technique: where it stands, how long it took, and what it made."""
+    icon, word = LINES[line.status]
+    name, rest = st.columns([5, 7], gap="small", vertical_alignment="center")
+    with name:
+        time = w.duration(line.elapsed_s) if line.status in ("done", "failed", "working") else ""
+        if line.remaining_s is not None and line.status == "working":
+            time += f", about {w.duration(line.remaining_s)} left"
+        st.markdown(f"{icon} **{w.plain(line.title)}** · {word}" + (f" · {time}" if time else ""))
+    with rest:
+        if line.status == "working":
+            st.progress(min(1.0, line.fraction), text=w.plain(line.text) or None)
+        if line.reason:
+            st.markdown(f"{line.title} {word}: {w.plain(line.reason)}")
+        for variant in line.variants:
+            st.markdown(f"{w.code(variant.id)} {_figures(variant, baseline)}")
+
+
+def _figures(variant: Variant, baseline: Variant | None) -> str:
+    if variant.status != "done":
+        return f"{variant.status}: {w.plain(variant.reason)}"
+    words = [w.size(variant.size_bytes)]
+    if baseline and baseline.size_bytes and variant.size_bytes and variant.id != "baseline":
+        words[0] += f" ({w.times(baseline.size_bytes / variant.size_bytes)} smaller)" \
+            if variant.size_bytes < baseline.size_bytes else ""
+    if variant.accuracy is not None:
+        words.append(w.percent(variant.accuracy, 0, 0))
+    latency = w.measured(variant)
+    return " · ".join([*words, w.ms(latency) if latency else "not timed yet"])

@@ -1,0 +1,177 @@
+"""Which run, model and data set this session works on. The URL names them, the workspace holds them.
+
+`st.session_state` is a cache: the URL comes first, so that Back, refresh and a copied link land on the same run.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import streamlit as st
+from streamlit.runtime.pages_manager import PagesManager
+
+from engine import inspect
+from engine.errors import BadInput, EdgewiseError
+from engine.experiment import ModelFile, Run, parse
+from engine.workspace import ENDED, Workspace
+from models.catalog import CATALOG
+
+
+def workspace() -> Workspace:
+    """Returns the workspace, or ends the page with the sentence that says why there is none."""
+    _leave_older_navigation()
+    try:
+        return Workspace()
+    except EdgewiseError as error:
+        st.error(str(error), icon=":material/error:")
+        st.stop()
+
+
+def _leave_older_navigation() -> None:
+    """Reloads a page that Streamlit opened without app.py, as it does for the first link into a fresh `app.py` server."""
+    if PagesManager.uses_pages_directory:
+        PagesManager.uses_pages_directory = False
+        st.html("<script>location.reload()</script>", unsafe_allow_javascript=True)
+        st.stop()
+
+
+def is_public() -> bool:
+    """Tells whether strangers share this host, so that a run's id is the key to it."""
+    return os.environ.get("EDGEWISE_PUBLIC", "") not in ("", "0")
+
+
+def stop_with_link(sentence: str, page: str, label: str) -> None:
+    """Ends the page with what is missing and the way to it."""
+    st.info(sentence, icon=":material/info:")
+    st.page_link(page, label=label, icon=":material/arrow_forward:")
+    st.stop()
+
+
+# ---- the run -------------------------------------------------------------------------------------------------------
+
+
+def run_id() -> str | None:
+    """Returns the id in the URL, else the session's; the URL names it from then on."""
+    found = st.query_params.get("run") or st.session_state.get("run_id")
+    if found:
+        remember_run(found)
+        if st.query_params.get("run") != found:
+            st.query_params["run"] = found
+    return found
+
+
+def remember_run(found: str) -> None:
+    """Makes a run the session's own."""
+    st.session_state["run_id"] = found
+    st.session_state.setdefault("own_runs", set()).add(found)
+
+
+def forget_run(found: str) -> None:
+    """Lets go of a run that was deleted."""
+    if st.session_state.get("run_id") == found:
+        del st.session_state["run_id"]
+        st.query_params.pop("run", None)
+    st.session_state.get("own_runs", set()).discard(found)
+
+
+def own_runs(rows: list[dict]) -> list[dict]:
+    """Leaves only the runs that this visitor may see: all on an own machine, those opened here on a public host."""
+    if not is_public():
+        return rows
+    return [row for row in rows if row["id"] in st.session_state.get("own_runs", set())]
+
+
+def open_run(home: Workspace) -> Run:
+    """Returns the run that the URL names, or ends the page with what to do instead."""
+    found = run_id()
+    if not found:
+        stop_with_link("There is no run yet. Choose a model and start one.", "pages/upload.py", "Choose a model")
+    try:
+        return _cached(found, home)
+    except BadInput as error:
+        st.session_state.pop("run_id", None)
+        st.session_state.get("own_runs", set()).discard(found)
+        st.error(str(error), icon=":material/error:")
+        st.page_link("pages/home.py", label="Go home", icon=":material/home:")
+        st.stop()
+
+
+def _cached(found: str, home: Workspace) -> Run:
+    """Reads a run once: an ended one changes only when its events do."""
+    stamp = (home.folder(found) / "events.jsonl").stat().st_mtime_ns
+    cache = st.session_state.setdefault("runs", {})
+    if found not in cache or cache[found][0] != stamp:
+        cache.clear()  # one finished run is enough to hold
+        cache[found] = (stamp, home.run(found))
+    run = cache[found][1]
+    return run if run.state in ENDED else home.run(found)
+
+
+# ---- what the next run is made of ----------------------------------------------------------------------------------
+
+
+def choose(model: ModelFile | None = None, dataset: str | None = None) -> None:
+    """Keeps the model or the data set of the next run."""
+    if model is not None:
+        st.session_state["model"] = model
+    if dataset is not None:
+        st.session_state["dataset"] = dataset
+
+
+def choose_shipped(name: str) -> None:
+    """Makes a shipped model and the data set that it was trained on the next run's."""
+    choose(inspect.inspect_model(name), CATALOG[name].dataset)
+
+
+def chosen_model(home: Workspace) -> ModelFile | None:
+    """Returns the model of the next run: the session's, or the one that the URL names."""
+    model, named = st.session_state.get("model"), st.query_params.get("model")
+    if model is None and named:
+        model = _named_model(named, home)
+        choose(model=model)
+    if model is not None:
+        st.query_params["model"] = _name_of(model)
+    return model
+
+
+def chosen_dataset() -> str | None:
+    """Returns the data set of the next run: the session's, or the one that the URL names."""
+    named = st.session_state.get("dataset") or st.query_params.get("dataset")
+    if named:
+        choose(dataset=named)
+        st.query_params["dataset"] = named
+    return named
+
+
+def keep_upload(data: bytes, home: Workspace) -> Path:
+    """Writes an uploaded model under the hash of its bytes, never under its name, and returns where."""
+    folder = home.home / "uploads" / hashlib.sha256(data).hexdigest()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "model"
+    if not path.exists():
+        draft = folder / f".model.{os.getpid()}"
+        draft.write_bytes(data)
+        draft.replace(path)
+    return path
+
+
+def remember_upload(model: ModelFile) -> None:
+    """Keeps what was understood beside the bytes, so that a refresh does not ask for the file again."""
+    Path(model.path).with_name("model.json").write_text(model.model_dump_json())
+
+
+def _name_of(model: ModelFile) -> str:
+    is_shipped = model.name in CATALOG and model.path == str(CATALOG[model.name].weights_path)
+    return model.name if is_shipped else model.sha256
+
+
+def _named_model(named: str, home: Workspace) -> ModelFile | None:
+    try:
+        if named in CATALOG:
+            return inspect.inspect_model(named)
+        if len(named) == 64 and named.isalnum():  # a hash, so never a path
+            return parse(ModelFile, json.loads((home.home / "uploads" / named / "model.json").read_text()))
+    except (OSError, ValueError, EdgewiseError):
+        return None
+    return None

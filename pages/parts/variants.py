@@ -1,0 +1,152 @@
+"""Variants: the recommended one, all in a table, one in detail."""
+
+import streamlit as st
+
+from engine.experiment import Recommendation, Run, Variant
+from pages.parts import charts, tables
+from pages.parts import wording as w
+
+PICKS = {"quality": "most accurate", "balanced": "balanced", "compact": "smallest"}
+
+
+def show_recommendation(chosen: Recommendation, run: Run, baseline: Variant) -> None:
+    """Shows the choice in words, its three figures, why it won and what would flip it."""
+    device = run.experiment.device
+    by_id = {v.id: v for v in run.variants}
+    best = by_id.get(chosen.winner or chosen.nearest or "")
+    with st.container(border=True):
+        if best is None:
+            st.subheader(":material/info: Nothing can be recommended")
+            st.write("No variant was measured. The table below says why each one failed.")
+            return
+        words, figures = st.columns([6, 5], gap="medium")
+        with words:
+            _show_words(chosen, best, baseline, device)
+        with figures:
+            show_metrics(best, baseline, device)
+            if st.button("Make the package", type="primary", icon=":material/package_2:", width="stretch"):
+                st.session_state["package"] = best.id
+                st.switch_page("pages/deploy.py", query_params={"run": run.id})
+
+
+def _show_words(chosen: Recommendation, best: Variant, baseline: Variant, device: str) -> None:
+    if chosen.winner:
+        st.subheader(f":material/verified: Recommended: {w.code(best.id)}")
+        st.markdown(w.verdict(best, baseline, device))
+    else:
+        st.subheader(":material/warning: Nothing meets every limit")
+        st.markdown(f"The nearest is {w.code(best.id)}: it {w.misses(best) or 'was not judged'}. {w.verdict(best, baseline, device)}")
+    # the first reason says what the verdict says
+    reasons = [w.plain(reason) for reason in chosen.reasons[1:]]
+    st.markdown("\n".join(f"- {line}" for line in [*reasons, *(w.plain(flip.text) for flip in chosen.flips[:4])]))
+    picks = [f"{words} {w.code(chosen.picks[name])}" for name, words in PICKS.items() if chosen.picks.get(name)]
+    if picks:
+        st.caption(" · ".join(picks))
+
+
+def show_metrics(best: Variant, baseline: Variant, device: str) -> None:
+    """Shows size, latency and accuracy side by side, each with its change against the baseline."""
+    found, theirs = best.estimates.get(device), baseline.estimates.get(device)
+    is_estimate = bool(found and found.latency_ms)
+    latency, before = ((found.latency_ms, theirs.latency_ms if theirs else None) if is_estimate
+                       else (w.measured(best), w.measured(baseline)))
+    is_same = best.p_value is not None and best.p_value >= 0.05
+    with st.container(horizontal=True, gap="small"):
+        st.metric("Size", w.size(best.size_bytes), _change(baseline.size_bytes, best.size_bytes), delta_color="inverse",
+                  width="content")
+        st.metric("Latency", w.ms(latency),
+                  _change(before, latency), delta_color="inverse", width="content", help=_latency_help(best, device))
+        # an ASCII minus: Streamlit takes a typographic one for a rise
+        st.metric("Accuracy", w.percent(best.accuracy, 0, 0),
+                  f"{-(best.accuracy_drop_pp or 0):+.2f} pp" if best.id != "baseline" else None,
+                  delta_color="off" if is_same else "normal", delta_arrow="off" if is_same else "auto", width="content",
+                  help=f"95 % interval {w.interval(best.accuracy_low, best.accuracy_high, 100, 1)} %")
+    st.caption(_latency_words(best, device))
+
+
+def _change(before: float | None, after: float | None) -> str | None:
+    if not before or not after or before == after:
+        return None
+    return f"{100 * (after / before - 1):+.1f} %"
+
+
+def _latency_words(best: Variant, device: str) -> str:
+    found = best.estimates.get(device)
+    if not found:
+        return f"On {w.device(device)}: no estimate yet. The latency was measured on this machine."
+    words = (f"On {w.device(device)} with {w.plain(found.runtime)}, {found.threads} thread{'s' if found.threads > 1 else ''}: "
+             f"{w.estimate(found)}, {w.confidence(found)}.")
+    return f"{words} {w.plain(found.why)}" if found.why else words
+
+
+def _latency_help(best: Variant, device: str) -> str:
+    host = best.host
+    if not host or not host.latency_ms:
+        return "Not measured."
+    return (f"Measured on this machine with {host.runtime} {host.runtime_version}, {host.threads} threads: "
+            f"{w.ms(host.latency_ms.p50)} (p95 {w.ms(host.latency_ms.p95)}, p99 {w.ms(host.latency_ms.p99)}).")
+
+
+def show_table(found: list[Variant], device: str) -> None:
+    """Shows every variant as a row; a chosen row becomes the one shown in detail."""
+    number = st.column_config.NumberColumn
+    st.dataframe(
+        tables.variants(found, device), key="rows", hide_index=True, on_select=lambda: _take_row([v.id for v in found]),
+        selection_mode="single-row", height="content", placeholder=w.NONE,
+        alt=f"Table of {len(found)} variants with their accuracy, size and latency.",
+        column_config={
+            "Variant": st.column_config.TextColumn(pinned=True),
+            "Accuracy (%)": number(format="%.2f", help="On test images that chose nothing."),
+            "Drop (pp)": number(format="%.2f", help="Percentage points lost against your model."),
+            "Size (kB)": number(format="localized", help="Bytes of the file as it is deployed."),
+            "Zipped (kB)": number(format="localized", help="The same file compressed: pruned weights show here."),
+            "Measured (ms)": number(format="%.3f", help="Median on this machine, all variants interleaved."),
+            "MACs (million)": number(format="%.2f", help="Multiply-accumulates for one image."),
+            "Reason": st.column_config.TextColumn(width="large"),
+        })
+
+
+def _take_row(ids: list[str]) -> None:
+    rows = st.session_state["rows"]["selection"]["rows"]
+    if rows:
+        st.session_state["variant"] = ids[rows[0]]
+
+
+def show_details(variant: Variant, baseline: Variant, classes: list[str], device: str) -> None:
+    """Shows one variant: its figures, recall by class, what it confuses, how it was made, its files."""
+    if variant.status != "done":
+        st.warning(f"{variant.id} {variant.status}: {variant.reason}", icon=":material/error:")
+        return
+    show_metrics(variant, baseline, device)
+    recall, confusion, steps, files = st.tabs(["Recall by class", "Confusion", "Steps", "Files"])
+    with recall:
+        if variant.per_class_recall:
+            figure, alt = charts.recall(classes, variant.per_class_recall, baseline.per_class_recall)
+            st.plotly_chart(figure, theme=None, config=charts.CONFIG, alt=alt, key="recall")
+        else:
+            st.caption("Not measured: there were no labelled test images.")
+    with confusion:
+        if variant.confusion:
+            figure, alt = charts.confusion(classes, variant.confusion)
+            st.plotly_chart(figure, theme=None, config=charts.CONFIG, alt=alt, key="confusion")
+        else:
+            st.caption("Not measured: there were no labelled test images.")
+    with steps:
+        _show_steps(variant)
+    with files:
+        for artifact in variant.artifacts:
+            st.markdown(f"{w.code(artifact.path)} · {w.size(artifact.bytes)} · {w.plain(artifact.format)}  \n"
+                        f"SHA-256 {w.code(artifact.sha256[:16])}…")
+        if variant.versions:
+            st.caption(" · ".join(f"{w.plain(name)} {w.plain(version)}" for name, version in variant.versions.items()))
+
+
+def _show_steps(variant: Variant) -> None:
+    for count, step in enumerate(variant.steps, 1):
+        settings = ", ".join(f"{name} {value}" for name, value in step.parameters.items())
+        st.markdown(f"{count}. **{w.plain(step.what)}**" + (f" ({w.plain(settings)})" if settings else "")
+                    + f": {w.plain(step.why)}")
+    for note in variant.notes:
+        st.markdown(f":material/info: {w.plain(note)}")
+    if not variant.steps:
+        st.caption("Exported as it is.")

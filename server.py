@@ -1,0 +1,12 @@
+"""The house's door: the dashboard and the HTTP routes in one process. `streamlit run server.py` starts it."""
+
+import streamlit as st
+from streamlit.runtime.pages_manager import PagesManager
+
+from engine.api import ROUTES
+
+# Until `st.navigation` has run once, Streamlit takes a folder named pages/ for its older kind of app, and a link that
+# is the first to reach a fresh server would open a bare page.
+PagesManager.uses_pages_directory = False
+
+app = st.App("app.py", routes=ROUTES)
