@@ -4,7 +4,6 @@ Every network takes float32 [n, height, width, channels] and gives logits float3
 """
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 
 import keras
@@ -15,9 +14,8 @@ from keras import layers
 _EPSILON, _MOMENTUM = 1e-5, 0.9
 
 
-def _conv(x, width: int, name: str):
-    """A 3x3 convolution without bias, batch normalisation and ReLU, e.g. conv1, bn1, relu1 for "1"."""
-    prefix, place = re.fullmatch(r"(.*?)([\d_]+)", name).groups()
+def _conv(x, width: int, place: str, prefix: str = ""):
+    """A 3x3 convolution without bias, batch normalisation and ReLU, called conv1, bn1 and relu1 for place "1"."""
     x = layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"{prefix}conv{place}")(x)
     x = layers.BatchNormalization(epsilon=_EPSILON, momentum=_MOMENTUM, name=f"{prefix}bn{place}")(x)
     return layers.ReLU(name=f"{prefix}relu{place}")(x)
@@ -44,10 +42,11 @@ def _stacked_cnn(shape: tuple[int, int, int], classes: int, stages: tuple[tuple[
 
 def _residual_cnn(shape: tuple[int, int, int], classes: int, widths: tuple[int, ...]) -> keras.Model:
     x = inputs = keras.Input(shape, name="input")
-    for stage, width in enumerate(widths, start=1):
-        x = layers.MaxPooling2D(2, name=f"pool{stage}")(_conv(x, width, str(stage)))
+    x = _conv(x, widths[0], "0")
+    for stage, width in enumerate(widths[1:], start=1):
+        x = _conv(layers.MaxPooling2D(2, name=f"pool{stage}")(x), width, str(stage))
         block = f"block{stage}_"
-        y = _conv(x, width, f"{block}1")
+        y = _conv(x, width, "1", block)
         y = layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"{block}conv2")(y)
         y = layers.BatchNormalization(epsilon=_EPSILON, momentum=_MOMENTUM, name=f"{block}bn2")(y)
         x = layers.ReLU(name=f"{block}relu2")(layers.Add(name=f"{block}add")([x, y]))
@@ -62,7 +61,7 @@ ARCHITECTURES: dict[str, Callable[..., keras.Model]] = {
     "stacked_cnn_64": lambda shape, classes: _stacked_cnn(shape, classes, ((16,), (32,), (64,), (64,))),
     "stacked_cnn_narrow_256": lambda shape, classes: _stacked_cnn(shape, classes, ((24,), (48,), (96, 128), (256,))),
     "stacked_cnn_256": lambda shape, classes: _stacked_cnn(shape, classes, ((32,), (64,), (128, 128), (256, 256))),
-    "residual_cnn_256": lambda shape, classes: _residual_cnn(shape, classes, (64, 128, 256)),
+    "residual_cnn_256": lambda shape, classes: _residual_cnn(shape, classes, (32, 64, 128, 256)),
 }
 
 
