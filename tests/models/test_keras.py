@@ -48,3 +48,41 @@ def test_a_twin_agrees_with_its_original():
     for twin in KERAS:
         original = CATALOG[twin.id.replace("/keras/", "/pytorch/")]
         assert abs(twin.test_accuracy - original.test_accuracy) <= 0.001 + 1e-9
+
+
+COMPARE = """
+import os, sys
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+import numpy as np
+from safetensors.numpy import load_file
+from models.keras import ARCHITECTURES, build, take_over
+for name in ARCHITECTURES:
+    with np.load(f"{sys.argv[1]}/{name}.npz") as given:
+        images, logits = given["images"].transpose(0, 2, 3, 1), given["logits"]
+    model = build(name, images.shape[1:], logits.shape[1])
+    take_over(model, load_file(f"{sys.argv[1]}/{name}.safetensors"))
+    print(name, np.abs(model.predict(images, verbose=0) - logits).max() / np.abs(logits).max())
+"""
+
+
+def test_every_architecture_has_a_twin_that_answers_alike(tmp_path):
+    import numpy as np
+    import torch
+    from safetensors.torch import save_file
+
+    from models.pytorch import ARCHITECTURES, build
+
+    for name in ARCHITECTURES:
+        network = build(name, 2, 7).eval()
+        for layer in network.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                for values in (layer.weight.data, layer.bias.data, layer.running_mean, layer.running_var):
+                    values.uniform_(0.5, 1.5)
+        images = torch.randn(4, 2, 28, 28)
+        np.savez(tmp_path / f"{name}.npz", images=images, logits=network(images).detach())
+        save_file(network.state_dict(), tmp_path / f"{name}.safetensors")
+    command = [sys.executable, "-c", COMPARE, str(tmp_path)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    differences = {name: float(difference) for name, difference in map(str.split, lines)}
+    assert set(differences) == set(ARCHITECTURES)
+    assert max(differences.values()) < 1e-4
