@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,7 @@ def written_whole(folder: Path) -> Iterator[Path]:
     temporary = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(folder)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         yield temporary
         if folder.exists() and not is_prepared(folder):
@@ -57,6 +59,13 @@ def written_whole(folder: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what killed processes left behind; a writer at work changes its folder within the hour."""
+    for leftover in folder.parent.glob(f".{folder.name}.*"):
+        if time.time() - max(path.stat().st_mtime for path in (leftover, *leftover.iterdir())) > 3_600:
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def write_parts(

@@ -82,6 +82,18 @@ def test_a_half_written_folder_is_made_anew(tmp_path):
     assert datasets.describe("digits", tmp_path)["parts"]["test"] == [0, 359]
 
 
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    abandoned, at_work = (tmp_path / "datasets" / f".digits.{name}" for name in ("abandoned", "at_work"))
+    for folder in (abandoned, at_work):
+        folder.mkdir(parents=True)
+        (folder / "train_images.npy").write_bytes(b"x")
+    for path in (abandoned / "train_images.npy", abandoned):
+        os.utime(path, (1e9, 1e9))
+    os.utime(at_work, (1e9, 1e9))
+    datasets.prepare("digits", tmp_path)
+    assert not abandoned.exists() and at_work.exists()
+
+
 def make_archive(path, **changes):
     random = np.random.default_rng(0)
     arrays = {}
