@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -64,8 +64,10 @@ def written_whole(folder: Path) -> Iterator[Path]:
 def _remove_abandoned(folder: Path) -> None:
     """Remove what killed processes left behind; a writer at work changes its folder within the hour."""
     for leftover in folder.parent.glob(f".{folder.name}.*"):
-        if time.time() - max(path.stat().st_mtime for path in (leftover, *leftover.iterdir())) > 3_600:
-            shutil.rmtree(leftover, ignore_errors=True)
+        # Another process may finish, and so rename, its folder right now.
+        with suppress(FileNotFoundError):
+            if time.time() - max(path.stat().st_mtime for path in (leftover, *leftover.iterdir())) > 3_600:
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
 def write_parts(
