@@ -18,6 +18,7 @@ import psutil
 
 from engine.errors import BadInput
 from engine.experiment import Experiment, Variant
+from engine.sandbox import identity
 from engine.techniques import TECHNIQUES
 from engine.workspace import ENDED, Workspace
 
@@ -111,7 +112,7 @@ def _start_worker(workspace: Workspace, run_id: str) -> None:
         worker = subprocess.Popen(
             [sys.executable, "-m", "engine.worker", run_id], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             env=os.environ | {"EDGEWISE_HOME": str(workspace.home)}, start_new_session=True)
-    workspace.append(run_id, {"kind": "process", "pid": worker.pid, "started": _started(worker.pid), "what": "worker"})
+    workspace.append(run_id, {"kind": "process", **identity(worker.pid), "what": "worker"})
     _reap_later(worker)
 
 
@@ -124,13 +125,6 @@ def _reap_later(worker: subprocess.Popen) -> None:
 
 def _starts(workspace: Workspace, run_id: str) -> int:
     return sum(e["kind"] == "process" and e["what"] == "worker" for e in workspace.events(run_id))
-
-
-def _started(pid: int) -> float | None:
-    try:
-        return psutil.Process(pid).create_time()
-    except psutil.Error:
-        return None
 
 
 def _is_alive(workspace: Workspace, run_id: str) -> bool:

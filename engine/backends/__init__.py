@@ -75,6 +75,7 @@ class QuantSpec:
             `weights` (weights only, as the grids say; arithmetic in float).
         grids: By layer name. With `static_int8` they fix the weights' scales; layers without one get the range of
             their weights. With `weights`, layers without one stay float.
+        activations: By layer name, the fixed (low, high) range of its input; the others are calibrated.
         calibrate: Range rule for activations: `minmax`, `percentile` or `entropy`.
         reduced_range: 7-bit weights, for processors whose 8-bit multiply-add saturates at 16 bits.
         float_io: With `static_int8` on TFLite, whether input and output stay float32.
@@ -83,6 +84,7 @@ class QuantSpec:
 
     kind: Literal["static_int8", "dynamic_int8", "fp16", "weights"]
     grids: dict[str, Grid] = field(default_factory=dict)
+    activations: dict[str, tuple[float, float]] = field(default_factory=dict)
     calibrate: Literal["minmax", "percentile", "entropy"] = "minmax"
     reduced_range: bool = False
     float_io: bool = True
@@ -98,11 +100,14 @@ class Training:
         learning_rate: At the start.
         teacher: A network whose softened answers are imitated, with `temperature` and `mix` (the teacher's share
             of the loss; Hinton et al., arXiv 1503.02531).
+        answers: The teacher's logits for the training images as they are [n, classes], NaN where not known yet;
+            filled in as they are needed.
         masks: By layer name, boolean, True where a weight may differ from zero; held after every step.
         fake_bits: Weight bits simulated while training (Jacob et al., arXiv 1712.05877); None trains in float.
         fake_activations: Whether 8-bit activations are simulated too.
         reduced_range: As in QuantSpec, for 8-bit weights.
-        on_step: Called before each step with its number; may change weights or return new masks.
+        on_step: Called before each step with its number; may return new masks, made from the weights it is handed.
+        settle: Checkpoints count from this step on (a schedule that still prunes has not arrived before).
     """
 
     steps: int
@@ -110,13 +115,15 @@ class Training:
     learning_rate: float
     seed: int
     teacher: Network | None = None
+    answers: np.ndarray | None = None
     temperature: float = 4.0
     mix: float = 0.0
     masks: dict[str, np.ndarray] | None = None
     fake_bits: Literal[4, 8] | None = None
     fake_activations: bool = False
     reduced_range: bool = False
-    on_step: Callable[[int], dict[str, np.ndarray] | None] | None = None
+    on_step: Callable[[int, dict[str, np.ndarray]], dict[str, np.ndarray] | None] | None = None
+    settle: int = 0
     evaluations: int = 4
 
 
@@ -124,7 +131,8 @@ class Training:
 class Trained:
     """What a fine-tuning gave: the network, the accuracy on the validation part before and after, executed steps.
 
-    `grids` holds the learned grids when `fake_bits` was set.
+    `grids` holds the learned grids when `fake_bits` was set, `activations` the learned (low, high) range of each
+    layer's input when `fake_activations` was.
     """
 
     network: Network
@@ -132,6 +140,7 @@ class Trained:
     after: float
     steps: int
     grids: dict[str, Grid] = field(default_factory=dict)
+    activations: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 class Backend(Protocol):
@@ -152,6 +161,18 @@ class Backend(Protocol):
     def with_weights(self, network: Network, weights: dict[str, np.ndarray],
                      biases: dict[str, np.ndarray] | None = None) -> Network:
         """Returns a copy with these weights (and biases) in place of its own; shapes must be equal."""
+
+    def cost(self, network: Network) -> tuple[int, int]:
+        """Returns MACs for one input and parameters."""
+
+    def training_speed(self, network: Network, train: Part, seconds: float) -> float:
+        """Returns images per second of fine-tuning, measured for about that long on a copy."""
+
+    def stored_tensors(self, artifact: Path) -> list[tuple[bytes, str]]:
+        """Returns the stored bytes of an artifact's weights, each with `float32`, `int8` or `int4`."""
+
+    def biases(self, network: Network) -> dict[str, np.ndarray]:
+        """Returns copies of the biases [out] of the same layers, zeros where a layer has none."""
 
     def folded(self, network: Network) -> Network:
         """Returns a copy with BatchNorm folded into the layers before it, as it will be deployed."""

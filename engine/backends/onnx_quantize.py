@@ -1,0 +1,144 @@
+"""Quantized ONNX files: INT8 through ONNX Runtime's quantizer, packed INT4 and FP16 weights by rewriting initializers.
+
+INT4 follows the ONNX specification, opset 21: two codes a byte, low half first, read by DequantizeLinear with one
+scale per output channel.
+"""
+
+import logging
+import tempfile
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_dynamic, quantize_static
+
+from engine.backends import Grid, QuantSpec
+from engine.backends.onnx_export import Graph
+
+INT4_OPSET, INT4_IR = 21, 10
+METHODS = {"minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile, "entropy": CalibrationMethod.Entropy}
+WEIGHTED = ("Conv", "Gemm", "MatMul")
+
+
+def quantize(graph: Graph, spec: QuantSpec, inputs: np.ndarray | None, target: Path) -> None:
+    """Writes the quantized file. `inputs`: preprocessed calibration images [n, …], for `static_int8`."""
+    logging.getLogger().setLevel(logging.ERROR)  # the quantizer writes advice to the root logger
+    if spec.kind == "fp16":
+        to_fp16(graph)
+        graph.save(target)
+    elif spec.kind == "weights":
+        to_grids(graph, spec.grids)
+        graph.save(target)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "float.onnx")
+            onnx.save(onnx.shape_inference.infer_shapes(graph.model), str(source))
+            if spec.kind == "dynamic_int8":
+                quantize_dynamic(str(source), str(target), weight_type=QuantType.QUInt8, per_channel=False)
+            else:
+                _static(graph, source, spec, inputs, target)
+    onnx.checker.check_model(str(target))
+
+
+def _static(graph: Graph, source: Path, spec: QuantSpec, inputs: np.ndarray, target: Path) -> None:
+    overrides = _overrides(graph, spec)
+    options = {"TensorQuantOverrides": overrides} if overrides else {}
+    quantize_static(
+        str(source), str(target), _Reader(inputs), quant_format=QuantFormat.QDQ, per_channel=True,
+        reduce_range=spec.reduced_range, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+        calibrate_method=METHODS[spec.calibrate], extra_options=options,
+        nodes_to_exclude=[node.name for node, layer in layer_nodes(graph.model) if layer in spec.keep_float])
+
+
+class _Reader(CalibrationDataReader):
+    """Hands preprocessed images to the quantizer, 32 at a time."""
+
+    def __init__(self, inputs: np.ndarray):
+        self.batches = iter([inputs[i:i + 32] for i in range(0, len(inputs), 32)])
+
+    def get_next(self) -> dict | None:
+        batch = next(self.batches, None)
+        return None if batch is None else {"input": batch}
+
+
+def _overrides(graph: Graph, spec: QuantSpec) -> dict[str, list[dict]]:
+    """Fixes what was learned: weight scales per channel, and the range of each layer's input."""
+    overrides: dict[str, list[dict]] = {}
+    for node, layer in layer_nodes(graph.model):
+        if grid := spec.grids.get(layer):
+            overrides[node.input[1]] = [
+                {"quant_type": QuantType.QInt8, "scale": np.float32(scale), "zero_point": np.array(0, np.int8)}
+                | ({"axis": 0} if channel == 0 else {}) for channel, scale in enumerate(grid.scales)]
+        if layer in spec.activations:
+            low, high = spec.activations[layer]
+            scale = max(high - low, 1e-6) / 255
+            overrides[node.input[0]] = [{"quant_type": QuantType.QUInt8, "scale": np.float32(scale),
+                                         "zero_point": np.array(int(np.clip(round(-low / scale), 0, 255)), np.uint8)}]
+    return overrides
+
+
+def layer_nodes(model: onnx.ModelProto) -> list[tuple[onnx.NodeProto, str]]:
+    """Returns the nodes whose second input is a layer's own weight, with the layer's name."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    return [(node, node.input[1].removesuffix(".weight")) for node in model.graph.node
+            if node.op_type in WEIGHTED and len(node.input) > 1 and node.input[1] in stored]
+
+
+def to_grids(graph: Graph, grids: dict[str, Grid]) -> None:
+    """Stores the weights of these layers as integer codes and scales, INT4 packed two to a byte."""
+    model = graph.model
+    _raise_opset(model)
+    for node, layer in layer_nodes(model):
+        grid = grids.get(layer)
+        if grid is None:
+            continue
+        name = node.input[1]
+        codes = grid.codes.astype(ml_dtypes.int4 if grid.bits == 4 else np.int8)
+        kind = TensorProto.INT4 if grid.bits == 4 else TensorProto.INT8
+        _replace(model, name, [_packed(codes, f"{name}_codes", kind), numpy_helper.from_array(grid.scales.astype(np.float32), f"{name}_scales")],
+                 helper.make_node("DequantizeLinear", [f"{name}_codes", f"{name}_scales"], [name], name=f"{name}_dequantize", axis=0))
+
+
+def _packed(codes: np.ndarray, name: str, kind: int) -> TensorProto:
+    if kind == TensorProto.INT8:
+        return numpy_helper.from_array(codes, name)
+    flat = codes.astype(np.int8).ravel()
+    flat = np.append(flat, np.zeros(len(flat) % 2, np.int8)).astype(np.uint8) & 0xF
+    return TensorProto(name=name, data_type=kind, dims=codes.shape, raw_data=(flat[0::2] | flat[1::2] << 4).astype(np.uint8).tobytes())
+
+
+def to_fp16(graph: Graph) -> None:
+    """Stores every float32 weight as float16 with a Cast that the runtime folds at load, so any CPU runs it at float
+    speed; values beyond float16's range are clipped to it."""
+    model = graph.model
+    for node, _ in layer_nodes(model):
+        tensor = next(t for t in model.graph.initializer if t.name == node.input[1])
+        half = np.clip(numpy_helper.to_array(tensor), -65504, 65504).astype(np.float16)
+        name = tensor.name
+        _replace(model, name, [numpy_helper.from_array(half, f"{name}_half")],
+                 helper.make_node("Cast", [f"{name}_half"], [name], name=f"{name}_cast", to=TensorProto.FLOAT))
+
+
+def _replace(model: onnx.ModelProto, name: str, tensors: list[TensorProto], producer: onnx.NodeProto) -> None:
+    kept = [tensor for tensor in model.graph.initializer if tensor.name != name]
+    if len(kept) == len(model.graph.initializer):
+        return  # shared by two layers and replaced already
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept + tensors)
+    model.graph.node.insert(0, producer)
+
+
+def _raise_opset(model: onnx.ModelProto) -> None:
+    for opset in model.opset_import:
+        if opset.domain in ("", "ai.onnx") and opset.version < INT4_OPSET:
+            opset.version = INT4_OPSET  # between 18 and 21 the operators of image classifiers only gained types
+    model.ir_version = max(model.ir_version, INT4_IR)
+
+
+def stored_tensors(path: Path) -> list[tuple[bytes, str]]:
+    """Returns the raw bytes of an ONNX file's tensors, each with its type where the entropy coder knows it."""
+    kinds = {TensorProto.FLOAT: "float32", TensorProto.INT8: "int8", TensorProto.UINT8: "int8", TensorProto.INT4: "int4"}
+    return [(tensor.raw_data, kinds[tensor.data_type]) for tensor in onnx.load(str(path)).graph.initializer
+            if tensor.raw_data and tensor.data_type in kinds]

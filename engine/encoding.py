@@ -1,0 +1,103 @@
+"""Entropy-codes a model file without loss; deploy/runtime/decoder.py holds the format and the way back."""
+
+import struct
+import zlib
+
+import numpy as np
+
+from deploy.runtime.decoder import BITS, BYTES, FLOATS, HALVES, MAGIC, decode
+from engine.errors import EdgewiseError
+
+KINDS = {"float32": FLOATS, "int8": BYTES, "int4": HALVES}
+SMALLEST_TENSOR_BYTES = 96
+MOST_SYMBOLS = 256
+
+
+def encode(model: bytes, tensors: list[tuple[bytes, str]]) -> bytes:
+    """Returns the coded file. tensors: the stored bytes of large tensors, each with `float32`, `int8` or `int4`.
+
+    A tensor of more than 256 different values, or one that would not get smaller, stays as it is. Raises
+    EdgewiseError if decoding does not give the very same bytes back.
+    """
+    found = sorted(_placed(model, tensors))
+    entries, streams, rest, written = [], [], [], 0
+    for position, payload, kind in found:
+        coded = _code(payload, KINDS[kind])
+        if coded is None:
+            continue
+        entry, stream = coded
+        entries.append(struct.pack("<Q", position) + entry)
+        streams.append(stream)
+        rest.append(model[written:position])
+        written = position + len(payload)
+    head = struct.pack("<I", len(entries)) + b"".join(entries) + b"".join(rest) + model[written:]
+    packed = zlib.compress(head, 9)
+    data = MAGIC + struct.pack("<I", len(packed)) + packed + b"".join(streams)
+    if decode(data) != model:
+        raise EdgewiseError("the entropy-coded file does not decode to the model it was made from")
+    return data
+
+
+def _placed(model: bytes, tensors: list[tuple[bytes, str]]) -> list[tuple[int, bytes, str]]:
+    taken: list[tuple[int, int]] = []
+    placed = []
+    for payload, kind in sorted(tensors, key=lambda t: -len(t[0])):
+        if len(payload) < SMALLEST_TENSOR_BYTES:
+            continue
+        position = model.find(payload)
+        while position >= 0 and any(position < end and begin < position + len(payload) for begin, end in taken):
+            position = model.find(payload, position + 1)
+        if position >= 0:
+            taken.append((position, position + len(payload)))
+            placed.append((position, payload, kind))
+    return placed
+
+
+def _code(payload: bytes, kind: int) -> tuple[bytes, bytes] | None:
+    raw = np.frombuffer(payload, "<u4" if kind == FLOATS else np.uint8)
+    if kind == HALVES:
+        raw = np.stack([raw & 0xF, raw >> 4], axis=1).ravel()
+    values, symbols, counts = np.unique(raw, return_inverse=True, return_counts=True)
+    if len(values) > MOST_SYMBOLS:
+        return None
+    frequencies = quantized_frequencies(counts)
+    states, words = rans_encode(symbols, frequencies)
+    stream = states.astype("<u4").tobytes() + words.astype("<u2").tobytes()
+    table = values.astype("<u4").tobytes() if kind == FLOATS else values.astype(np.uint8).tobytes()
+    entry = (struct.pack("<IBH", len(symbols), kind, len(values)) + frequencies.astype("<u2").tobytes() + table
+             + struct.pack("<HI", len(states), len(words)))
+    return (entry, stream) if len(entry) + len(stream) < len(payload) else None
+
+
+def quantized_frequencies(counts: np.ndarray) -> np.ndarray:
+    """Scales counts to integers of at least 1 that sum to 2**14. A lone symbol gets all of it."""
+    total = 1 << BITS
+    scaled = np.maximum(1, np.floor(counts / counts.sum() * total)).astype(np.int64)
+    while (difference := total - scaled.sum()) != 0:
+        # whoever gains or loses least per unit of frequency gives or takes
+        cost = counts * np.log2((scaled + np.sign(difference)) / scaled, where=scaled + np.sign(difference) > 0, out=np.full(len(counts), -np.inf))
+        scaled[np.argmax(cost)] += np.sign(difference)
+    return scaled
+
+
+def rans_encode(symbols: np.ndarray, frequencies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the lanes' final states (uint32) and the 16-bit words in the order the decoder reads them."""
+    count = len(symbols)
+    lanes = int(np.clip(count // 2048, 1, 128))
+    rounds = -(-count // lanes)
+    padded = np.full(rounds * lanes, int(np.argmax(frequencies)), np.int64)
+    padded[:count] = symbols
+    table = padded.reshape(rounds, lanes)
+    frequency = frequencies.astype(np.uint64)
+    start = np.concatenate([[0], np.cumsum(frequency)[:-1]]).astype(np.uint64)
+    state = np.full(lanes, 65536, np.uint64)
+    words: list[np.ndarray] = []
+    for i in range(rounds - 1, -1, -1):
+        f, s = frequency[table[i]], start[table[i]]
+        full = state >= f << np.uint64(32 - BITS)
+        if full.any():
+            words.append((state[full] & np.uint64(0xFFFF))[::-1])
+            state[full] >>= np.uint64(16)
+        state = (state // f << np.uint64(BITS)) + state % f + s
+    stream = np.concatenate(words)[::-1] if words else np.empty(0, np.uint64)
+    return state, stream

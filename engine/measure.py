@@ -1,0 +1,100 @@
+"""Figures from predictions, files and clocks. Pure functions over NumPy; no framework, no opinion.
+
+Sources: Wilson's score interval (Wilson 1927), McNemar's exact test (McNemar 1947), both as in Dietterich 1998,
+"Approximate statistical tests for comparing supervised classification learning algorithms".
+"""
+
+import math
+import time
+import zlib
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+
+
+def accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
+    """Returns the share of equal entries of two integer arrays [n]."""
+    return float(np.mean(predicted == labels))
+
+
+def wilson_interval(successes: int, n: int, coverage: float = 0.95) -> tuple[float, float]:
+    """Returns the interval of a share; it stays inside 0..1 and holds at 100 % too."""
+    if n == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf(0.5 + coverage / 2)
+    share = successes / n
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def mcnemar_p(baseline_right: np.ndarray, variant_right: np.ndarray) -> float:
+    """Returns the exact two-sided p-value that two classifiers differ, from who was right where (bool [n])."""
+    lost = int(np.sum(baseline_right & ~variant_right))
+    won = int(np.sum(~baseline_right & variant_right))
+    n, k = lost + won, min(lost, won)
+    if n == 0:
+        return 1.0
+    logs = [math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) - n * math.log(2) for i in range(k + 1)]
+    return min(1.0, 2 * math.fsum(math.exp(value) for value in logs))
+
+
+def confusion(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Returns counts [classes, classes], true class by row, predicted class by column."""
+    table = np.zeros((classes, classes), np.int64)
+    np.add.at(table, (labels, np.clip(predicted, 0, classes - 1)), 1)
+    return table
+
+
+def classification(predicted: np.ndarray, labels: np.ndarray, baseline: np.ndarray | None, classes: int) -> dict:
+    """Returns the accuracy figures of a `Variant` by field name; `baseline` are the baseline's predictions [n]."""
+    right = predicted == labels
+    low, high = wilson_interval(int(right.sum()), len(labels))
+    table = confusion(predicted, labels, classes)
+    counts = table.sum(axis=1)
+    recalls = [float(table[c, c] / counts[c]) for c in range(classes) if counts[c]]
+    figures = {"accuracy": float(right.mean()), "accuracy_low": low, "accuracy_high": high,
+               "worst_class_recall": min(recalls), "per_class_recall": recalls, "confusion": table.tolist(),
+               "test_images": len(labels), "accuracy_drop_pp": 0.0, "p_value": 1.0}
+    if baseline is not None:
+        baseline_right = baseline == labels
+        figures["accuracy_drop_pp"] = round(100 * float(baseline_right.mean() - right.mean()), 6)
+        figures["p_value"] = mcnemar_p(baseline_right, right)
+    return figures
+
+
+def compressed_bytes(path: Path) -> int:
+    """Returns the file's bytes after DEFLATE at level 9, what a zip or an update over the air would carry."""
+    return len(zlib.compress(path.read_bytes(), 9))
+
+
+def percentiles(times_ms: list[float]) -> dict[str, float]:
+    """Returns p50, p95 and p99 of single-image times."""
+    p50, p95, p99 = np.percentile(times_ms, [50, 95, 99])
+    return {"p50": float(p50), "p95": float(p95), "p99": float(p99)}
+
+
+def time_interleaved(runs: dict, budget_s: float, rounds: int = 400) -> dict[str, list[float]]:
+    """Times callables in turn, one call each a round, so that a noisy moment harms all alike.
+
+    Returns milliseconds by key. Every callable is warmed up for at least 5 calls and 0.1 s first; rounds stop at
+    `rounds` or when `budget_s` is over, but not before 20.
+    """
+    for call in runs.values():
+        began, calls = time.perf_counter(), 0
+        while calls < 5 or (time.perf_counter() - began < 0.1 and calls < 200):
+            call()
+            calls += 1
+    times: dict[str, list[float]] = {key: [] for key in runs}
+    deadline = time.perf_counter() + budget_s
+    for number in range(rounds):
+        if number >= 20 and time.perf_counter() > deadline:
+            break
+        for key, call in runs.items():
+            # the first call refills the caches that the other artifacts have emptied; the second one is counted
+            call()
+            began = time.perf_counter()
+            call()
+            times[key].append((time.perf_counter() - began) * 1000)
+    return times

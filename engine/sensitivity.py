@@ -1,0 +1,68 @@
+"""How fragile each layer is: what is lost when only this layer is quantized or pruned, the rest left in float.
+
+Computed once a run, in the framework on folded weights and validation images; `ptq_int4`, `prune_structured` and
+`hybrid` use it, the compare page shows it.
+"""
+
+import numpy as np
+
+from engine.backends import Backend, Facts, Grid, Network
+from engine.datasets import Part
+from engine.experiment import LayerSensitivity
+
+IMAGES = 500
+PRUNED_SHARE = 0.5
+
+
+def sensitivity(backend: Backend, network: Network, facts: Facts, validation: Part, seconds: float, on_layer) -> list[LayerSensitivity]:
+    """Returns a row a layer and change, worst first within a change. Uses fewer images where `seconds` is short.
+
+    `loss_increase` is the rise of the mean cross-entropy against the labels: it tells layers apart long before the
+    accuracy of a few hundred images does.
+    """
+    passes = 3 * len(facts.layers) + 1
+    count = int(np.clip(seconds * facts.evaluate_images_per_s / passes, 100, min(IMAGES, len(validation.labels))))
+    images, labels = np.asarray(validation.images[:count]), np.asarray(validation.labels[:count])
+    folded = backend.folded(network)
+    weights = backend.weights(folded)
+    base = _scores(backend.logits(folded, images), labels)
+    rows = []
+    for number, layer in enumerate(facts.layers):
+        for change, changed in _changes(weights[layer.name]).items():
+            accuracy, loss = _scores(backend.logits(backend.with_weights(folded, {layer.name: changed}), images), labels)
+            rows.append(LayerSensitivity(layer=layer.name, change=change, accuracy_drop_pp=round(100 * (base[0] - accuracy), 3),
+                                         loss_increase=round(loss - base[1], 6)))
+        on_layer((number + 1) / len(facts.layers), layer.name)
+    return sorted(rows, key=lambda row: (row.change, -row.loss_increase))
+
+
+def _changes(weight: np.ndarray) -> dict[str, np.ndarray]:
+    norms = np.abs(weight).reshape(len(weight), -1).sum(axis=1)
+    keep = norms >= np.quantile(norms, PRUNED_SHARE) if len(weight) > 1 else np.ones(1, bool)
+    return {"int8": dequantized(nearest_grid(weight, 8)), "int4": dequantized(nearest_grid(weight, 4)),
+            "prune": weight * keep.reshape((-1,) + (1,) * (weight.ndim - 1))}
+
+
+def _scores(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    log_probability = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return float((logits.argmax(1) == labels).mean()), float(-log_probability[np.arange(len(labels)), labels].mean())
+
+
+def nearest_grid(weight: np.ndarray, bits: int) -> Grid:
+    """Rounds a weight [out, …] to the nearest codes, each channel's scale chosen for the least square error."""
+    high = 2 ** (bits - 1) - 1
+    flat = weight.reshape(len(weight), -1)
+    full = np.maximum(np.abs(flat).max(axis=1), 1e-8) / high
+    best, error = full.copy(), np.full(len(flat), np.inf)
+    for share in np.linspace(0.5, 1.0, 26) if bits == 4 else (1.0,):
+        scale = (full * share)[:, None]
+        now = ((np.clip(np.rint(flat / scale), -high - 1, high) * scale - flat) ** 2).sum(axis=1)
+        best, error = np.where(now < error, scale[:, 0], best), np.minimum(now, error)
+    codes = np.clip(np.rint(flat / best[:, None]), -high - 1, high).astype(np.int8)
+    return Grid(bits, codes.reshape(weight.shape), best.astype(np.float32))
+
+
+def dequantized(grid: Grid) -> np.ndarray:
+    """Returns the float32 weights that a grid stands for."""
+    return grid.codes.astype(np.float32) * grid.scales.reshape((-1,) + (1,) * (grid.codes.ndim - 1))

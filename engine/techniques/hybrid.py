@@ -1,0 +1,124 @@
+"""Hybrid: fewer channels and fewer bits together, down to the smallest file that still answers well.
+
+`hybrid@R` removes channels, fine-tunes and quantizes to INT8. `hybrid@smallest` follows Han et al., "Deep Compression"
+(arXiv 1510.00149), with channels removed first: prune channels as far as the validation part allows, prune single
+weights, train the rest onto 4-bit codes, entropy-code the file.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from engine.backends import Facts, Network, QuantSpec, Trained
+from engine.encoding import encode
+from engine.techniques import Technique, prune_structured, qat_int8
+from engine.techniques.prune_unstructured import cubic, global_masks
+from engine.workbench import VALIDATION_IMAGES, Making, Workbench
+
+RATIOS = (0.5, 0.7)
+PTQ_LOSS = 0.003  # validation accuracy that INT8 without training may cost before it is trained
+TOLERANCE = 0.003  # validation accuracy that the smallest variant may lose at each of its two stages
+STAGE_WIDTH = 0.65  # share of the channels that stay at each stage
+MAX_STAGES = 7
+SPARSITY = 0.7
+SHARES = {"@R": 0.15, "stages": 0.4, "codes": 0.3}
+
+
+def run(bench: Workbench) -> Iterator[None]:
+    """Makes the two INT8 variants and the smallest one."""
+    for ratio in RATIOS:
+        with bench.variant(f"hybrid@{ratio}") as making:
+            network = _pruned(bench, making, ratio)
+            _export_int8(bench, making, network)
+        yield
+    with bench.variant("hybrid@smallest") as making:
+        _smallest(bench, making)
+    yield
+
+
+def _pruned(bench: Workbench, making: Making, ratio: float) -> Network:
+    kept = bench.kept(f"prune_structured@{ratio}")
+    if kept is not None:
+        making.step("take_checkpoint", "The network that structured pruning left is used again.", variant=f"prune_structured@{ratio}")
+        return kept
+    network = prune_structured.cut(bench, making, bench.network(), ratio, "l2", prune_structured.fragility(bench))
+    return making.train(network, SHARES["@R"] / 2, "The channels that are left make up for those that went.",
+                        prune_structured.LEARNING_RATE, teacher=bench.network(), mix=0.5).network
+
+
+def _export_int8(bench: Workbench, making: Making, network: Network) -> None:
+    reduced = bench.reduced_range()
+    plain = QuantSpec("static_int8", reduced_range=reduced)
+    wanted = bench.validation_accuracy(lambda images: bench.backend.logits(network, images))
+    found = bench.trial(network, plain)
+    if found >= wanted - PTQ_LOSS:
+        making.step("quantize_static", "INT8 without training keeps the accuracy, so no training is spent on it.",
+                    validation_accuracy=round(found, 5), float_validation_accuracy=round(wanted, 5), reduced_range=reduced)
+        making.export(network, plain)
+        return
+    trained = making.train(network, SHARES["@R"] / 2, "INT8 without training lost accuracy, so weights learn with rounding simulated.",
+                           qat_int8.LEARNING_RATE[8], teacher=bench.network(), mix=0.5, fake_bits=8, fake_activations=True,
+                           reduced_range=reduced)
+    making.step("quantize_static", "The learned scales and ranges are written into the file.", reduced_range=reduced)
+    making.export(trained.network, QuantSpec("static_int8", grids=trained.grids, activations=trained.activations, reduced_range=reduced))
+
+
+def _smallest(bench: Workbench, making: Making) -> None:
+    wanted = bench.validation_accuracy(lambda images: bench.backend.logits(bench.network(), images))
+    images = min(VALIDATION_IMAGES, len(bench.data.validation.labels))
+    network = _narrowest(bench, making, wanted - max(TOLERANCE, 2 / images))  # two images of a small set are noise
+    trained = _on_codes(bench, making, network)
+    path = making.export(trained.network, QuantSpec("weights", grids=trained.grids))
+    encoded = path.with_suffix(".ewz")
+    encoded.write_bytes(encode(path.read_bytes(), bench.backend.stored_tensors(path)))
+    making.step("entropy_code", "Frequent codes get fewer bits; the loader in the package decodes to the very same file.",
+                coder="interleaved rANS, 14-bit frequencies per tensor", model_bytes=path.stat().st_size, coded_bytes=encoded.stat().st_size)
+    making.artifacts.clear()
+    making.add(encoded, runs_as=path)
+    making.note("Stored entropy-coded; what is run and measured is the model it decodes to, which computes at float speed.")
+
+
+def _narrowest(bench: Workbench, making: Making, floor: float) -> Network:
+    """Removes channels stage by stage until the validation accuracy falls below `floor`; returns the last good one."""
+    good = network = bench.network()
+    fragile = prune_structured.fragility(bench)
+    for stage in range(1, MAX_STAGES + 1):
+        share = SHARES["stages"] / MAX_STAGES * (0.5 + stage / MAX_STAGES)  # narrow networks need longer to recover
+        network = prune_structured.cut(bench, making, network, 1 - STAGE_WIDTH, "taylor", fragile)
+        trained = making.train(network, share, f"Stage {stage}: adapt before more channels go.", prune_structured.LEARNING_RATE,
+                               teacher=bench.network(), mix=0.5)
+        network = trained.network
+        making.progress(0.6 * stage / MAX_STAGES, f"stage {stage}, validation {trained.after:.4f}")
+        reached = bench.validation_accuracy(lambda images, n=network: bench.backend.logits(n, images))
+        if reached < floor:
+            making.step("step_back", "This stage lost more than allowed; the one before it is taken.", stage=stage,
+                        validation_accuracy=round(reached, 5), floor=round(floor, 5))
+            return good
+        good = network
+    return good
+
+
+def _on_codes(bench: Workbench, making: Making, network: Network) -> Trained:
+    """Prunes single weights and trains what is left onto 4-bit codes, in one go."""
+    steps = making.planned_steps(network, SHARES["codes"])
+    ramp = max(1, steps // 2)
+    every = max(1, ramp // 10)
+
+    def on_step(step: int, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray] | None:
+        return global_masks(weights, cubic(SPARSITY, step / ramp)) if step <= ramp and (step % every == 0 or step == ramp) else None
+
+    making.step("prune_weights", "The smallest of the remaining weights go little by little.", sparsity=SPARSITY,
+                importance="L1, global", schedule="cubic")
+    return making.train(network, SHARES["codes"], "Weights learn with 4-bit rounding simulated while the sparsity rises.",
+                        qat_int8.LEARNING_RATE[4] * 2, teacher=bench.network(), mix=0.5, fake_bits=4, on_step=on_step, settle=ramp + 1)
+
+
+def why_not(facts: Facts) -> str:
+    """Needs channels that can be followed and labelled images."""
+    return prune_structured.why_not(facts)
+
+
+TECHNIQUE = Technique(
+    id="hybrid", title="Hybrid", precision="int8", trains=True, weight=4, needs=("sensitivity",),
+    text="Removes channels, then quantizes; its smallest setting also prunes weights and entropy-codes the file.",
+    variants=tuple(f"hybrid@{r}" for r in RATIOS) + ("hybrid@smallest",), why_not=why_not, run=run)

@@ -1,0 +1,88 @@
+"""Structured pruning: whole channels are removed, so the network is smaller and faster on any device.
+
+Importance of a channel: its group's L2 norm, or the first-order Taylor term of the loss (Molchanov et al., "Importance
+Estimation for Neural Network Pruning", arXiv 1906.10771). Fragile layers, found one at a time, lose fewer channels.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from engine.backends import Facts, Network
+from engine.techniques import Technique, ptq_int8
+from engine.workbench import Making, Workbench
+
+RATIOS = (0.3, 0.5, 0.7)
+SHARE = {"one-shot": 1 / 8, "iterative": 5 / 24}  # of the technique's time, for each of the three
+STAGES = 3
+SPARED = 0.35  # how much less than the target ratio the most fragile layer loses, and the sturdiest more
+LEARNING_RATE = 1e-3
+
+
+def run(bench: Workbench) -> Iterator[None]:
+    """Makes a one-shot (L2) and an iterative (Taylor) variant for each ratio."""
+    for ratio in RATIOS:
+        with bench.variant(f"prune_structured@{ratio}") as making:
+            network = cut(bench, making, bench.network(), ratio, "l2", fragility(bench))
+            trained = making.train(network, SHARE["one-shot"], "The channels that are left make up for those that went.",
+                                   LEARNING_RATE, teacher=bench.network(), mix=0.5)
+            making.export(trained.network)
+            bench.keep(f"prune_structured@{ratio}", trained.network)
+        yield
+    for ratio in RATIOS:
+        with bench.variant(f"prune_structured@{ratio},iterative") as making:
+            trained = cut_in_stages(bench, making, bench.network(), ratio, SHARE["iterative"])
+            making.export(trained)
+        yield
+
+
+def cut_in_stages(bench: Workbench, making: Making, network: Network, ratio: float, share: float) -> Network:
+    """Removes channels in `STAGES` steps with a fine-tuning after each, the longest after the last."""
+    left = 1.0
+    for stage in range(1, STAGES + 1):
+        wanted = (1 - ratio) ** (stage / STAGES)
+        network = cut(bench, making, network, 1 - wanted / left, "taylor", fragility(bench))
+        left = wanted
+        part = share * (0.5 if stage == STAGES else 0.5 / (STAGES - 1))
+        network = making.train(network, part, f"Stage {stage} of {STAGES}: adapt before more channels go.", LEARNING_RATE,
+                               teacher=bench.network(), mix=0.5).network
+    return network
+
+
+def fragility(bench: Workbench) -> dict[str, float]:
+    """Returns 0 (sturdiest) … 1 (most fragile) by layer, ranked by the loss when half of it is pruned."""
+    rows = bench.sensitivity("prune")
+    ordered = sorted((name for name in rows), key=lambda name: rows[name].loss_increase)
+    return {name: i / max(1, len(ordered) - 1) for i, name in enumerate(ordered)}
+
+
+def layer_ratios(bench: Workbench, ratio: float, fragile: dict[str, float]) -> dict[str, float]:
+    """Returns each inner layer's own ratio: around `ratio`, less for fragile layers and more for sturdy ones, so that
+    about as many weights go as with one ratio for all."""
+    inner = [layer for layer in bench.facts.layers if not layer.is_output and layer.kind in ("conv", "dense")]
+    lean = {layer.name: SPARED * (1 - 2 * fragile.get(layer.name, 0.5)) for layer in inner}
+    sizes = np.array([layer.weights for layer in inner], float)
+    mean = float(np.average([lean[layer.name] for layer in inner], weights=sizes)) if inner else 0.0
+    room = min(ratio, 1 - ratio)
+    return {layer.name: float(np.clip(ratio + room * (lean[layer.name] - mean), 0.0, 0.97)) for layer in inner}
+
+
+def cut(bench: Workbench, making: Making, network: Network, ratio: float, importance: str, fragile: dict[str, float]) -> Network:
+    """Removes channels once and records how."""
+    ratios = layer_ratios(bench, ratio, fragile)
+    making.progress(0.05, "removing channels")
+    making.step("remove_channels", "Whole channels go, with all that is coupled to them; fragile layers lose fewer.",
+                ratio=round(ratio, 4), importance=importance, layer_ratios={n: round(r, 4) for n, r in ratios.items()}, seed=making.seed)
+    return bench.backend.remove_channels(network, ratios, importance, bench.data.train, making.seed)
+
+
+def why_not(facts: Facts) -> str:
+    """Channels must be followed through the graph."""
+    return ptq_int8.why_not(facts) or facts.unprunable
+
+
+TECHNIQUE = Technique(
+    id="prune_structured", title="Structured pruning", precision="float32", trains=True, weight=3, needs=("sensitivity",),
+    text="Removes whole channels: smaller and faster on every device.",
+    variants=tuple(f"prune_structured@{r}" for r in RATIOS) + tuple(f"prune_structured@{r},iterative" for r in RATIOS),
+    why_not=why_not, run=run)

@@ -1,0 +1,99 @@
+"""Unstructured pruning: the smallest weights of the whole network become zero and stay zero while the rest fine-tunes.
+
+Han et al., "Learning both Weights and Connections" (arXiv 1506.02626); the gradual schedule is the cubic one of Zhu
+and Gupta, "To prune, or not to prune" (arXiv 1710.01878).
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from engine.backends import Facts
+from engine.techniques import Technique, ptq_int8
+from engine.workbench import Making, Workbench
+
+TARGETS = (0.3, 0.5, 0.7, 0.9)
+ONE_SHOT_SHARE, ITERATIVE_SHARE = 0.1, 0.15  # of the technique's time, for each of the four
+RAMP = 0.6  # share of the steps over which the gradual schedule reaches its target
+LEARNING_RATE = 5e-4
+NOTE = ("Zeros only shrink a file that is compressed or stored sparsely; ordinary kernels multiply by them all the same, so it "
+        "gains no speed.")
+
+
+def run(bench: Workbench) -> Iterator[None]:
+    """Makes a one-shot and an iterative variant for each target sparsity."""
+    for target in TARGETS:
+        with bench.variant(f"prune_unstructured@{target}") as making:
+            masks = global_masks(bench.backend.weights(bench.network()), target)
+            making.step("prune_weights", "The smallest weights of all layers together, by absolute value, at once.",
+                        sparsity=target, importance="L1, global", schedule="one-shot")
+            trained = making.train(bench.network(), ONE_SHOT_SHARE, "The weights that are left make up for those that went.",
+                                   LEARNING_RATE, masks=masks)
+            _finish(bench, making, trained.network)
+        yield
+    for target in TARGETS:
+        with bench.variant(f"prune_unstructured@{target},iterative") as making:
+            making.step("prune_weights", "The smallest weights go little by little while the others adapt.",
+                        sparsity=target, importance="L1, global", schedule="cubic", ramp=RAMP)
+            trained = _train_gradually(bench, making, target)
+            _finish(bench, making, trained.network)
+        yield
+
+
+def _train_gradually(bench: Workbench, making: Making, target: float):
+    steps = making.planned_steps(bench.network(), ITERATIVE_SHARE)
+    ramp = max(1, int(steps * RAMP))
+    every = max(1, ramp // 12)
+
+    def on_step(step: int, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray] | None:
+        if step > ramp or (step % every and step != ramp):
+            return None
+        return global_masks(weights, cubic(target, step / ramp))
+
+    return making.train(bench.network(), ITERATIVE_SHARE, "Training goes on while the sparsity rises to its target.",
+                        LEARNING_RATE, on_step=on_step, settle=ramp + 1)
+
+
+def cubic(target: float, progress: float) -> float:
+    """Returns the sparsity at `progress` (0..1) of the ramp: fast at first, slow near the target."""
+    return target * (1 - (1 - min(progress, 1.0)) ** 3)
+
+
+def global_masks(weights: dict[str, np.ndarray], sparsity: float) -> dict[str, np.ndarray]:
+    """Returns boolean masks that keep the largest weights of all layers together; exactly `sparsity` of them go."""
+    flat = np.concatenate([np.abs(w).ravel() for w in weights.values()])
+    gone = int(round(sparsity * flat.size))
+    keep = np.ones(flat.size, bool)
+    keep[np.argpartition(flat, gone)[:gone] if 0 < gone < flat.size else np.arange(gone)] = False
+    masks, start = {}, 0
+    for name, w in weights.items():
+        masks[name] = keep[start:start + w.size].reshape(w.shape)
+        start += w.size
+    return masks
+
+
+def _finish(bench: Workbench, making: Making, network) -> None:
+    weights = bench.backend.weights(bench.backend.folded(network))
+    zeros, total = sum(int((w == 0).sum()) for w in weights.values()), sum(w.size for w in weights.values())
+    making.figures["sparsity"] = zeros / total
+    making.figures["sparse_bytes"] = sparse_bytes(weights)
+    making.export(network)
+    making.note(NOTE)
+
+
+def sparse_bytes(weights: dict[str, np.ndarray]) -> int:
+    """Returns what the weights take as sparse tensors: a float32 and a 16-bit gap to the one before for each that is
+    not zero, or dense where that is less."""
+    return sum(min(6 * int(np.count_nonzero(w)), 4 * w.size) for w in weights.values())
+
+
+def why_not(facts: Facts) -> str:
+    """Masks are held on convolution and dense layers."""
+    return ptq_int8.why_not(facts)
+
+
+TECHNIQUE = Technique(
+    id="prune_unstructured", title="Unstructured pruning", precision="float32", trains=True, weight=3, needs=(),
+    text="Sets the smallest weights to zero: smaller when compressed, not faster.",
+    variants=tuple(f"prune_unstructured@{t}" for t in TARGETS) + tuple(f"prune_unstructured@{t},iterative" for t in TARGETS),
+    why_not=why_not, run=run)

@@ -1,0 +1,67 @@
+"""Post-training INT4: weights packed two to a byte, arithmetic in float; pure, and with fragile layers kept in INT8."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from engine.backends import QuantSpec
+from engine.techniques import Technique
+from engine.techniques.ptq_int8 import why_not
+from engine.techniques.rounding import rounded, with_corrected_biases
+from engine.workbench import Making, Workbench
+
+MIXED_LOSS_SHARE = 0.7  # INT8 goes to the layers that together cause this share of what INT4 loses …
+MIXED_WEIGHT_SHARE = 0.25  # … as long as they hold no more than this share of the weights
+SPEED_NOTE = ("Runtimes have no INT4 kernels for convolutions: the weights are widened once at load and it computes at float "
+              "speed. What you gain is the smaller file, not time.")
+
+
+def run(bench: Workbench) -> Iterator[None]:
+    """Makes the pure and the mixed variant."""
+    layers = [layer.name for layer in bench.facts.layers]
+    with bench.variant("ptq_int4") as making:
+        _make(bench, making, dict.fromkeys(layers, 4))
+    yield
+    with bench.variant("ptq_int4@mixed") as making:
+        kept = fragile_layers(bench)
+        making.step("keep_fragile_layers", "INT8 for the layers that lose most in INT4, found by changing one at a time.",
+                    int8_layers=kept)
+        _make(bench, making, {name: 8 if name in kept else 4 for name in layers})
+    yield
+
+
+def fragile_layers(bench: Workbench) -> list[str]:
+    """Returns the layers that stay in INT8, most fragile first; at least one where there are two or more."""
+    rows = sorted(bench.sensitivity("int4").values(), key=lambda row: -row.loss_increase)
+    sizes = {layer.name: layer.weights for layer in bench.facts.layers}
+    if not rows:  # no labelled images: first and last layer are the usual suspects
+        return list(dict.fromkeys([bench.facts.layers[0].name, bench.facts.layers[-1].name]))
+    total, allowed = sum(max(row.loss_increase, 0) for row in rows), MIXED_WEIGHT_SHARE * sum(sizes.values())
+    kept, lost, held = [], 0.0, 0
+    for row in rows[:max(1, len(rows) - 1)]:
+        if lost >= MIXED_LOSS_SHARE * total and kept:
+            break
+        if held + sizes[row.layer] <= allowed:
+            kept.append(row.layer)
+            lost, held = lost + max(row.loss_increase, 0), held + sizes[row.layer]
+    return kept or [min(sizes, key=sizes.get)]
+
+
+def _make(bench: Workbench, making: Making, bits: dict[str, int]) -> None:
+    folded = bench.backend.folded(bench.network())
+    images = np.asarray(bench.data.calibration.images[:bench.calibration_images()])
+    making.step("round_weights", "Each column's rounding error is made up for by the columns after it (GPTQ); scales for the least square error.",
+                bits=4, int8_layers=[name for name, b in bits.items() if b == 8], granularity="per channel",
+                calibration_images=len(images))
+    grids = rounded(bench.backend, folded, images, bits, lambda done: making.progress(0.7 * done, "rounding"))
+    making.step("correct_biases", "Rounding shifts each channel's mean output; its bias takes the shift back.", sweeps=2)
+    corrected = with_corrected_biases(bench.backend, folded, grids, images)
+    making.progress(0.9, "writing")
+    making.export(corrected, QuantSpec("weights", grids=grids))
+    making.note(SPEED_NOTE)
+
+
+TECHNIQUE = Technique(
+    id="ptq_int4", title="INT4 after training", precision="int4", trains=False, weight=0, needs=("sensitivity",),
+    text="Stores weights in 4 bits: about 7 times smaller, at float speed, no training.",
+    variants=("ptq_int4", "ptq_int4@mixed"), why_not=why_not, run=run)
