@@ -58,7 +58,7 @@ if st.button(f"Start the run, about {w.duration(60 * round(expected / 60) if exp
                                         "time_budget_s": int(budget)})
         run = jobs.start(experiment, home)
     except EdgewiseError as error:
-        st.error(str(error), icon=":material/error:")
+        session.show_error(error)
         st.stop()
     session.remember_run(run)
     st.switch_page("pages/run.py", query_params={"run": run})

@@ -1,3 +1,57 @@
-"""Deploy: build a variant's package, see what is in it, download it."""
+"""Deploy: build one variant's package, see what is in it, take it to the device."""
 
 import streamlit as st
+
+from deploy import package
+from engine.errors import EdgewiseError
+from pages.parts import packages, session
+from pages.parts import wording as w
+
+home = session.workspace()
+st.title("Take it to the device")
+run = session.open_run(home)
+st.caption(w.subject(run.experiment))
+
+done = [v for v in run.variants if v.status == "done" and v.artifacts]
+if not done:
+    session.stop_with_link("No variant is finished yet, so there is nothing to pack.", "pages/run.py", "Watch the run")
+
+best = run.recommendation and (run.recommendation.winner or run.recommendation.nearest)
+ids = [v.id for v in done]
+wanted = st.session_state.pop("package", None) or st.query_params.get("package") or best
+picked = st.selectbox("Variant", ids, index=ids.index(wanted) if wanted in ids else 0,
+                      format_func=lambda name: f"{name} (recommended)" if name == best else name)
+st.query_params["package"] = picked
+variant = done[ids.index(picked)]
+st.markdown(" · ".join([w.size(variant.size_bytes), f"{w.percent(variant.accuracy, 0, 0)} accuracy",
+                        f"{w.device(run.experiment.device)}: {w.estimate(variant.estimates.get(run.experiment.device))}"]))
+if variant.admissible == "no":
+    st.warning(f"This variant {w.misses(variant)}.", icon=":material/warning:")
+
+built = packages.built(run.id, picked)
+if built is None:
+    st.write("The package holds the model, the code that runs it, and a sample image. It is unpacked in a clean folder and run "
+             "there before you get it.")
+    if st.button("Build the package", type="primary", icon=":material/package_2:"):
+        with st.status("Packing, then running the package in a clean folder…", expanded=False) as status:
+            try:
+                packages.remember(run.id, picked, package.build(run.id, picked, home))
+            except EdgewiseError as error:
+                status.update(label="The package was not built", state="error")
+                session.show_error(error)
+                st.stop()
+            status.update(label="The package runs", state="complete")
+        st.rerun()
+    st.stop()
+
+st.success("The package was unpacked in a clean folder and classified its sample image there.", icon=":material/check_circle:")
+st.download_button(f"Download the package, {w.size(built.stat().st_size)}", built.read_bytes(), packages.file_name(run, picked),
+                   "application/zip", type="primary", icon=":material/download:", on_click="ignore")
+tree, commands = st.columns(2, gap="medium")
+with tree:
+    st.header("What is in it")
+    st.code(packages.tree(built), language=None)
+with commands:
+    st.header(f"On the {w.device(run.experiment.device)}")
+    st.code(packages.commands(built, packages.file_name(run, picked)), language="bash")
+    st.caption("The README in the package says more, and how to measure it there.")

@@ -20,7 +20,7 @@ def confirm(row: dict) -> None:
             try:
                 home.delete(row["id"])
             except EdgewiseError as error:
-                st.error(str(error))
+                session.show_error(error)
                 st.stop()
             session.forget_run(row["id"])
             st.rerun()
@@ -44,15 +44,14 @@ if shown:
         st.caption("No run matches.")
 
 for row in rows[:100]:
-    runs.show_row(row)
-    with st.container(horizontal=True, gap="small"):
+    with runs.show_row(row):
         if row["state"] in ("failed", "cancelled") and st.button(
                 "Go on", key=f"resume-{row['id']}", icon=":material/resume:", type="tertiary",
                 help="Starts again at the first unfinished technique."):
             try:
                 jobs.resume(row["id"], home)
             except EdgewiseError as error:
-                st.error(str(error))
+                session.show_error(error)
                 st.stop()
             session.remember_run(row["id"])
             st.switch_page("pages/run.py", query_params={"run": row["id"]})

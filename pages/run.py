@@ -44,20 +44,20 @@ def watch() -> None:
     baseline = next((v for line in view.techniques for v in line.variants if v.id == "baseline"), None)
     with st.container(border=True, gap="xsmall"):
         for line in view.techniques:
-            runs.show_line(line, baseline)
+            runs.show_line(line, baseline, view.state in ENDED)
     with st.expander("Log", icon=":material/notes:", key="log"):
         # the newest lines come last, as in a terminal; a long log would slow every poll
         st.code("\n".join(view.log[-200:]) or "Nothing is logged yet.", language=None, wrap_lines=True, height=260)
 
 
 if refused := st.session_state.pop("refused", ""):
-    st.error(refused, icon=":material/error:")
+    st.error(w.plain(refused), icon=":material/error:")
 finished = sum(v.status == "done" for v in run.variants)
 with st.container(horizontal=True, vertical_alignment="center"):
     if run.state == "done":
         st.success(f"The run is done: {finished} variants were made and measured.", icon=":material/check_circle:")
     elif run.state == "failed":
-        st.error(f"The run failed: {run.reason or 'it gave no reason; the log says more.'}", icon=":material/error:")
+        st.error(f"The run failed: {w.plain(run.reason) or 'it gave no reason; the log says more.'}", icon=":material/error:")
     elif run.state == "cancelled":
         st.warning(f"The run was cancelled, {finished} finished variants are kept.", icon=":material/cancel:")
     if run.state not in ENDED and st.button("Cancel", icon=":material/stop_circle:"):

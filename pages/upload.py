@@ -37,7 +37,7 @@ with left, st.container(border=True):
             try:
                 session.choose(model=inspect.inspect_model(name))
             except EdgewiseError as error:
-                st.error(str(error), icon=":material/error:")
+                session.show_error(error)
                 st.stop()
             session.choose(dataset=CATALOG[name].dataset)
             st.rerun()
@@ -58,7 +58,7 @@ with left, st.container(border=True):
                                                   dataset=facts.prepared(dataset, home), architecture=architecture or None,
                                                   home=home.home)
                 except EdgewiseError as error:
-                    st.error(str(error), icon=":material/error:")
+                    session.show_error(error)
                     st.stop()
             session.remember_upload(model)
             session.choose(model=model)

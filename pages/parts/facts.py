@@ -9,9 +9,12 @@ from engine.datasets import DatasetInfo
 from engine.errors import EdgewiseError
 from engine.experiment import ModelFile
 from engine.workspace import Workspace
+from pages.parts import session
 from pages.parts import wording as w
 
 SAMPLES = 20
+REACH = {"post_training": "Only techniques that need no training can be used on this file.",
+         "inspect": "This file can be looked at and estimated, not made smaller."}
 
 
 def show_model(model: ModelFile) -> None:
@@ -27,6 +30,10 @@ def show_model(model: ModelFile) -> None:
     rows += [("Input", f"{height} × {width} × {channels}, {'grey' if channels == 1 else 'colour'}"),
              ("Classes", f"{len(model.classes)}: {_some(model.classes)}")]
     show_facts(rows)
+    for sentence in model.evidence:
+        st.caption(f":material/search: {w.plain(sentence)}")
+    if REACH.get(model.reach):
+        st.info(REACH[model.reach], icon=":material/info:")
     for warning in model.warnings:
         st.warning(w.plain(warning), icon=":material/warning:")
 
@@ -76,7 +83,7 @@ def prepare(info: DatasetInfo, home: Workspace) -> bool:
                     sandbox.Limits(seconds=1800, network=True), watch)
     except EdgewiseError as error:
         bar.empty()
-        st.error(str(error), icon=":material/error:")
+        session.show_error(error)
         return False
     bar.empty()
     return True

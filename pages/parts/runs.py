@@ -1,6 +1,7 @@
 """Runs in a list, and the lines of a run that is at work."""
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from engine.experiment import Variant
 from engine.jobs import RunView, TechniqueView
@@ -12,6 +13,7 @@ STATES = {"queued": (":material/schedule:", "waiting", "gray"), "running": (":ma
 LINES = {"waiting": (":material/schedule:", "waiting"), "working": (":material/progress_activity:", "working"),
          "done": (":material/check_circle:", "done"), "failed": (":material/error:", "failed"),
          "skipped": (":material/do_not_disturb_on:", "skipped")}
+LINES_OF_ENDED = {"waiting": (":material/remove:", "not started"), "working": (":material/stop_circle:", "stopped")}
 
 
 def page_for(state: str) -> tuple[str, str]:
@@ -19,22 +21,24 @@ def page_for(state: str) -> tuple[str, str]:
     return ("pages/compare.py", "Compare") if state == "done" else ("pages/run.py", "Open")
 
 
-def show_row(row: dict) -> None:
-    """Shows one run of the index as a line: state, model, device, age, and the link to it."""
+def show_row(row: dict) -> DeltaGenerator:
+    """Shows one run of the index as a line: state, model, device, age, and the link to it; returns the line for more."""
     icon, word, colour = STATES[row["state"]]
-    with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"row-{row['id']}"):
+    line = st.container(border=True, horizontal=True, vertical_alignment="center", key=f"row-{row['id']}")
+    with line:
         st.badge(word, icon=icon, color=colour)
         won = f" · {w.code(row['winner'])}" if row["winner"] else ""
         st.markdown(f"**{w.plain(row['model'])}** · {w.device(row['device'])} · {row['goal']}{won}  \n"
                     f"<small>{w.when(row['created'])}</small>", unsafe_allow_html=True, width="stretch")
         page, label = page_for(row["state"])
         st.page_link(page, label=label, icon=":material/arrow_forward:", query_params={"run": row["id"]})
+    return line
 
 
 def show_progress(view: RunView) -> None:
     """Shows how far the whole run is, in a bar and in words."""
     icon, word, colour = STATES[view.state]
-    words = [w.percent(view.fraction, 0, 1).replace(".0", ""), f"{w.duration(view.elapsed_s)} so far"]
+    words = [f"{100 * view.fraction:.0f}{w.NBSP}%", f"{w.duration(view.elapsed_s)} so far"]
     if view.state == "queued":
         place = view.queue_place or 1
         words = ["next to start" if place == 1 else f"number {place} in the queue"]
@@ -49,17 +53,20 @@ def show_progress(view: RunView) -> None:
         st.progress(min(1.0, view.fraction))
 
 
-def show_line(line: TechniqueView, baseline: Variant | None) -> None:
+def show_line(line: TechniqueView, baseline: Variant | None, is_ended: bool) -> None:
     """Shows one technique: where it stands, how long it took, and what it made."""
-    icon, word = LINES[line.status]
+    icon, word = LINES_OF_ENDED.get(line.status, LINES[line.status]) if is_ended else LINES[line.status]
+    if line.status == "waiting":
+        st.markdown(f"{icon} **{w.plain(line.title)}** · {word}")
+        return
     name, rest = st.columns([5, 7], gap="small", vertical_alignment="center")
     with name:
         time = w.duration(line.elapsed_s) if line.status in ("done", "failed", "working") else ""
-        if line.remaining_s is not None and line.status == "working":
+        if line.remaining_s is not None and line.status == "working" and not is_ended:
             time += f", about {w.duration(line.remaining_s)} left"
         st.markdown(f"{icon} **{w.plain(line.title)}** · {word}" + (f" · {time}" if time else ""))
     with rest:
-        if line.status == "working":
+        if line.status == "working" and not is_ended:
             st.progress(min(1.0, line.fraction), text=w.plain(line.text) or None)
         if line.reason:
             st.markdown(f"{line.title} {word}: {w.plain(line.reason)}")

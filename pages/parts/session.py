@@ -16,6 +16,7 @@ from engine.errors import BadInput, EdgewiseError
 from engine.experiment import ModelFile, Run, parse
 from engine.workspace import ENDED, Workspace
 from models.catalog import CATALOG
+from pages.parts import wording as w
 
 
 def workspace() -> Workspace:
@@ -24,7 +25,7 @@ def workspace() -> Workspace:
     try:
         return Workspace()
     except EdgewiseError as error:
-        st.error(str(error), icon=":material/error:")
+        show_error(error)
         st.stop()
 
 
@@ -34,6 +35,11 @@ def _leave_older_navigation() -> None:
         PagesManager.uses_pages_directory = False
         st.html("<script>location.reload()</script>", unsafe_allow_javascript=True)
         st.stop()
+
+
+def show_error(error: EdgewiseError) -> None:
+    """Shows an error's sentence; it may quote names and ids, so nothing in it is markup."""
+    st.error(w.plain(error), icon=":material/error:")
 
 
 def is_public() -> bool:
@@ -92,7 +98,7 @@ def open_run(home: Workspace) -> Run:
     except BadInput as error:
         st.session_state.pop("run_id", None)
         st.session_state.get("own_runs", set()).discard(found)
-        st.error(str(error), icon=":material/error:")
+        show_error(error)
         st.page_link("pages/home.py", label="Go home", icon=":material/home:")
         st.stop()
 

@@ -115,7 +115,7 @@ def _take_row(ids: list[str]) -> None:
 def show_details(variant: Variant, baseline: Variant, classes: list[str], device: str) -> None:
     """Shows one variant: its figures, recall by class, what it confuses, how it was made, its files."""
     if variant.status != "done":
-        st.warning(f"{variant.id} {variant.status}: {variant.reason}", icon=":material/error:")
+        st.warning(f"{w.code(variant.id)} {variant.status}: {w.plain(variant.reason)}", icon=":material/error:")
         return
     show_metrics(variant, baseline, device)
     recall, confusion, steps, files = st.tabs(["Recall by class", "Confusion", "Steps", "Files"])

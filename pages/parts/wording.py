@@ -21,7 +21,8 @@ LIMITS = {
     "max_energy_mj": ("Energy", "mJ"),
 }
 FORMATS = {"safetensors": "safetensors", "state_dict": "PyTorch weights", "torch_module": "PyTorch module",
-           "torchscript": "TorchScript", "onnx": "ONNX", "keras": "Keras", "tflite": "TFLite"}
+           "torchscript": "TorchScript", "onnx": "ONNX", "keras_v3": "Keras 3 file", "keras_h5": "Keras HDF5 file",
+           "saved_model": "SavedModel", "tflite": "TFLite"}
 FRAMEWORKS = {"pytorch": "PyTorch", "keras": "Keras"}
 
 # ---- figures -------------------------------------------------------------------------------------------------------
@@ -188,7 +189,7 @@ def subject(experiment: Experiment) -> str:
 
 def misses(variant: Variant) -> str:
     """Returns by how much a variant misses its limits, or an empty string."""
-    words = [f"{LIMITS[name][0].lower()} by {with_unit(value, LIMITS[name][1])}"
+    words = [f"{LIMITS[name][0].lower()} by {value:.3g}{NBSP}{LIMITS[name][1]}"
              for name, value in variant.misses.items() if name in LIMITS]
     return "misses " + " and ".join(words) if words else ""
 

@@ -1,7 +1,10 @@
 """Handmade runs, written through the workspace as the engine writes them; their figures are invented, for tests only."""
 
 import json
+import os
 import time
+
+import psutil
 
 from engine.experiment import (Artifact, Constraints, Estimate, Experiment, Host, Latency, LayerSensitivity, ModelFile,
                                Preprocessing, Recommendation, Step, Variant)
@@ -77,16 +80,15 @@ def queued(home: Workspace, **changes) -> str:
     return home.create(experiment(**changes))
 
 
-def begun(home: Workspace, **changes) -> str:
-    """Writes a run with its worker alive (this process) and one technique finished."""
-    import os
+def begun(home: Workspace, worker: int, **changes) -> str:
+    """Writes a run at work, with a living process as its worker and one technique finished.
 
-    import psutil
-
+    The process must be the leader of a group of its own: cancelling kills the whole group.
+    """
     run = queued(home, **changes)
     add = lambda **event: home.append(run, event)  # noqa: E731
     add(kind="state", state="running")
-    add(kind="process", pid=os.getpid(), started=psutil.Process().create_time(), what="worker")
+    add(kind="process", pid=worker, started=psutil.Process(worker).create_time(), what="worker")
     add(kind="plan", seconds={"baseline": 5, "ptq_int8": 5, "ptq_int4": 20, "prune_structured": 60, "hybrid": 60,
                               "distill": 60, "timing": 10})
     for done, name in enumerate(("baseline", "ptq_int8")):
@@ -138,6 +140,6 @@ def broken_schema(home: Workspace) -> str:
 
 def ended(home: Workspace, state: str, reason: str) -> str:
     """Writes a run that ended early, with one variant kept, and returns its id."""
-    run = begun(home)
+    run = begun(home, os.getpid())
     home.append(run, {"kind": "state", "state": state, "reason": reason, "time": time.time()})
     return run

@@ -1,0 +1,54 @@
+"""Packages that this session built: what is in them and how to run them."""
+
+import re
+import zipfile
+from pathlib import Path, PurePosixPath
+
+import streamlit as st
+
+from engine.experiment import Run
+from pages.parts import wording as w
+
+
+def remember(run_id: str, variant_id: str, path: Path) -> None:
+    """Keeps where a package was written."""
+    st.session_state.setdefault("packages", {})[run_id, variant_id] = path
+
+
+def built(run_id: str, variant_id: str) -> Path | None:
+    """Returns a package that this session built and that still stands, else None."""
+    path = st.session_state.get("packages", {}).get((run_id, variant_id))
+    return path if path and path.exists() else None
+
+
+def file_name(run: Run, variant_id: str) -> str:
+    """Returns a download's name, made of letters, digits and dashes only."""
+    words = f"{Path(run.experiment.model.name).name}-{variant_id}-{run.experiment.device}"
+    return re.sub(r"[^A-Za-z0-9]+", "-", words).strip("-").lower() + ".zip"
+
+
+def tree(path: Path) -> str:
+    """Returns the entries of a zip as an indented tree, each file with its size."""
+    lines, seen = [], set()
+    with zipfile.ZipFile(path) as archive:
+        entries = sorted((entry for entry in archive.infolist() if not entry.is_dir()),
+                         key=lambda entry: PurePosixPath(entry.filename).parts)
+    width = max((2 * entry.filename.count("/") + len(PurePosixPath(entry.filename).name) for entry in entries), default=0)
+    for entry in entries:
+        *folders, name = PurePosixPath(entry.filename).parts
+        for depth in range(len(folders)):
+            if tuple(folders[:depth + 1]) not in seen:
+                seen.add(tuple(folders[:depth + 1]))
+                lines.append("  " * depth + folders[depth] + "/")
+        lines.append(f"{'  ' * len(folders)}{name}".ljust(width + 3) + w.size(entry.file_size).rjust(8))
+    return "\n".join(lines)
+
+
+def commands(path: Path, name: str) -> str:
+    """Returns the commands that run a package on its device."""
+    with zipfile.ZipFile(path) as archive:
+        tops = {PurePosixPath(entry).parts[0] for entry in archive.namelist()}
+        has_folder = len(tops) == 1 and not any(entry == next(iter(tops)) for entry in archive.namelist())
+    folder = next(iter(tops)) if has_folder else Path(name).stem
+    target = "" if has_folder else f" -d {folder}"
+    return f"unzip {name}{target} && cd {folder}\npip install -r requirements.txt\npython3 infer.py"
