@@ -48,6 +48,14 @@ def candidates(weights: Weights, size: int | None = None) -> list[Candidate]:
                                             for c in chains.candidates(weights, size)]
 
 
+def named(architecture: str, weights: Weights) -> list[Candidate]:
+    """Returns the candidate for a chain that the user wrote by hand; `build` has shown that it fits."""
+    if not architecture.startswith("chain:"):
+        return []
+    chain = chains.Chain.parse(architecture)
+    return [Candidate(chain.text(), chain.size, *chain.ends(weights))]
+
+
 def variations(architecture: str) -> list[str]:
     """Returns the names of the same network with what bare weights leave open: activation, kind of pooling."""
     if not architecture.startswith("chain:"):

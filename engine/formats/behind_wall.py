@@ -45,7 +45,7 @@ def _openings(path: Path, format: str, architecture: str | None, size: int | Non
     elif format == "tflite":
         from engine.formats.tflite import openings
     elif format == "onnx":
-        from engine.formats.onnx import openings
+        from engine.formats.onnx_network import openings
     else:
         from engine.formats.pytorch import openings
     return openings(path, format, architecture, size)

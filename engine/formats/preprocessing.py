@@ -14,10 +14,9 @@ from deploy.runtime.preprocessing import preprocess
 from engine.errors import BadInput
 from engine.experiment import Preprocessing
 
-QUICK_IMAGES = 128
-IMAGES = 1_000
+ROUNDS = ((64, 0), (300, 12), (1_000, 4), (5_000, 2))  # images tried, and how many of the best go on to that round
+IMAGES = 5_000
 SECONDS = 12.0
-CLOSE = 0.004  # two accuracies nearer than this on a thousand images are no evidence; the commoner one is taken
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 PRESETS = {"mnist": ([0.1307], [0.3081]), "fashion_mnist": ([0.2860], [0.3530]),
            "cifar10": ([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616])}
@@ -74,19 +73,33 @@ def detect(openings: Iterable[Opening], images: np.ndarray, labels: np.ndarray, 
         found = ", ".join(map(str, sorted({opening.classes for opening in openings})))
         raise BadInput(f"The model tells {found} classes apart and the data set has {len(classes)}: choose the data set "
                        "that it was trained on.")
-    quick = [trial for opening in fitting
-             for trial in _trials(opening, images[:QUICK_IMAGES], labels[:QUICK_IMAGES], dataset, until)]
-    best = _best(quick)
-    varied = [trial for opening in best.opening.variations()
-              for trial in _trials(opening, images[:QUICK_IMAGES], labels[:QUICK_IMAGES], dataset, until, [best.spec])]
-    best = _best([best, *varied])
-    each = best.seconds / min(len(labels), QUICK_IMAGES) * max(len(quick) / len(fitting), 1)
-    count = int(np.clip((until - time.monotonic()) / max(each, 1e-6), QUICK_IMAGES, IMAGES))
-    final = _trials(best.opening, images[:count], labels[:count], dataset, until + SECONDS / 2)
-    chosen = _best(final)
-    return Found(chosen.opening, chosen.spec, chosen.accuracy,
-                 _evidence(chosen, final, fitting, quick + varied, min(count, len(labels))),
-                 _warnings(chosen, classes))
+    pairs = [(opening, name, spec) for opening in fitting
+             for name, spec in candidates(opening, dataset, fit_images(images[:500], opening.height, opening.width,
+                                                                      opening.channels))]
+    count, trials = 0, []
+    networks: dict[str, float] = {}
+    for count, keep in ROUNDS:
+        count = min(count, len(labels))
+        trials = [_try(*pair, images[:count], labels[:count]) for pair in pairs[:None if not trials else keep]]
+        best = _best(trials)
+        if len(networks) == 0:
+            variations = [(opening, best.name, best.spec) for opening in best.opening.variations()]
+            trials += [_try(*pair, images[:count], labels[:count]) for pair in variations]
+            for trial in trials:
+                name = trial.opening.architecture or ""
+                networks[name] = max(trial.accuracy, networks.get(name, 0.0))
+            first, best = trials, _best(trials)
+        trials.sort(key=lambda trial: (trial is not best, -max(trial.accuracy, trial.reordered - 0.3)))
+        pairs = [(trial.opening, trial.name, trial.spec) for trial in trials]
+        if count == len(labels) or time.monotonic() + _next_seconds(trials, count) > until:
+            break
+    return Found(best.opening, best.spec, best.accuracy, _evidence(best, trials, first, networks, count), _warnings(best, classes))
+
+
+def _next_seconds(trials: list["_Trial"], count: int) -> float:
+    """Returns how long the next round would take, from this one's seconds for each image."""
+    following = next((round_ for round_ in ROUNDS if round_[0] > count), (0, 0))
+    return trials[0].seconds / max(count, 1) * following[0] * min(following[1], len(trials))
 
 
 def assume(opening: Opening, dataset: str | None = None) -> Found:
@@ -142,26 +155,23 @@ class _Trial:
     opening: Opening
     name: str
     spec: Preprocessing
+    count: int
     accuracy: float
     reordered: float  # accuracy if every output meant the class that it answers most
     order: tuple[int, ...] | None
     seconds: float
 
 
-def _trials(opening: Opening, images: np.ndarray, labels: np.ndarray, dataset: str, until: float,
-            only: list[Preprocessing] | None = None) -> list[_Trial]:
-    fitted = fit_images(images, opening.height, opening.width, opening.channels)
-    found = []
-    for name, spec in candidates(opening, dataset, fitted):
-        if only is not None and spec not in only or (found and time.monotonic() > until):
-            continue
-        began = time.monotonic()
-        scores = np.concatenate([opening.predict(preprocess(fitted[i:i + 64], spec.model_dump()))
-                                 for i in range(0, len(fitted), 64)])
-        answers = np.where(np.isfinite(scores).all(axis=1), scores.argmax(axis=1), -1)
-        found.append(_Trial(opening, name, spec, float((answers == labels).mean()), *_reordered(answers, labels,
-                     opening.classes), time.monotonic() - began))
-    return found
+def _try(opening: Opening, name: str, spec: Preprocessing, images: np.ndarray, labels: np.ndarray) -> _Trial:
+    began = time.monotonic()
+    answers = []
+    for i in range(0, len(images), 64):
+        fitted = fit_images(images[i:i + 64], opening.height, opening.width, opening.channels)
+        scores = opening.predict(preprocess(fitted, spec.model_dump()))
+        answers.append(np.where(np.isfinite(scores).all(axis=1), scores.argmax(axis=1), -1))
+    answers = np.concatenate(answers)
+    return _Trial(opening, name, spec, len(labels), float((answers == labels).mean()), *_reordered(answers, labels, opening.classes),
+                  time.monotonic() - began)
 
 
 def _best(trials: list[_Trial]) -> _Trial:
@@ -171,7 +181,7 @@ def _best(trials: list[_Trial]) -> _Trial:
     top_reordered = max(trials, key=lambda trial: trial.reordered)
     if top < 0.5 and top_reordered.reordered > top + 0.3:
         return top_reordered
-    return next(trial for trial in trials if trial.accuracy >= top - CLOSE)
+    return next(trial for trial in trials if trial.accuracy == top)  # of equals the commoner one, which stands first
 
 
 def _reordered(answers: np.ndarray, labels: np.ndarray, classes: int) -> tuple[float, tuple[int, ...] | None]:
@@ -186,20 +196,21 @@ def _reordered(answers: np.ndarray, labels: np.ndarray, classes: int) -> tuple[f
     return float(confusion.max(axis=1).sum() / len(labels)), order
 
 
-def _evidence(chosen: _Trial, final: list[_Trial], openings: list[Opening], tried: list[_Trial], count: int) -> list[str]:
-    if chosen.opening.fixed is not None:
-        return [f"The file tells its scaling; it gives {chosen.accuracy:.1%} on {count} validation images."]
-    rest = sorted((trial for trial in final if trial is not chosen), key=lambda trial: -trial.accuracy)[:4]
-    rows = ", ".join(f"{trial.name} {trial.accuracy:.1%}" for trial in rest)
-    found = [f"The scaling {chosen.name} gives {chosen.accuracy:.1%} on {count} validation images" + (f"; {rows}." if rows else ".")]
-    names = {}
-    for trial in tried:
-        if trial.opening.architecture:
-            names[trial.opening.architecture] = max(trial.accuracy, names.get(trial.opening.architecture, 0))
-    if len(names) > 1:
-        others = sorted(((a, n) for n, a in names.items() if n != chosen.opening.architecture), reverse=True)[:3]
-        found.append(f"Of {len(names)} networks that the weights fit, {chosen.opening.architecture} gives "
-                     f"{names[chosen.opening.architecture]:.1%}; " + ", ".join(f"{name} {a:.1%}" for a, name in others) + ".")
+def _evidence(best: _Trial, last: list[_Trial], first: list[_Trial], networks: dict[str, float], count: int) -> list[str]:
+    if best.opening.fixed is not None:
+        return [f"The file tells its scaling; it gives {best.accuracy:.1%} on {count:,} validation images."]
+    rows = {}
+    for trial in [*last, *first]:
+        if trial.opening is best.opening and trial is not best and trial.name != best.name:
+            fewer = f" on {trial.count:,}" if trial.count != count else ""
+            rows.setdefault(trial.name, f"{trial.name} {trial.accuracy:.1%}{fewer}")
+    others = ", ".join(list(rows.values())[:6])
+    found = [f"The scaling {best.name} gives {best.accuracy:.1%} on {count:,} validation images" + (f"; {others}." if others else ".")]
+    if len(networks) > 1 and best.opening.architecture:
+        ranked = sorted(((accuracy, name) for name, accuracy in networks.items() if name != best.opening.architecture), reverse=True)
+        rest = ", ".join(f"{name} {accuracy:.1%}" for accuracy, name in ranked[:3])
+        found.append(f"Of {len(networks)} networks that the weights fit, {best.opening.architecture} does best on the first "
+                     f"{min(ROUNDS[0][0], count)} images ({networks[best.opening.architecture]:.1%}); {rest}.")
     return found
 
 

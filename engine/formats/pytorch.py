@@ -5,7 +5,8 @@ Runs behind the wall. Weights never meet torch.load: torchfile.py reads them wit
 
 import hashlib
 import re
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from torch import nn
 
 from engine.errors import BadInput
 from engine.experiment import ModelFile
-from engine.formats import architectures, torchfile
+from engine.formats import architectures, onnx_network, torch_modules, torchfile, torchscript
 from engine.formats import safetensors as safetensors_format
 from engine.formats.architectures import Candidate
 from engine.formats.preprocessing import Opening
@@ -43,6 +44,12 @@ def open_network(model: ModelFile) -> nn.Module:
         raise BadInput(f"The file of {model.name} was changed since it was checked: add it again.")
     if model.format in ("safetensors", "state_dict"):
         return architectures.build(model.architecture or "", read_weights(path, model.format))
+    if model.format == "onnx":
+        return onnx_network.open_onnx(path)
+    if model.format == "torch_module":
+        return _open_module(path, model.architecture)
+    if model.format == "torchscript":
+        return _open_script(path, model)
     raise BadInput(f"A file of format {model.format} is no PyTorch model: open it with the Keras backend.")
 
 
@@ -51,16 +58,117 @@ def openings(path: Path, format: str, architecture: str | None, size: int | None
 
     `size` is the side in pixels of the data set's images. Raises BadInput when nothing fits.
     """
+    if format == "torchscript":
+        return [_script_opening(path, size)]
+    if format == "torch_module":
+        found = _module_openings(path, architecture, size)
+        if found:
+            return found
     weights = read_weights(path, format)
+    fitting = architectures.candidates(weights, size)
     if architecture:
-        network = architectures.build(architecture, weights)
-        found = [c for c in architectures.candidates(weights, size) if c.architecture == architecture]
-        if found or not architecture.startswith("chain:"):
-            return [_opening(found[0], weights, network)] if found else []
-    found = architectures.candidates(weights, size)
-    if not found:
+        architectures.build(architecture, weights)  # says why when it doesn't fit
+        fitting = [c for c in fitting if c.architecture == architecture] or architectures.named(architecture, weights)
+    if not fitting:
         raise unmatched(weights)
-    return [_opening(candidate, weights) for candidate in found]
+    return [_opening(candidate, weights) for candidate in fitting]
+
+
+def _facts(weights: Mapping[str, Any], **more: Any) -> dict:
+    return {"framework": "pytorch", "layers": sum(len(value.shape) in (2, 4) for value in weights.values()),
+            "parameters": int(sum(np.prod(value.shape) for key, value in weights.items()
+                                  if "running_" not in key and not key.endswith("num_batches_tracked"))), **more}
+
+
+def _module_openings(path: Path, architecture: str | None, size: int | None) -> list[Opening]:
+    """Opens a pickled module of known classes, or of a user's class whose layers run in their order."""
+    record = _find_module(path)
+    own_class = torch_modules.is_known(record) and not record.kind.endswith(("ModuleList", "ModuleDict"))
+    network = torch_modules.rebuild(record) if own_class else torch_modules.rebuild_in_order(record)
+    fits_known = not own_class and architectures.candidates(clean(torch_modules.state_of(record)), size)
+    if network is None or architecture not in (None, torch_modules.IN_ORDER) or \
+            (fits_known and not fits_known[0].architecture.startswith("chain:")):
+        return []
+    side, channels, classes = _try_sizes(network, size)
+    facts = _facts(network.state_dict())
+    if not own_class:
+        facts["warnings"] = [f"The code of the class '{record.kind[:80]}' is not in the file: its layers are run in the order "
+                             "in which they were registered."]
+    return [Opening(None if own_class else torch_modules.IN_ORDER, side, side, channels, classes, _predict(network), facts=facts)]
+
+
+def _find_module(path: Path) -> torchfile.Record:
+    value = torchfile.read(path).value
+    for _ in range(4):
+        if torch_modules.is_module(value):
+            return value
+        inner = [value[key] for key in WRAPPERS if key in value] if isinstance(value, dict) else []
+        value = inner[0] if inner else None
+    raise BadInput(f"The file holds no module that could be found: save its weights with {torchfile.SAVE_WEIGHTS}.")
+
+
+def _open_module(path: Path, architecture: str | None) -> nn.Module:
+    record = _find_module(path)
+    if architecture == torch_modules.IN_ORDER:
+        network = torch_modules.rebuild_in_order(record)
+        if network is None:
+            raise BadInput(f"The layers can't be run in their order: save the weights with {torchfile.SAVE_WEIGHTS}.")
+        return network
+    if architecture:
+        return architectures.build(architecture, clean(torch_modules.state_of(record)))
+    return torch_modules.rebuild(record)
+
+
+def _script_opening(path: Path, size: int | None) -> Opening:
+    script = torchscript.load(path)
+    weights = clean({key: value.numpy() for key, value in script.state_dict().items()})
+    channels = next((value.shape[1] for value in weights.values() if value.ndim == 4), 1)
+    side = torchscript.image_size(script, channels, size)
+    with torch.inference_mode():
+        classes = script(torch.zeros(2, channels, side, side)).shape[1]
+    for candidate in architectures.candidates(weights, side):
+        for name in (candidate.architecture, *architectures.variations(candidate.architecture)):
+            if torchscript.same_answers(script, architectures.build(name, weights), channels, side):
+                return _opening(replace(candidate, architecture=name, size=side), weights)
+    warning = "The program's weights fit no network that is known here: only post-training techniques apply."
+    return Opening(None, side, side, channels, classes, _predict(script),
+                   facts=_facts(weights, reach="post_training", warnings=[warning]))
+
+
+def _open_script(path: Path, model: ModelFile) -> nn.Module:
+    torchscript.check(path)
+    script = torchscript.load(path)
+    if model.architecture:
+        return architectures.build(model.architecture, clean({k: v.numpy() for k, v in script.state_dict().items()}))
+    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
+        height, width, channels = model.input_shape
+        torch.onnx.export(script, (torch.rand(2, channels, height, width),), file.name, dynamo=False, input_names=["input"],
+                          output_names=["scores"], dynamic_axes={"input": {0: "batch"}, "scores": {0: "batch"}})
+        return onnx_network.open_onnx(Path(file.name))
+
+
+def _try_sizes(network: nn.Module, size: int | None) -> tuple[int, int, int]:
+    """Returns side, channels and classes of a network, found by running it. Raises BadInput when no image fits."""
+    stem = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
+    for side in dict.fromkeys(filter(None, (size, 28, 32, 224, 64, 96, 128, 299, 160, 48))):
+        for channels in (stem.in_channels,) if stem else (1, 3):
+            try:
+                with torch.inference_mode():
+                    scores = network(torch.zeros(1, channels, side, side))
+            except Exception:  # a user's own layers may object to a wrong size in any way
+                continue
+            if isinstance(scores, torch.Tensor) and scores.ndim == 2:
+                return side, channels, scores.shape[1]
+    raise BadInput(f"The network takes no square image of a usual size or gives no row of scores, so it is no image "
+                   f"classifier that is known here: {AS_ONNX}")
+
+
+def _predict(network: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
+    def predict(x: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return network(torch.from_numpy(x)).numpy()
+
+    return predict
 
 
 def _opening(candidate: Candidate, weights: Mapping[str, np.ndarray]) -> Opening:
@@ -77,9 +185,7 @@ def _opening(candidate: Candidate, weights: Mapping[str, np.ndarray]) -> Opening
                 for name in architectures.variations(candidate.architecture)]
 
     return Opening(candidate.architecture, candidate.size, candidate.size, candidate.channels, candidate.classes, predict,
-                   variations=variations, facts={
-                       "framework": "pytorch", "layers": sum(value.ndim in (2, 4) for value in weights.values()),
-                       "parameters": sum(value.size for key, value in weights.items() if "running_" not in key)})
+                   variations=variations, facts=_facts(weights))
 
 
 def unmatched(weights: Mapping[str, np.ndarray]) -> BadInput:
@@ -105,6 +211,8 @@ def read_weights(path: Path, format: str) -> dict[str, np.ndarray]:
         loaded = {name: value.float().numpy() if value.is_floating_point() else value.numpy()
                   for name, value in load_file(path).items()}
         return clean(loaded)
+    if format == "torch_module":
+        return clean(torch_modules.state_of(_find_module(path)))
     return clean({name: tensor.array() for name, tensor in find_state(torchfile.read(path).value).items()})
 
 
@@ -116,7 +224,7 @@ def find_state(value: Any) -> Mapping[str, torchfile.Tensor]:
         tensors = {key: item for key, item in value.items() if isinstance(key, str) and isinstance(item, torchfile.Tensor)}
         if tensors and len(tensors) >= len(value) / 2:
             return tensors
-        inner = [value[key] for key in WRAPPERS if isinstance(value.get(key), dict | torchfile.Record)]
+        inner = [value[key] for key in WRAPPERS if isinstance(value.get(key), dict)]
         if not inner:
             break
         value = inner[0]

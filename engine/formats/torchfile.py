@@ -63,6 +63,9 @@ class Reference:
     def __init__(self, name: str):
         self.name = name
 
+    def __setstate__(self, state: Any) -> None:
+        pass
+
 
 class Mapping(dict):
     """An OrderedDict; the attributes that PyTorch hangs on it are dropped."""
@@ -260,6 +263,7 @@ _ALLOWED = {
     "torch.serialization._get_layout": _ignored, "torch.nn.backends.thnn._get_thnn_function_backend": _ignored,
     "numpy.core.multiarray.scalar": _ignored, "numpy.dtype": _ignored, "numpy.core.multiarray._reconstruct": _ignored,
     "numpy.ndarray": Reference("numpy.ndarray"), "_codecs.encode": _ignored, "pathlib.PosixPath": _ignored,
+    "functools.partial": _ignored,
 }
 
 
