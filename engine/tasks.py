@@ -81,6 +81,15 @@ def _baseline(bench) -> None:
     with bench.variant("baseline") as making:
         making.step("export", "The model as it was given, written for the device's runtime.")
         making.export(bench.network())
+        _write_sample(bench.data.validation or bench.data.calibration, bench.folder / "sample.png")
+
+
+def _write_sample(part: Part, path: Path) -> None:
+    """Writes one image as PNG: the package ships it and is tried with it."""
+    from PIL import Image
+
+    image = np.asarray(part.images[0])
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(path)
 
 
 def _sensitivity(bench, seconds: float, folder: Path, send: Send) -> None:

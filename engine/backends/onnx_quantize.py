@@ -69,12 +69,12 @@ def _overrides(graph: Graph, spec: QuantSpec) -> dict[str, list[dict]]:
     for node, layer in layer_nodes(graph.model):
         if grid := spec.grids.get(layer):
             overrides[node.input[1]] = [
-                {"quant_type": QuantType.QInt8, "scale": np.float32(scale), "zero_point": np.array(0, np.int8)}
+                {"quant_type": QuantType.QInt8, "scale": np.array(scale, np.float32), "zero_point": np.array(0, np.int8)}
                 | ({"axis": 0} if channel == 0 else {}) for channel, scale in enumerate(grid.scales)]
         if layer in spec.activations:
             low, high = spec.activations[layer]
             scale = max(high - low, 1e-6) / 255
-            overrides[node.input[0]] = [{"quant_type": QuantType.QUInt8, "scale": np.float32(scale),
+            overrides[node.input[0]] = [{"quant_type": QuantType.QUInt8, "scale": np.array(scale, np.float32),
                                          "zero_point": np.array(int(np.clip(round(-low / scale), 0, 255)), np.uint8)}]
     return overrides
 

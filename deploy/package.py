@@ -1,0 +1,143 @@
+"""A variant as a zip that runs on the device: built, unpacked in a clean folder, run, and only then offered."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from engine.errors import BadInput, EdgewiseError
+from engine.experiment import DEVICES, ModelFile, Run, Variant
+from engine.workspace import Workspace, read_json
+
+RUNTIME = Path(__file__).resolve().parent / "runtime"
+TIMEOUT_S = 120
+EPOCH = (2020, 1, 1, 0, 0, 0)  # one time for all entries, so that the same variant gives the same bytes
+REQUIREMENTS = {
+    "onnx": "numpy>=1.21\npillow>=9\nonnxruntime>=1.19\n",
+    "tflite": "numpy>=1.21\npillow>=9\nai-edge-litert>=1.0\n",
+}
+
+
+def build(run_id: str, variant_id: str, workspace: Workspace) -> Path:
+    """Returns the verified zip of one variant, built now or earlier.
+
+    Raises BadInput for an unknown run or a variant without a file, EdgewiseError when the package does not run.
+    """
+    run = workspace.run(run_id)
+    variant = next((v for v in run.variants if v.id == variant_id), None)
+    if variant is None:
+        raise BadInput(f"This run has no variant {variant_id!r}: choose one of {', '.join(v.id for v in run.variants)}.")
+    if variant.status != "done" or not variant.artifacts:
+        raise BadInput(f"{variant_id} has no file to package, because it {variant.status}: {variant.reason}. Choose another variant.")
+    folder = workspace.folder(run_id)
+    target = folder / "packages" / f"{re.sub(r'[^A-Za-z0-9.]+', '-', variant_id)}.zip"
+    if target.exists():
+        return target
+    target.parent.mkdir(exist_ok=True)
+    draft = target.with_suffix(".part")
+    try:
+        _write(draft, contents(run, variant, folder))
+        verify(draft, run.experiment.model)
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+    return target
+
+
+def contents(run: Run, variant: Variant, folder: Path) -> dict[str, bytes]:
+    """Returns what goes into the zip: bytes by path."""
+    primary = variant.artifacts[0]
+    stored = (folder / primary.path).read_bytes()
+    runs_as = Path(primary.runs_as or primary.path)
+    profile = read_json(folder / runs_as.with_suffix(".profile.json")) or {}
+    name = f"model.{primary.format}"
+    files = {
+        name: stored,
+        "metadata.json": _json(metadata(run, variant, name, runs_as, profile)),
+        "sample.png": (folder / "sample.png").read_bytes(),
+        "requirements.txt": REQUIREMENTS[runs_as.suffix[1:]].encode(),
+        "README.md": readme(run, variant, name).encode(),
+    }
+    scripts = ["infer.py", "preprocessing.py", "benchmark.py"] + (["decoder.py"] if primary.runs_as else [])
+    return files | {script: (RUNTIME / script).read_bytes() for script in scripts}
+
+
+def metadata(run: Run, variant: Variant, name: str, runs_as: Path, profile: dict) -> dict:
+    """Returns what the scripts and a reader need to know: how to feed the model, what it is, how it was made."""
+    model, primary = run.experiment.model, variant.artifacts[0]
+    estimate = variant.estimates.get(run.experiment.device)
+    return {
+        "schema_version": 1, "variant": variant.id, "run": run.id, "device": run.experiment.device,
+        "model": {"name": model.name, "sha256": model.sha256},
+        "artifact": {"file": name, "runs_as": f"model{runs_as.suffix}", "bytes": primary.bytes, "sha256": primary.sha256,
+                     "precision": profile.get("precision", "float32")},
+        "preprocessing": model.preprocessing.model_dump(), "outputs": model.outputs, "classes": model.classes,
+        "measured": {"accuracy": variant.accuracy, "accuracy_low": variant.accuracy_low, "accuracy_high": variant.accuracy_high,
+                     "accuracy_drop_pp": variant.accuracy_drop_pp, "p_value": variant.p_value, "test_images": variant.test_images,
+                     "host": variant.host.model_dump() if variant.host else None},
+        "predicted": estimate.model_dump() if estimate else None,
+        "steps": [step.model_dump() for step in variant.steps], "notes": variant.notes, "versions": variant.versions,
+        "seed": variant.seed, "profile": profile,
+    }
+
+
+def readme(run: Run, variant: Variant, name: str) -> str:
+    """Returns the package's README: what it is and the three commands that run it."""
+    device = DEVICES[run.experiment.device]
+    accuracy = ("not measured, because the run had no labelled images" if variant.accuracy is None else
+                f"{100 * variant.accuracy:.2f} % (95 % interval {100 * variant.accuracy_low:.2f} to {100 * variant.accuracy_high:.2f}, "
+                f"{variant.test_images:,} test images)")
+    lines = [f"# {plain(variant.id)} for {device}", "",
+             f"Made by Edgewise from `{plain(run.experiment.model.name)}`. Run these in this folder, on the device:", "",
+             "    python3 -m pip install -r requirements.txt", "    python3 infer.py sample.png", "    python3 benchmark.py", "",
+             f"- Model: `{name}`, {variant.size_bytes:,} bytes", f"- Accuracy, measured on this file: {accuracy}",
+             "- `metadata.json` says how images become its input, how it was made and what was measured.",
+             "- `benchmark.py` writes benchmark-result.json; hand it back with `python -m engine calibrate "
+             f"{run.experiment.device} benchmark-result.json` and Edgewise corrects its predictions for your device.", ""]
+    return "\n".join(lines + [f"- {plain(note)}" for note in variant.notes]) + "\n"
+
+
+def plain(text: str) -> str:
+    """Returns text that is safe inside Markdown: names that came with an upload are data."""
+    return re.sub(r"[^\w\s.,:;%@/()+-]", "_", text).replace("\n", " ")[:300]
+
+
+def verify(package: Path, model: ModelFile) -> dict:
+    """Unpacks the zip in a clean folder, runs its infer.py on its sample and returns the answer.
+
+    Raises EdgewiseError when it does not run or names a class that the model does not have.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgewise-package-") as folder:
+        with zipfile.ZipFile(package) as archive:
+            archive.extractall(folder)
+        environment = {key: os.environ[key] for key in ("PATH", "LANG") if key in os.environ} | {"HOME": folder}
+        try:
+            ran = subprocess.run([sys.executable, "infer.py", "sample.png", "--json"], cwd=folder, env=environment,
+                                 capture_output=True, text=True, timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            raise EdgewiseError(f"The package was built, but its infer.py did not answer within {TIMEOUT_S} s, so it is not offered.") from None
+    try:
+        answer = json.loads(ran.stdout.strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        last = (ran.stderr.strip().splitlines() or ["no output"])[-1][:200]
+        raise EdgewiseError(f"The package was built, but its infer.py does not run ({last}), so it is not offered.") from None
+    if answer["class"] not in model.classes:
+        raise EdgewiseError("The package was built, but its infer.py names a class that the model does not have, so it is not offered.")
+    return answer
+
+
+def _json(data: dict) -> bytes:
+    return json.dumps(data, indent=1, ensure_ascii=False).encode()
+
+
+def _write(path: Path, files: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            entry = zipfile.ZipInfo(name, EPOCH)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, data)
