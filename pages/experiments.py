@@ -10,19 +10,22 @@ from pages.parts import wording as w
 home = session.workspace()
 
 
+def delete(run: str) -> None:
+    """Removes a run; the sentence of a refusal is shown on the next pass."""
+    try:
+        home.delete(run)
+        session.forget_run(run)
+    except EdgewiseError as error:
+        st.session_state["refused"] = error
+
+
 @st.dialog("Delete this run?")
 def confirm(row: dict) -> None:
     """Names what goes before it goes."""
     st.markdown(f"The run on **{w.plain(row['model'])}** for {w.device(row['device'])}, {w.when(row['created'])}, goes with "
                 "all its variants, files and figures. The uploaded model stays.")
     with st.container(horizontal=True):
-        if st.button("Delete", type="primary", icon=":material/delete:"):
-            try:
-                home.delete(row["id"])
-            except EdgewiseError as error:
-                session.show_error(error)
-                st.stop()
-            session.forget_run(row["id"])
+        if st.button("Delete it", type="primary", icon=":material/delete:", on_click=delete, args=(row["id"],)):
             st.rerun()
         if st.button("Keep it"):
             st.rerun()
@@ -31,6 +34,8 @@ def confirm(row: dict) -> None:
 st.title("Experiments")
 st.caption("Every run, newest first. A run stays until you delete it.")
 
+if refused := st.session_state.pop("refused", None):
+    session.show_error(refused)
 rows = session.own_runs(home.runs())
 if not rows:
     where = "in this visit" if session.is_public() else "yet"

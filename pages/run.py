@@ -19,8 +19,7 @@ def confirm() -> None:
     """Asks once; what is finished is kept."""
     st.write("What is at work stops within two seconds. Finished variants are kept, and you can go on later.")
     with st.container(horizontal=True):
-        if st.button("Cancel the run", type="primary", icon=":material/stop_circle:"):
-            jobs.cancel(run.id, home)
+        if st.button("Cancel the run", type="primary", icon=":material/stop_circle:", on_click=jobs.cancel, args=(run.id, home)):
             st.rerun()
         if st.button("Let it run"):
             st.rerun()
@@ -31,7 +30,7 @@ def go_on() -> None:
     try:
         jobs.resume(run.id, home)
     except EdgewiseError as error:
-        st.session_state["refused"] = str(error)
+        st.session_state["refused"] = error
 
 
 @st.fragment(run_every=None if run.state in ENDED else 1)
@@ -50,8 +49,8 @@ def watch() -> None:
         st.code("\n".join(view.log[-200:]) or "Nothing is logged yet.", language=None, wrap_lines=True, height=260)
 
 
-if refused := st.session_state.pop("refused", ""):
-    st.error(w.plain(refused), icon=":material/error:")
+if refused := st.session_state.pop("refused", None):
+    session.show_error(refused)
 finished = sum(v.status == "done" for v in run.variants)
 with st.container(horizontal=True, vertical_alignment="center"):
     if run.state == "done":

@@ -6,6 +6,7 @@
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 
 import streamlit as st
@@ -34,7 +35,6 @@ def _leave_older_navigation() -> None:
     if PagesManager.uses_pages_directory:
         PagesManager.uses_pages_directory = False
         st.html("<script>location.reload()</script>", unsafe_allow_javascript=True)
-        st.stop()
 
 
 def show_error(error: EdgewiseError) -> None:
@@ -94,6 +94,8 @@ def open_run(home: Workspace) -> Run:
     if not found:
         stop_with_link("There is no run yet. Choose a model and start one.", "pages/upload.py", "Choose a model")
     try:
+        if not re.fullmatch(r"[\w-]{1,64}", found):
+            raise BadInput("No run has this id: check the link, or choose a run from your experiments.")
         return _cached(found, home)
     except BadInput as error:
         st.session_state.pop("run_id", None)

@@ -13,6 +13,7 @@ from engine.experiment import DEVICES, Constraints, Estimate, Experiment, Varian
 
 NBSP = "\u00a0"
 NONE = "–"
+FORMULA = ("=", "+", "-", "@", "|", "%")
 LIMITS = {
     "max_accuracy_drop_pp": ("Accuracy drop", "pp"),
     "max_size_mb": ("Size", "MB"),
@@ -34,8 +35,8 @@ def figure(value: float | None, digits: int = 3) -> str:
         return NONE
     if value == 0:
         return "0"
-    decimals = digits - 1 - math.floor(math.log10(abs(value)))
-    rounded = round(value, decimals)
+    rounded = round(value, digits - 1 - math.floor(math.log10(abs(value))))
+    decimals = digits - 1 - math.floor(math.log10(abs(rounded)))  # 9.996 has become 10.0
     return f"{rounded:,.{max(0, min(decimals, 6))}f}"
 
 
@@ -161,7 +162,7 @@ def code(text: object) -> str:
 
 def cell(value: object) -> object:
     """Returns a table's cell that no spreadsheet takes for a formula; numbers stay numbers."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("=", "+", "-", "@", "|", "%", "\t", "\r"):
+    if isinstance(value, str) and (value.lstrip()[:1] in FORMULA or value[:1].isspace()):
         return "'" + value
     return value
 

@@ -1,0 +1,104 @@
+"""Compare: the recommendation, limits to try, the table, details."""
+
+import seed
+from conftest import words
+from engine.experiment import Constraints, Recommendation
+
+
+def field(app, key):
+    """Returns the text field of one limit."""
+    return next(found for found in app.text_input if found.key == key)
+
+
+def test_recommendation_stands_first_in_words(home, open_page):
+    text = words(open_page("compare", run=seed.finished(home)))
+    assert "Recommended: `hybrid`" in text
+    assert "13.7 times smaller and 3.6 times faster" in text
+    assert "a difference that 359 test images can't tell from zero" in text
+    assert "Allow a drop of 0.9 pp and hybrid@smallest would win." in text
+
+
+def test_three_metrics_with_ascii_signs(home, open_page):
+    metrics = open_page("compare", run=seed.finished(home)).metric
+    assert [metric.label for metric in metrics[:3]] == ["Size", "Latency", "Accuracy"]
+    assert metrics[0].delta.startswith("-92.7")
+    assert metrics[2].delta == "-0.55 pp"
+
+
+def test_estimate_is_shown_with_interval_and_confidence(home, open_page):
+    text = words(open_page("compare", run=seed.finished(home)))
+    assert "1.44 ms (1.19–1.76), fair confidence" in text
+
+
+def test_no_estimate_is_invented(home, open_page):
+    app = open_page("compare", run=seed.finished(home, estimates=False))
+    assert "no estimate yet" in words(app)
+    assert "Estimated ms" not in app.segmented_control[0].options
+    assert set(app.dataframe[0].value["Estimated on device"]) == {"no estimate yet", "–"}
+
+
+def test_every_variant_is_in_the_table_with_its_reason(home, open_page):
+    table = open_page("compare", run=seed.finished(home)).dataframe[0].value
+    assert len(table) == 11
+    failed = table[table["Variant"] == "distill"].iloc[0]
+    assert failed["Limits"] == "✗ failed" and "1,500 MB" in failed["Reason"]
+
+
+def test_trying_a_limit_changes_the_outcome_and_not_the_run(home, open_page):
+    run = seed.finished(home)
+    before = home.run(run)
+    app = open_page("compare", run=run)
+    assert "5 of 9 variants meet every limit" in words(app).replace("*", "")
+    field(app, "try_max_accuracy_drop_pp").set_value("0.1").run()
+    text = words(app).replace("*", "")
+    assert "2 of 9 variants meet every limit" in text and "would win" in text
+    assert home.run(run) == before
+    next(button for button in app.button if button.label == "Back to the run's limits").click().run()
+    assert "5 of 9 variants meet every limit" in words(app).replace("*", "")
+
+
+def test_wrong_limit_is_one_sentence(home, open_page):
+    app = open_page("compare", run=seed.finished(home))
+    field(app, "try_max_size_mb").set_value("-3").run()
+    assert len(app.error) == 1 and "no limit" in app.error[0].value
+    assert not app.exception
+
+
+def test_nothing_admissible_names_the_nearest(home, open_page):
+    nothing = Recommendation(winner=None, ranking=[], reasons=["No variant meets all your limits."], nearest="hybrid@smallest")
+    app = open_page("compare", run=seed.finished(home, recommendation=nothing, constraints=Constraints(max_size_mb=0.01)))
+    assert "Nothing meets every limit" in words(app) and "`hybrid@smallest`" in words(app)
+
+
+def test_choosing_a_variant_shows_it(home, open_page):
+    app = open_page("compare", run=seed.finished(home))
+    app.selectbox[0].select("distill").run()
+    assert "`distill` failed" in words(app)
+    app.selectbox[0].select("ptq_int8").run()
+    assert "(bits 8, per_channel True)" in words(app)
+
+
+def test_unfinished_run_can_be_compared_and_says_so(home, worker, open_page):
+    app = open_page("compare", run=seed.begun(home, worker))
+    assert not app.exception
+    assert "The run is still at work" in words(app)
+
+
+def test_baseline_alone_is_no_error(home, open_page):
+    run = seed.queued(home)
+    home.append(run, {"kind": "state", "state": "running"})
+    home.write_variant(run, seed.variant(*seed.FIGURES[0], estimates=False))
+    home.append(run, {"kind": "state", "state": "done"})
+    assert not open_page("compare", run=run).exception
+
+
+def test_run_without_labelled_images_is_no_error(home, open_page):
+    run = seed.queued(home, dataset=None, techniques=["ptq_int8"])
+    for row in seed.FIGURES[:2]:
+        bare = dict.fromkeys(("accuracy", "accuracy_low", "accuracy_high", "accuracy_drop_pp", "p_value", "validation_accuracy",
+                              "worst_class_recall", "test_images")) | {"per_class_recall": [], "confusion": []}
+        home.write_variant(run, seed.variant(*row).model_copy(update=bare))
+    home.append(run, {"kind": "state", "state": "done"})
+    app = open_page("compare", run=run)
+    assert not app.exception
+    assert "accuracy that was not measured" in words(app)
