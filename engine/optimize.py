@@ -23,6 +23,7 @@ TRAINING_SHARE = 0.7  # of the time budget; the rest is for exports, measuring a
 SENSITIVITY_SHARE = 0.05
 MEMORY_BYTES = {"pytorch": 1_500_000_000, "keras": 2_500_000_000}
 DOT_PRODUCT_DEVICES = ("raspberry_pi_5", "jetson_xavier_nx")  # Cortex-A76 and Carmel: ARMv8.2 dot product
+TOLERANCE, LIMIT_SHARE = 0.005, 0.7  # some of a limit is left for the difference between validation and test images
 GRACE_S = 120  # what a technique may take beyond its share before it counts as hanging
 
 
@@ -82,7 +83,7 @@ class _Run:
             "engine.tasks",
             {"task": task, "folder": str(self.folder), "home": str(self.workspace.home), "dataset": data_set,
              "model": self.experiment.model.model_dump(mode="json"), "seed": self.experiment.seed, "threads": WORK_THREADS,
-             "dot_product": self.experiment.device in DOT_PRODUCT_DEVICES, **request},
+             "tolerance": self.tolerance(), "dot_product": self.experiment.device in DOT_PRODUCT_DEVICES, **request},
             Limits(memory_bytes=MEMORY_BYTES[self.framework], seconds=limit_s, threads=WORK_THREADS, network=task == "prepare_data"),
             watch, self.folder / "worker.log")
 
@@ -98,6 +99,11 @@ class _Run:
         remaining = max(1.0, elapsed * (1 - fraction) / fraction if fraction > 0.15 else expected - elapsed)
         return {"kind": "progress", "technique": line, "fraction": fraction, "remaining_s": remaining,
                 "text": f"{message['variant']}: {message.get('text', 'starting')}"}
+
+    def tolerance(self) -> float:
+        """Returns the validation accuracy that searching techniques may give up: most of the user's limit, or 0.5 pp."""
+        limit = self.experiment.constraints.max_accuracy_drop_pp
+        return TOLERANCE if limit is None else LIMIT_SHARE * limit / 100
 
     # ---- stages ----------------------------------------------------------------------------------------------------
 

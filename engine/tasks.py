@@ -66,7 +66,7 @@ def technique(request: dict, send: Send) -> dict:
     backend, model, data = _opened(request)
     name, folder = request["technique"], Path(request["folder"])
     bench = Workbench(name, model, backend, _facts(request["facts"]), data, folder, request["seed"], request["seconds"],
-                      request["dot_product"], send)
+                      request["tolerance"], request["dot_product"], send)
     if name == "baseline":
         _baseline(bench)
     elif name == "sensitivity":

@@ -42,13 +42,17 @@ class NotApplicable(EdgewiseError):
 
 
 class Workbench:
-    """One technique's place of work. See the module's first lines; `seconds` is its share of the time budget."""
+    """One technique's place of work. See the module's first lines.
+
+    `seconds` is its share of the time budget, `tolerance` the validation accuracy (a fraction) that a search for the
+    smallest variant may give up.
+    """
 
     def __init__(self, technique: str, model: ModelFile, backend: Backend, facts: Facts, data: Data, folder: Path,
-                 seed: int, seconds: float, dot_product: bool, send: Callable[[dict], None]):
+                 seed: int, seconds: float, tolerance: float, dot_product: bool, send: Callable[[dict], None]):
         self.technique, self.model, self.backend, self.facts, self.data = technique, model, backend, facts, data
         self.folder, self.run_seed, self.seconds, self.send = folder, seed, seconds, send
-        self.dot_product = dot_product
+        self.tolerance, self.dot_product = tolerance, dot_product
         self.done = {path.stem for path in (folder / "variants").glob("*.json")}
         self._network: Network | None = None
 
