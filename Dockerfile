@@ -1,0 +1,20 @@
+# The dashboard for a public host: no root, CPU only, runs of other visitors hidden.
+FROM python:3.11-slim
+
+RUN useradd --create-home --uid 1000 edgewise
+WORKDIR /home/edgewise/app
+
+# PyTorch's own index has the CPU wheels, a tenth of the size of those with CUDA; the versions are those of requirements.txt.
+COPY requirements.txt .
+RUN pip install --no-cache-dir --index-url https://download.pytorch.org/whl/cpu \
+        $(grep -E '^torch(vision)?==' requirements.txt) \
+    && pip install --no-cache-dir -r requirements.txt
+
+COPY --chown=edgewise . .
+USER edgewise
+ENV EDGEWISE_PUBLIC=1 EDGEWISE_HOME=/home/edgewise/.edgewise PYTHONUNBUFFERED=1
+
+EXPOSE 8501
+HEALTHCHECK --interval=30s --timeout=5s --start-period=20s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8501/health', timeout=4)"]
+CMD ["streamlit", "run", "server.py", "--server.port=8501", "--server.address=0.0.0.0", "--server.headless=true"]

@@ -1,0 +1,55 @@
+# make app    the dashboard on http://localhost:8501
+# make demo   the same job without a browser: digits on a Raspberry Pi 4, ends with the table and the package
+# make test   all tests; make test ARGS='-m "not slow"' the fast part
+# Each sets up .venv by itself the first time.
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+PORT ?= 8501
+ARGS ?=
+IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c '$(IN_RANGE)' 2>/dev/null && echo $$p && break; done)
+DEMO := build/demo
+
+.PHONY: help app demo demo-pytorch demo-keras test environment chromium
+
+help:
+	@sed -n '/^#/s/^# //p;/^$$/q' $(MAKEFILE_LIST)
+
+app: $(VENV)/.installed
+	$(RUN) -m streamlit run server.py --server.port $(PORT) --server.headless true
+
+# Once the Keras backend is there, its part runs too.
+demo: demo-pytorch $(if $(wildcard engine/backends/keras.py),demo-keras)
+
+demo-pytorch demo-keras: demo-%: $(VENV)/.installed
+	@echo "digits/$*/small on digits for a Raspberry Pi 4: every technique, about two minutes"
+	@$(RUN) -m engine optimize digits/$*/small --dataset digits --device raspberry_pi_4 --time-budget 30 --output $(DEMO)/$*
+	@chosen=$$($(RUN) -c 'import json, sys; run = json.load(open(sys.argv[1])); print(run["id"], run["recommendation"]["winner"])' $(DEMO)/$*/run.json) \
+		&& $(RUN) -m engine package $$chosen --output $(DEMO)/$*.zip
+
+test: $(VENV)/.installed-tests chromium
+	$(RUN) -m pytest $(ARGS)
+
+environment: $(VENV)/.installed-tests
+
+$(VENV)/.installed: requirements.txt
+	@$(RUN) -c '$(IN_RANGE)' 2>/dev/null && $(RUN) -m pip --version >/dev/null 2>&1 || { \
+		test -n "$(PYTHON)" || { echo "Edgewise needs Python 3.11, 3.12 or 3.13, and none is installed: install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }; \
+		$(PYTHON) -c '$(IN_RANGE)' || { echo "$(PYTHON) is $$($(PYTHON) -V 2>&1): Edgewise needs Python 3.11, 3.12 or 3.13." >&2; exit 1; }; \
+		$(PYTHON) -m venv --clear $(VENV); }
+	$(RUN) -m pip install --disable-pip-version-check -q -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-tests: requirements-test.txt $(VENV)/.installed
+	$(RUN) -m pip install --disable-pip-version-check -q -r requirements-test.txt
+	@touch $@
+
+# Browser tests need Chromium. Where it can't be installed they skip and say so.
+chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	if [ "$$(id -u)" = 0 ] && [ -e /etc/debian_version ]; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null \
+			|| echo "Chromium could not be installed: the browser tests will be skipped."; \
+	else echo "There is no Chromium, and only root on Debian may install it here: the browser tests will be skipped."; fi
