@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from engine.errors import BadInput
+from engine import memory
 from engine.experiment import Experiment, Variant
 from engine.sandbox import identity
 from engine.techniques import TECHNIQUES
@@ -24,7 +24,6 @@ from engine.workspace import ENDED, Workspace
 
 ROOT = Path(__file__).resolve().parent.parent
 RESUMES = 3
-WORKER_BYTES = {"pytorch": 900_000_000, "keras": 1_500_000_000}
 
 
 @dataclass
@@ -60,32 +59,10 @@ class RunView:
 
 def start(experiment: Experiment, workspace: Workspace) -> str:
     """Queues a run and returns its id at once; raises BadInput when this machine has too little memory for it."""
-    check_memory(experiment)
+    memory.check(experiment.model)
     run_id = workspace.create(experiment)
     dispatch(workspace)
     return run_id
-
-
-def check_memory(experiment: Experiment) -> None:
-    """Compares free memory with what a run takes; raises BadInput with both figures when it is too little."""
-    needed = WORKER_BYTES[experiment.model.framework] + 12 * 4 * experiment.model.parameters
-    free = free_memory_bytes()
-    if free < needed:
-        raise BadInput(f"This run needs about {needed / 1e6:.0f} MB of memory and {free / 1e6:.0f} MB are free: "
-                       "close other programs, choose a smaller model, or run Edgewise on a larger machine.")
-
-
-def free_memory_bytes() -> int:
-    """Returns what a new process may take: the machine's available memory or the container's, whichever is less."""
-    free = psutil.virtual_memory().available
-    for limit, used in (("memory.max", "memory.current"),):
-        try:
-            allowed = Path("/sys/fs/cgroup", limit).read_text().strip()
-            if allowed != "max":
-                free = min(free, int(allowed) - int(Path("/sys/fs/cgroup", used).read_text()))
-        except (OSError, ValueError):
-            pass
-    return free
 
 
 def dispatch(workspace: Workspace) -> None:
@@ -160,7 +137,7 @@ def cancel(run_id: str, workspace: Workspace) -> None:
 def resume(run_id: str, workspace: Workspace) -> None:
     """Goes on with a cancelled or failed run at its first unfinished technique."""
     if workspace.state(run_id) in ("cancelled", "failed"):
-        check_memory(workspace.experiment(run_id))
+        memory.check(workspace.experiment(run_id).model)
         workspace.append(run_id, {"kind": "state", "state": "queued"})
     dispatch(workspace)
 

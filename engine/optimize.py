@@ -12,6 +12,7 @@ from engine.backends import Facts, LayerInfo
 from engine.errors import BadInput, EdgewiseError
 from engine.experiment import DEVICES, Experiment, Host, LayerSensitivity, Latency, Variant
 from engine.recommend import judge, recommend
+from engine.memory import needed_bytes
 from engine.sandbox import Cancelled, Failed, Limits, Watch
 from engine.techniques import TECHNIQUES
 from engine.workspace import Workspace, read_json
@@ -21,7 +22,6 @@ THREADS = 1  # one thread is timed: what a device's single core does, and the st
 WORK_THREADS = 2
 TRAINING_SHARE = 0.7  # of the time budget; the rest is for exports, measuring and sensitivity
 SENSITIVITY_SHARE = 0.05
-MEMORY_BYTES = {"pytorch": 1_500_000_000, "keras": 2_500_000_000}
 DOT_PRODUCT_DEVICES = ("raspberry_pi_5", "jetson_xavier_nx")  # Cortex-A76 and Carmel: ARMv8.2 dot product
 TOLERANCE, LIMIT_SHARE = 0.005, 0.7  # some of a limit is left for the difference between validation and test images
 GRACE_S = 120  # what a technique may take beyond its share before it counts as hanging
@@ -84,7 +84,7 @@ class _Run:
             {"task": task, "folder": str(self.folder), "home": str(self.workspace.home), "dataset": data_set,
              "model": self.experiment.model.model_dump(mode="json"), "seed": self.experiment.seed, "threads": WORK_THREADS,
              "tolerance": self.tolerance(), "dot_product": self.experiment.device in DOT_PRODUCT_DEVICES, **request},
-            Limits(memory_bytes=MEMORY_BYTES[self.framework], seconds=limit_s, threads=WORK_THREADS, network=task == "prepare_data"),
+            Limits(memory_bytes=needed_bytes(self.experiment.model), seconds=limit_s, threads=WORK_THREADS, network=task == "prepare_data"),
             watch, self.folder / "worker.log")
 
     def _event(self, message: dict, line: str, began: float) -> dict:

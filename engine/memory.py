@@ -1,0 +1,36 @@
+"""How much memory a run takes, and how much there is."""
+
+from pathlib import Path
+
+import psutil
+
+from engine.errors import BadInput
+from engine.experiment import ModelFile
+
+FRAMEWORK_BYTES = {"pytorch": 1_000_000_000, "keras": 1_800_000_000}
+PARAMETER_BYTES = 48  # weights, gradient, two moments, best checkpoint, teacher, exported file and copies on the way
+
+
+def needed_bytes(model: ModelFile) -> int:
+    """Returns what the largest child of a run may take: a base for the framework and a share a parameter."""
+    return FRAMEWORK_BYTES[model.framework] + PARAMETER_BYTES * model.parameters
+
+
+def free_bytes() -> int:
+    """Returns what a new process may take: the machine's available memory or the container's, whichever is less."""
+    free = psutil.virtual_memory().available
+    try:
+        allowed = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        if allowed != "max":
+            free = min(free, int(allowed) - int(Path("/sys/fs/cgroup/memory.current").read_text()))
+    except (OSError, ValueError):
+        pass  # no container, or one that does not tell
+    return free
+
+
+def check(model: ModelFile) -> None:
+    """Compares free memory with what a run takes; raises BadInput with both figures when it is too little."""
+    needed, free = needed_bytes(model), free_bytes()
+    if free < needed:
+        raise BadInput(f"This run needs up to {needed / 1e6:.0f} MB of memory and {free / 1e6:.0f} MB are free: "
+                       "close other programs, choose a smaller model, or run Edgewise on a larger machine.")
