@@ -12,7 +12,8 @@ st.title("Compare variants")
 run = session.open_run(home)
 st.caption(w.subject(run.experiment))
 
-done = [v for v in run.variants if v.status == "done"]
+found = variants.in_order(run.variants)
+done = [v for v in found if v.status == "done"]
 if not done:
     session.stop_with_link("No variant is finished yet: the run says how far it is.", "pages/run.py", "Watch the run")
 if run.state in ("queued", "running"):
@@ -21,7 +22,7 @@ if run.state in ("queued", "running"):
 
 device, asked = run.experiment.device, run.experiment
 baseline = next((v for v in done if v.id == "baseline"), done[0])
-chosen = run.recommendation or recommend.recommend(run.variants, asked.constraints, asked.goal, device, asked.cautious)
+chosen = run.recommendation or recommend.recommend(found, asked.constraints, asked.goal, device, asked.cautious)
 
 # ---- the recommendation --------------------------------------------------------------------------------------------
 
@@ -36,15 +37,15 @@ def show_trade_off() -> None:
     chart, panel = st.columns([7, 3], gap="medium")
     with panel, st.container(border=True):
         tried = limits.panel(asked.constraints)
-        judged, found = limits.judge(run.variants, tried, asked.goal, device, asked.cautious)
-        limits.show_outcome(judged, found, chosen, tried == asked.constraints)
+        judged, choice = limits.judge(found, tried, asked.goal, device, asked.cautious)
+        limits.show_outcome(judged, choice, chosen, tried == asked.constraints)
     with chart, st.container(border=True):
         axes = [name for name, axis in charts.AXES.items() if any(axis.value(v, device) for v in done)]
         name = st.segmented_control("Cost", axes, default=axes[0], required=True, key="x", bind="query-params")
-        named = {"baseline", found.winner, *found.picks.values()} - {None}
+        named = {"baseline", choice.winner, *choice.picks.values()} - {None}
         where = {"Size": "Size of the file", "MACs": "Multiply-accumulates", "Measured ms": "Latency measured here",
                  "Estimated ms": f"Latency estimated on {w.device(device)}"}[name]
-        figure, alt, notes = charts.trade_off(judged, charts.AXES[name], device, tried.set_limits(), found.winner,
+        figure, alt, notes = charts.trade_off(judged, charts.AXES[name], device, tried.set_limits(), choice.winner,
                                               list(named), where)
         st.plotly_chart(figure, theme=None, config=charts.CONFIG, alt=alt, key="trade-off")
         st.caption(" ".join(["Bars are 95 % intervals of the accuracy.", *notes]))
@@ -56,19 +57,19 @@ show_trade_off()
 # ---- every variant -------------------------------------------------------------------------------------------------
 
 st.header("All variants")
-variants.show_table(run.variants, device)
-st.download_button("Download as CSV", tables.as_csv(run.variants, device).encode("utf-8-sig"), "variants.csv", "text/csv",
+variants.show_table(found, device)
+st.download_button("Download as CSV", tables.as_csv(found, device).encode("utf-8-sig"), "variants.csv", "text/csv",
                    icon=":material/download:", on_click="ignore")
 
 # ---- one variant, and what the layers bear -------------------------------------------------------------------------
 
 st.header("One variant in detail")
-ids = [v.id for v in run.variants]
+ids = [v.id for v in found]
 st.session_state.setdefault("variant", chosen.winner or chosen.nearest or baseline.id)
 if st.session_state["variant"] not in ids:
     st.session_state["variant"] = baseline.id
 picked = st.selectbox("Variant", ids, key="variant", help="Or choose a row of the table.")
-variants.show_details(run.variants[ids.index(picked)], baseline, asked.model.classes, device)
+variants.show_details(found[ids.index(picked)], baseline, asked.model.classes, device)
 
 st.header("What each layer bears")
 if run.sensitivity:

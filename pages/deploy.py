@@ -36,7 +36,7 @@ if built is None:
         with st.status("Packing, then running the package in a clean folder…", expanded=False) as status:
             try:
                 packages.remember(run.id, picked, package.build(run.id, picked, home))
-            except EdgewiseError as error:
+            except (EdgewiseError, OSError) as error:
                 status.update(label="The package was not built", state="error")
                 session.show_error(error)
                 st.stop()

@@ -179,9 +179,11 @@ def _draw_points(figure: go.Figure, points: list[Point], role: str, axis: Axis, 
         return
     legend, symbol, colour, size = ROLES[role]
     colour = COLOURS[mode()][colour]
+    # twenty overlapping intervals in full colour would hide the marks
+    faded = colour if role in ("winner", "baseline") else f"rgba({', '.join(str(int(colour[i:i + 2], 16)) for i in (1, 3, 5))}, 0.55)"
     edge = {"width": 2 if symbol.endswith("open") else 1, "color": colour if symbol.endswith("open") else INK[mode()]}
     bars = [(p.variant.accuracy_low, p.variant.accuracy_high) for p in points]
-    error = {"type": "data", "symmetric": False, "thickness": 1, "width": 3, "color": colour,
+    error = {"type": "data", "symmetric": False, "thickness": 1, "width": 3, "color": faded,
              "array": [100 * high - p.y if high is not None else 0 for p, (_, high) in zip(points, bars)],
              "arrayminus": [p.y - 100 * low if low is not None else 0 for p, (low, _) in zip(points, bars)]}
     ends = [axis.ends(p.variant, device) or (p.x, p.x) for p in points]

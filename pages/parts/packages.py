@@ -51,4 +51,4 @@ def commands(path: Path, name: str) -> str:
         has_folder = len(tops) == 1 and not any(entry == next(iter(tops)) for entry in archive.namelist())
     folder = next(iter(tops)) if has_folder else Path(name).stem
     target = "" if has_folder else f" -d {folder}"
-    return f"unzip {name}{target} && cd {folder}\npip install -r requirements.txt\npython3 infer.py"
+    return f"unzip {name}{target} && cd {folder}\npython3 -m pip install -r requirements.txt\npython3 infer.py sample.png"

@@ -59,7 +59,7 @@ def show_line(line: TechniqueView, baseline: Variant | None, is_ended: bool) -> 
     if line.status == "waiting":
         st.markdown(f"{icon} **{w.plain(line.title)}** · {word}")
         return
-    name, rest = st.columns([5, 7], gap="small", vertical_alignment="center")
+    name, rest = st.columns([5, 7], gap="small")
     with name:
         time = w.duration(line.elapsed_s) if line.status in ("done", "failed", "working") else ""
         if line.remaining_s is not None and line.status == "working" and not is_ended:
@@ -70,8 +70,8 @@ def show_line(line: TechniqueView, baseline: Variant | None, is_ended: bool) -> 
             st.progress(min(1.0, line.fraction), text=w.plain(line.text) or None)
         if line.reason:
             st.markdown(f"{line.title} {word}: {w.plain(line.reason)}")
-        for variant in line.variants:
-            st.markdown(f"{w.code(variant.id)} {_figures(variant, baseline)}")
+        if line.variants:
+            st.markdown("  \n".join(f"{w.code(variant.id)} {_figures(variant, baseline)}" for variant in line.variants))
 
 
 def _figures(variant: Variant, baseline: Variant | None) -> str:
@@ -79,8 +79,10 @@ def _figures(variant: Variant, baseline: Variant | None) -> str:
         return f"{variant.status}: {w.plain(variant.reason)}"
     words = [w.size(variant.size_bytes)]
     if baseline and baseline.size_bytes and variant.size_bytes and variant.id != "baseline":
-        words[0] += f" ({w.times(baseline.size_bytes / variant.size_bytes)} smaller)" \
-            if variant.size_bytes < baseline.size_bytes else ""
+        ratio = baseline.size_bytes / variant.size_bytes
+        words[0] += f" ({w.times(ratio)} smaller)" if ratio > 1.05 else ""
+    if variant.compressed_bytes and variant.size_bytes and variant.compressed_bytes < 0.8 * variant.size_bytes:
+        words[0] += f", {w.size(variant.compressed_bytes)} zipped"
     if variant.accuracy is not None:
         words.append(w.percent(variant.accuracy, 0, 0))
     latency = w.measured(variant)

@@ -3,10 +3,17 @@
 import streamlit as st
 
 from engine.experiment import Recommendation, Run, Variant
+from engine.techniques import TECHNIQUES
 from pages.parts import charts, tables
 from pages.parts import wording as w
 
 PICKS = {"quality": "most accurate", "balanced": "balanced", "compact": "smallest"}
+
+
+def in_order(found: list[Variant]) -> list[Variant]:
+    """Returns the variants with the baseline first, then technique by technique, however they were finished."""
+    order = ["baseline", *TECHNIQUES]
+    return sorted(found, key=lambda v: order.index(v.technique) if v.technique in order else len(order))
 
 
 def show_recommendation(chosen: Recommendation, run: Run, baseline: Variant) -> None:
@@ -95,7 +102,7 @@ def show_table(found: list[Variant], device: str) -> None:
         selection_mode="single-row", height="content", placeholder=w.NONE,
         alt=f"Table of {len(found)} variants with their accuracy, size and latency.",
         column_config={
-            "Variant": st.column_config.TextColumn(pinned=True),
+            "Variant": st.column_config.TextColumn(pinned=True, width=215),
             "Accuracy (%)": number(format="%.2f", help="On test images that chose nothing."),
             "Drop (pp)": number(format="%.2f", help="Percentage points lost against your model."),
             "Size (kB)": number(format="localized", help="Bytes of the file as it is deployed."),

@@ -1,0 +1,50 @@
+"""Experiments and home: what is listed, for whom, and how a run is deleted or gone on with."""
+
+import seed
+from conftest import words
+
+
+def button(app, label):
+    """Returns the first button of that label."""
+    return next(found for found in app.button if found.label == label)
+
+
+def test_deleting_asks_and_names_what_goes(home, open_page):
+    run = seed.finished(home)
+    app = open_page("experiments")
+    button(app, "Delete").click().run()
+    assert "goes with all its variants" in words(app)
+    assert home.folder(run).exists()
+    button(app, "Delete it").click().run()
+    assert home.runs() == []
+    assert not app.exception
+
+
+def test_running_run_cannot_be_deleted(home, worker, open_page):
+    seed.begun(home, worker)
+    assert button(open_page("experiments"), "Delete").disabled
+
+
+def test_search_narrows(home, open_page):
+    seed.finished(home)
+    seed.finished(home, model=seed.model(name="other.onnx"))
+    app = open_page("experiments")
+    assert "other.onnx" in words(app)
+    app.text_input[0].set_value("digits").run()
+    assert "other.onnx" not in words(app)
+
+
+def test_home_lists_the_last_runs(home, open_page):
+    seed.finished(home)
+    assert "digits/pytorch/small" in words(open_page("home"))
+
+
+def test_public_host_hides_other_visitors_runs(home, open_page, monkeypatch):
+    run = seed.finished(home, model=seed.model(name="secret.onnx"))
+    monkeypatch.setenv("EDGEWISE_PUBLIC", "1")
+    for page in ("home", "experiments"):
+        assert "secret.onnx" not in words(open_page(page))
+    app = open_page("compare", run=run)  # whoever has the link has the run
+    assert "secret.onnx" in words(app)
+    app.switch_page("pages/experiments.py").run()
+    assert "secret.onnx" in words(app)

@@ -1,0 +1,103 @@
+"""Upload and configure: from a chosen model to a run that was asked for."""
+
+import pytest
+import seed
+from conftest import words
+from engine import jobs
+from engine.errors import BadInput
+
+SMALL = {"model": "digits/pytorch/small", "dataset": "digits"}
+
+
+@pytest.fixture
+def started(monkeypatch, home):
+    """The experiments that were started, none of which really runs."""
+    asked = []
+
+    def start(experiment, workspace):
+        asked.append(experiment)
+        return workspace.create(experiment)
+
+    monkeypatch.setattr(jobs, "start", start)
+    monkeypatch.setattr(jobs, "dispatch", lambda workspace: None)
+    return asked
+
+
+def start_button(app):
+    """Returns the one primary button of the configure page."""
+    return next(button for button in app.button if button.label.startswith("Start the run"))
+
+
+def test_example_leads_to_configure(home, open_page):
+    app = open_page("home")
+    next(button for button in app.button if button.label == "Try the bundled example").click().run()
+    assert app.title[0].value == "Configure the run"
+    assert app.query_params["model"] in (SMALL["model"], [SMALL["model"]])
+
+
+def test_configure_builds_the_experiment(home, open_page, started):
+    app = open_page("configure", **SMALL)
+    assert "973 kB" in words(app)
+    app.radio[0].set_value("raspberry_pi_5")
+    app.text_input[0].set_value("0,5")
+    app.text_input[1].set_value("0.25")
+    app.run()
+    start_button(app).click().run()
+    assert not app.exception
+    asked = started[0]
+    assert (asked.device, asked.constraints.max_accuracy_drop_pp, asked.constraints.max_size_mb) == ("raspberry_pi_5", 0.5, 0.25)
+    assert asked.model.name == SMALL["model"] and asked.dataset == "digits"
+    assert app.title[0].value == "Watch the run"
+
+
+@pytest.mark.parametrize("typed", ("-1", "abc", "nan", "inf", "1e999", "<b>"))
+def test_wrong_limit_is_one_sentence_and_stops_the_start(home, open_page, typed):
+    app = open_page("configure", **SMALL)
+    app.text_input[0].set_value(typed).run()
+    assert len(app.error) == 1 and "Type a number of 0 or more" in app.error[0].value
+    assert start_button(app).disabled
+
+
+def test_no_technique_is_one_sentence(home, open_page):
+    app = open_page("configure", **SMALL)
+    for box in app.checkbox:
+        box.uncheck()
+    app.run()
+    assert "No technique is chosen" in words(app)
+    assert start_button(app).disabled
+
+
+def test_refused_start_says_why(home, open_page, monkeypatch):
+    def refuse(experiment, workspace):
+        raise BadInput("This run needs about 900 MB of memory and 100 MB are free: close other programs.")
+
+    monkeypatch.setattr(jobs, "start", refuse)
+    app = open_page("configure", **SMALL)
+    start_button(app).click().run()
+    assert "needs about 900 MB" in words(app) and not app.exception
+    assert home.runs() == []
+
+
+def test_unknown_model_in_the_url_is_no_error(home, open_page):
+    app = open_page("configure", model="no/such/model", dataset="digits")
+    assert not app.exception and "There is no model to fit yet" in words(app)
+
+
+def test_upload_shows_what_was_understood(home, open_page):
+    app = open_page("upload", **SMALL)
+    assert not app.exception
+    cells = " ".join(str(table.value.to_numpy().tolist()) for table in app.table)
+    assert "242,410" in cells and "28 × 28 × 1" in cells
+
+
+def test_upload_warns_when_model_and_data_do_not_fit(home, open_page):
+    app = open_page("upload", model=SMALL["model"], dataset="cifar10")
+    assert "choose a data set that fits" in words(app)
+
+
+def test_bad_file_is_one_sentence(home, open_page):
+    app = open_page("upload")
+    app.segmented_control[0].set_value("My file").run()
+    app.file_uploader[0].set_value(("notes.txt", b"no model at all", "text/plain")).run()
+    assert not app.exception
+    assert len(app.error) == 1
