@@ -1,0 +1,97 @@
+"""What the cost model sees of a network: sums over its graph, from a `Profile`, a measured row, or typed by hand.
+
+All counts are in millions except `overhead` (always 1) and `layers`, so that coefficients read as milliseconds per
+million. Activations, normalization and shape operators count for nothing: runtimes fuse them into their neighbours,
+and the published layer tables leave them out as well.
+"""
+
+from collections.abc import Mapping
+from math import prod
+
+import numpy as np
+
+from estimator.types import Layer, Profile
+
+NAMES = ("overhead", "layers", "dense_macs", "window_macs", "depthwise_macs", "grouped_macs", "activations",
+         "parameters", "mixed", "pool_operations", "add_elements", "tile_macs", "gather_rows", "spilled")
+TILE = 16  # output pixels; single-precision kernels on Arm step through 4 to 16, and 16 fits ONNX Runtime best
+ON_CHIP_BYTES = 8e6  # coral.ai: about 8 MB of the Edge TPU's memory hold parameters
+FUSED = {"activation", "norm", "shape", "quantize", "other"}
+
+
+def from_profile(profile: Profile) -> np.ndarray:
+    """Returns the features of a graph, float64 [len(NAMES)], in the order of NAMES."""
+    working = [layer for layer in profile.layers if layer.kind not in FUSED]
+    macs = dict.fromkeys(("dense", "window", "depthwise", "grouped"), 0)
+    for layer in working:
+        macs[_term(layer)] += layer.macs
+    return combine(
+        layers=len(working), dense=macs["dense"], window=macs["window"], depthwise=macs["depthwise"],
+        grouped=macs["grouped"], activations=sum(la.input_elements + la.output_elements for la in working),
+        parameters=profile.parameters,
+        pool=sum(la.output_elements * prod(la.kernel or (1,)) for la in working if la.kind == "pool"),
+        added=sum(la.output_elements for la in working if la.kind == "elementwise"),
+        tiles=sum(_tile_macs(la, *_plane(profile, la)) for la in working if _term(la) in ("dense", "window")),
+        rows=sum(_gather_rows(la, *_plane(profile, la)) for la in working if _term(la) == "window"),
+        weight_bytes=profile.weight_bytes)
+
+
+def _term(layer: Layer) -> str:
+    """Which rate a layer computes at. A 1x1 convolution and a matrix product are the same inner loop."""
+    if layer.kind in ("depthwise", "grouped"):
+        return layer.kind
+    return "window" if prod(layer.kernel or (1,)) > 1 else "dense"
+
+
+def _plane(profile: Profile, layer: Layer) -> tuple[int, int]:
+    """Output height and width: the last axes in ONNX, those before the last in TFLite; 1 x 1 for products."""
+    shape = layer.output_shape
+    if len(shape) < 4 or not layer.kernel:
+        return 1, 1
+    return (shape[-2], shape[-1]) if profile.format == "onnx" else (shape[-3], shape[-2])
+
+
+def _tile_macs(layer: Layer, height: int, width: int) -> float:
+    """MACs with the output pixels rounded up to the TILE that a matrix kernel works in."""
+    return layer.macs * -(-height * width // TILE) * TILE / (height * width) if layer.kernel else layer.macs
+
+
+def _gather_rows(layer: Layer, height: int, width: int) -> float:
+    """Rows of pixels that are copied to lay a window's inputs out as a matrix: one a kernel position and channel."""
+    outputs = max(layer.output_elements / (height * width), 1)
+    return layer.macs / (outputs * width)
+
+
+def from_row(row: Mapping[str, float]) -> np.ndarray:
+    """Returns the features of a row of `model_features.csv`, float64 [len(NAMES)]; its sums name no pools or planes."""
+    return combine(
+        layers=sum(row[key] for key in ("n_conv", "n_dw", "n_fc", "n_elt", "n_pool")),
+        dense=row["macs_conv1x1"] + row["macs_fc"] + row["macs_attn"], window=row["macs_conv3x3"] + row["macs_convk"],
+        depthwise=row["macs_dw"], grouped=row["macs_group"], activations=row["act_elems"] + row["in_elems"],
+        parameters=row["params"])
+
+
+def by_hand(macs: float, parameters: float) -> np.ndarray:
+    """Returns features for a what-if of which only MACs and parameters are known.
+
+    The rest is filled in as in a plain convolutional network: 60 % of the MACs in windows, one layer per 12 million
+    MACs within 8..120, and the activations that the measured networks have at that size (about 8,500 * MACs**0.38).
+    """
+    return combine(layers=float(np.clip(macs / 12e6, 8, 120)), dense=0.4 * macs, window=0.6 * macs, depthwise=0,
+                   grouped=0, activations=8.5e3 * max(macs, 1) ** 0.38, parameters=parameters)
+
+
+def combine(layers: float, dense: float, window: float, depthwise: float, grouped: float, activations: float,
+            parameters: float, pool: float = 0, added: float = 0, tiles: float = 0, rows: float = 0,
+            weight_bytes: float | None = None) -> np.ndarray:
+    """Puts raw sums (not in millions) in the order of NAMES.
+
+    `mixed` is the geometric mean of arithmetic and traffic: layers whose work lies between the two roofs run at
+    neither rate, and this smooth bridge (of degree one, so that it extrapolates) stands for them. `spilled` is what
+    the weights exceed the Edge TPU's on-chip memory by, one byte a weight unless `weight_bytes` is known.
+    """
+    million = 1e-6
+    spilled = max((parameters if weight_bytes is None else weight_bytes) - ON_CHIP_BYTES, 0)
+    return np.array([1.0, layers, *(million * n for n in (dense, window, depthwise, grouped, activations, parameters)),
+                     million * np.sqrt((dense + window) * activations),
+                     *(million * n for n in (pool, added, tiles, rows, spilled))])

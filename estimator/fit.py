@@ -1,0 +1,224 @@
+"""Fits the cost model to measured rows and writes `coefficients.json`. Deterministic; one core, under two minutes.
+
+Every group (device x runtime x precision x threads) gets non-negative coefficients of its own, drawn towards the
+shape that all groups of its pool share. Which terms it uses and how hard it is drawn is chosen by leaving one family
+out at a time, with that family left out of the pool too.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from estimator import coefficients, confidence, features, large, memory, power, rows, transfer
+from estimator.roofline import fit_group, fit_shape, row_weights
+
+PLAIN = ("overhead", "layers", "dense_macs", "window_macs", "depthwise_macs", "grouped_macs", "activations",
+         "parameters")
+FORMS = (PLAIN, (*PLAIN, "mixed"))
+STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3)
+POOLED = {"litert", "armnn", "ncnn"}
+NETWORKS, FAMILIES = 5, 2  # fewer can't be checked by leaving a family out
+# One family can't show how errors grow away from it, so the benchmark borrows the steepest slope that was tried.
+NAS_SLOPE = 2.0
+SLOPES = (0.0, 0.25, 0.5, 1.0, 2.0)
+
+
+@dataclass
+class Group:
+    """The rows of one device x runtime x precision x threads, and what was fitted to them."""
+
+    name: str
+    x: np.ndarray
+    latency_ms: np.ndarray
+    family: np.ndarray
+    network: np.ndarray
+    pool: str
+    frozen: bool
+    form: tuple[str, ...] = FORMS[1]
+    strength: float = 0.03
+    coefficients: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    held_out: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    random: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    correction: dict[str, Any] | None = None
+    base: float = 0.0
+    slope: float = 0.0
+
+    @property
+    def weights(self) -> np.ndarray:
+        return row_weights(self.network)
+
+    @property
+    def errors(self) -> np.ndarray:
+        """Log errors on held-out families."""
+        return np.log(self.held_out / self.latency_ms)
+
+
+def columns(form: tuple[str, ...]) -> list[int]:
+    return [features.NAMES.index(name) for name in form]
+
+
+def groups_of(data: pd.DataFrame) -> list[Group]:
+    """Every group that has enough networks with known layers, relatives on other devices included."""
+    known = data[data.features.notna()]
+    found = []
+    for name, part in known.groupby("group", sort=True):
+        if part.feat_key.nunique() >= NETWORKS and part.family.nunique() >= FAMILIES:
+            found.append(Group(name, np.stack(part.features.to_list()), part.latency_ms.to_numpy(),
+                               part.family.to_numpy(str), part.feat_key.to_numpy(str), pool_of(name),
+                               not bool(part.shippable.all())))
+    return found
+
+
+def pool_of(name: str) -> str:
+    """The relatives a group borrows from: any processor with the same precision and one or several threads."""
+    _, runtime, precision, threads = name.split("|")
+    if runtime not in POOLED:
+        return runtime
+    return f"cpu|{precision}|{'one' if threads == '1' else 'many'}"
+
+
+class Pools:
+    """Shapes of pools, without a family where one is held out; computed once each."""
+
+    def __init__(self, groups: list[Group]) -> None:
+        self.groups = groups
+        self.shapes: dict[tuple[str, tuple[str, ...], str], np.ndarray | None] = {}
+
+    def shape(self, pool: str, form: tuple[str, ...], without: str = "") -> np.ndarray | None:
+        """Coefficients up to a factor, None where the pool is one group only."""
+        key = (pool, form, without)
+        if key not in self.shapes:
+            members = [g for g in self.groups if g.pool == pool]
+            masks = [g.family != without for g in members]
+            kept = [(i, g, m) for i, (g, m) in enumerate(zip(members, masks, strict=True)) if m.any()]
+            self.shapes[key] = None if len(kept) < 2 else fit_shape(
+                np.vstack([g.x[m] for _, g, m in kept])[:, columns(form)],
+                np.concatenate([g.latency_ms[m] for _, g, m in kept]),
+                np.concatenate([np.full(m.sum(), i) for i, _, m in kept]),
+                np.concatenate([g.weights[m] / np.sqrt(len(set(g.network[m]))) for _, g, m in kept]))
+        return self.shapes[key]
+
+
+def leave_out(group: Group, pools: Pools, form: tuple[str, ...], strength: float, labels: np.ndarray,
+              pooled: bool = True) -> np.ndarray:
+    """Predictions for each row by a fit that saw no row of its label; `pooled` leaves it out of the pool as well."""
+    x = group.x[:, columns(form)]
+    predicted = np.full(len(x), np.nan)
+    for label in np.unique(labels):
+        out = labels == label
+        if out.all():
+            continue
+        shape = pools.shape(group.pool, form, label if pooled else "")
+        predicted[out] = x[out] @ fit_group(x[~out], group.latency_ms[~out], group.weights[~out], shape, strength)
+    return np.maximum(predicted, 1e-6)
+
+
+def fit_one(group: Group, pools: Pools) -> None:
+    """Chooses form and strength by leaving families out, then fits all rows."""
+    best = np.inf
+    for form in FORMS:
+        if group.pool == "edgetpu":
+            form = (*form, "spilled")
+        for strength in STRENGTHS:
+            held_out = leave_out(group, pools, form, strength, group.family)
+            loss = np.average(np.minimum(np.abs(np.log(held_out / group.latency_ms)), 1), weights=group.weights**2)
+            if loss < best - 1e-9:
+                best, group.form, group.strength, group.held_out = loss, form, strength, held_out
+    fold = pd.factorize(group.network, sort=True)[0] % 5
+    group.random = leave_out(group, pools, group.form, group.strength, fold, pooled=False)
+    shape = pools.shape(group.pool, group.form)
+    group.coefficients = fit_group(group.x[:, columns(group.form)], group.latency_ms, group.weights, shape,
+                                   group.strength)
+
+
+def calibrate(groups: list[Group]) -> None:
+    """Sets each group's half-width, and one slope of novelty a pool: the one that makes intervals narrowest.
+
+    A group of fewer than 20 rows borrows the scores of its pool's groups on our devices.
+    """
+    for pool in sorted({g.pool for g in groups}):
+        members = [g for g in groups if g.pool == pool]
+        distances = {g.name: held_out_novelty(g) for g in members}
+        widths = {}
+        for slope in SLOPES:
+            scores = {g.name: np.abs(g.errors) / (1 + slope * distances[g.name]) for g in members}
+            shared = np.concatenate(list(scores.values()))
+            base = {g.name: confidence.conformal(scores[g.name] if len(g.x) >= 20 else shared) for g in members}
+            width = np.concatenate([base[g.name] * (1 + slope * distances[g.name]) for g in members])
+            widths[slope] = (float(np.mean(np.minimum(width, 1.5))), base)
+        slope = min(widths, key=lambda s: (widths[s][0], s))
+        for group in members:
+            group.slope, group.base = slope, widths[slope][1][group.name]
+
+
+def held_out_novelty(group: Group) -> np.ndarray:
+    """Distance of each row's network to the nearest one of another family."""
+    where = confidence.position(group.x)
+    gaps = np.linalg.norm(where[:, None] - where[None], axis=-1)
+    gaps[group.family[:, None] == group.family[None]] = np.inf
+    return gaps.min(axis=1)
+
+
+def ours(groups: list[Group]) -> list[Group]:
+    """The groups of devices that are described here, those of relatives left out."""
+    known = set(rows.DEVICES.values())
+    return [g for g in groups if g.name.split("|")[0] in known]
+
+
+def fit(path: Path, before: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fits all groups on the rows of a folder.
+
+    Returns the content of `coefficients.json` and of `held_out.json`. Frozen groups whose rows are absent are taken
+    from `before`, the coefficients as they were.
+    """
+    from estimator import validate  # it reads Group
+
+    data = rows.read(path)
+    # Rows that may not ship would make this fit differ from one on the shipped rows, so they only feed frozen groups.
+    open_groups = [g for g in groups_of(data[data.shippable]) if g.pool != "edgetpu"]
+    closed = [g for g in groups_of(data) if g.pool == "edgetpu"] if not data.shippable.all() else []
+    pools = Pools(open_groups + closed)
+    mine = ours(open_groups + closed)
+    for group in mine:
+        fit_one(group, pools)
+    calibrate(mine)
+    nas = rows.read_nasbench(path)
+    bench = large.fit_all(nas)
+    entries = {g.name: _entry(g) for g in mine} | {g["name"]: _large_entry(g) for g in bench}
+    ratios = transfer.measure(data[data.shippable], set(rows.DEVICES.values()))
+    runtimes = transfer.between_runtimes(nas)
+    kept = {k: v for k, v in (before or {}).get("groups", {}).items() if v["frozen"] and k not in entries}
+    if not runtimes and before:
+        runtimes = before["frozen_ratios"]
+    networks = {key: rows.table_of_features(path)[key] for g in mine for key in sorted(set(g.network))}
+    content = {
+        "schema_version": coefficients.SCHEMA_VERSION, "rows_sha256": rows.digest(rows.SHIPPED),
+        "groups": entries | kept, "networks": networks, **ratios, "frozen_ratios": runtimes,
+        "memory": memory.measure(data[data.shippable]), "power": power.measure(data[data.shippable], nas,
+                                                                              (before or {}).get("power", {})),
+        "confidence": validate.confidence_bins(mine) if closed else (before or {}).get("confidence", [])}
+    points = {g.name: [[k, m, p] for k, m, p in zip(g.network.tolist(), g.latency_ms, g.held_out, strict=True)]
+              for g in mine if not g.frozen}
+    return content, points
+
+
+def _entry(group: Group) -> dict[str, Any]:
+    from estimator import validate
+
+    return {"pool": group.pool, "frozen": group.frozen, "strength": group.strength,
+            "terms": dict(zip(group.form, group.coefficients, strict=True)), "correction": None,
+            "networks": sorted(set(group.network)), "half_width": group.base, "novelty_slope": group.slope,
+            "validation": validate.of_group(group)}
+
+
+def _large_entry(group: dict[str, Any]) -> dict[str, Any]:
+    from estimator import validate
+
+    return {"pool": "", "frozen": True, "strength": 0.0,
+            "terms": dict(zip(group["form"], group["coefficients"], strict=True)),
+            "correction": None if group["correction"] is None else group["correction"],
+            "reference": group["reference"], "half_width": group["base"], "novelty_slope": NAS_SLOPE,
+            "validation": validate.of_large(group)}

@@ -1,0 +1,122 @@
+"""How wrong the predictions are, on networks that the fit did not see, beside two rivals on the same rows.
+
+The rivals are what other tools do: MACs over one rate, and parameters times a constant; both get their constant
+fitted to the same training rows.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from estimator import confidence, features, fit, large
+
+BINS = 4
+
+
+def metrics(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float]:
+    """Median absolute error, shares within 10 and 25 % (fractions), rank correlation (Spearman)."""
+    error = np.abs(predicted / measured - 1)
+    ranks = [np.argsort(np.argsort(values, kind="stable"), kind="stable") for values in (predicted, measured)]
+    rank = float(np.corrcoef(*ranks)[0, 1]) if len(measured) > 2 else float("nan")
+    return {"median_error": float(np.median(error)), "within_10": float(np.mean(error <= 0.1)),
+            "within_25": float(np.mean(error <= 0.25)), "rank_correlation": rank}
+
+
+def rival(group: fit.Group, of: np.ndarray) -> np.ndarray:
+    """Predictions of latency = constant * `of`, each family by a constant fitted to the others."""
+    predicted = np.zeros(len(of))
+    for name in np.unique(group.family):
+        out = group.family == name
+        predicted[out] = of[out] * np.median(group.latency_ms[~out] / of[~out])
+    return predicted
+
+
+def nested_coverage(group: fit.Group) -> tuple[float, float]:
+    """Coverage and median width (high / low) of intervals calibrated without the family that they are tested on."""
+    distance = fit.held_out_novelty(group)
+    growth = 1 + group.slope * distance
+    scores = np.abs(group.errors) / growth
+    half = np.zeros(len(scores))
+    for name in np.unique(group.family):
+        out = group.family == name
+        base = confidence.conformal(scores[~out]) if len(scores) >= 20 else group.base
+        half[out] = base * growth[out]
+    return float(np.mean(np.abs(group.errors) <= half)), float(np.exp(2 * np.median(half)))
+
+
+def of_group(group: fit.Group) -> dict[str, Any]:
+    """The validation table's entry for one group."""
+    macs = group.x[:, 2:6].sum(axis=1)
+    coverage, width = nested_coverage(group)
+    growth = 1 + group.slope * fit.held_out_novelty(group)
+    own = float(np.mean(np.abs(group.errors) <= group.base * growth))
+    return {"families": sorted(set(group.family)), "networks": len(set(group.network)), "rows": len(group.x),
+            "protocol": "leave one family out", "leave_one_family_out": metrics(group.held_out, group.latency_ms),
+            "random": metrics(group.random, group.latency_ms), "coverage": own, "coverage_nested": coverage,
+            "interval_width": float(np.exp(2 * np.median(group.base * growth))), "interval_width_nested": width,
+            "rival_macs": metrics(rival(group, macs), group.latency_ms),
+            "rival_parameters": metrics(rival(group, group.x[:, features.NAMES.index("parameters")]),
+                                        group.latency_ms)}
+
+
+def of_large(group: dict[str, Any]) -> dict[str, Any]:
+    """The same for NAS-Bench-201: five folds over cells in place of families, and each input size left out."""
+    measured, x = group["latency_ms"], group["x"]
+    half = np.abs(np.log(group["folds"] / measured))
+    covered = []
+    for fold in np.unique(group["fold"]):
+        out = group["fold"] == fold
+        covered.append(half[out] <= confidence.conformal(half[~out]))
+    constants = {name: np.median(measured / values) * values for name, values in (
+        ("rival_macs", x[:, 2:6].sum(axis=1)), ("rival_parameters", x[:, features.NAMES.index("parameters")]))}
+    return {"families": ["nas-bench-201"], "networks": len(measured) // 3, "rows": len(measured),
+            "protocol": "five folds over cells", "leave_one_family_out": metrics(group["folds"], measured),
+            "random": metrics(group["folds"], measured), "coverage": float(np.mean(half <= group["base"])),
+            "coverage_nested": float(np.mean(np.concatenate(covered))),
+            "interval_width": float(np.exp(2 * group["base"])), "interval_width_nested": float(
+                np.exp(2 * group["base"])),
+            "unseen_size": {str(size): large._error(group["sizes"][group["size"] == size],
+                                                    measured[group["size"] == size])
+                            for size in np.unique(group["size"])},
+            **{name: metrics(values, measured) for name, values in constants.items()}}
+
+
+def confidence_bins(groups: list[fit.Group]) -> list[dict[str, float]]:
+    """Median held-out error by confidence, lowest to highest quarter: it must fall."""
+    scores = np.concatenate([[confidence.score(confidence.half_width(g.base, g.slope, d))
+                              for d in fit.held_out_novelty(g)] for g in groups])
+    errors = np.concatenate([np.abs(g.held_out / g.latency_ms - 1) for g in groups])
+    order = np.argsort(scores, kind="stable")
+    return [{"from": float(scores[part].min()), "to": float(scores[part].max()), "rows": len(part),
+             "median_error": float(np.median(errors[part])), "within_25": float(np.mean(errors[part] <= 0.25))}
+            for part in np.array_split(order, BINS)]
+
+
+def markdown(table: dict[str, dict[str, Any]], bins: list[dict[str, float]]) -> str:
+    """The whole validation as a Markdown page."""
+    def percent(value: float) -> str:
+        return f"{100 * value:.1f}"
+
+    lines = ["# Estimator: validation", "", "Command: `python -m estimator validate`. Every prediction is for a family of "
+             "networks that the fit did not see (NAS-Bench-201, one family: five folds over cells). Errors in percent; "
+             "width is the 90 % interval's high / low.", "",
+             "| device, runtime, precision, threads | rows | networks | median error | within 10 | within 25 | rank | "
+             "coverage | nested | width | random folds | MACs alone | params x constant |",
+             "|---|" + "---:|" * 12]
+    for name, entry in sorted(table.items()):
+        held = entry["leave_one_family_out"]
+        lines.append("| " + " | ".join([
+            name.replace("|", ", "), str(entry["rows"]), str(entry["networks"]), percent(held["median_error"]),
+            percent(held["within_10"]), percent(held["within_25"]), f"{held['rank_correlation']:.3f}",
+            percent(entry["coverage"]), percent(entry["coverage_nested"]), f"{entry['interval_width']:.2f}",
+            percent(entry["random"]["median_error"]), percent(entry["rival_macs"]["median_error"]),
+            percent(entry["rival_parameters"]["median_error"])]) + " |")
+    sizes = {name: entry["unseen_size"] for name, entry in sorted(table.items()) if "unseen_size" in entry}
+    lines += ["", "An input size left out (median error in percent):", ""]
+    lines += [f"- {name.replace('|', ', ')}: " + ", ".join(f"{s} {percent(v)}" for s, v in sorted(unseen.items()))
+              for name, unseen in sizes.items()]
+    lines += ["", "Does confidence earn its name? Held-out errors by confidence, in quarters:", "",
+              "| confidence | rows | median error | within 25 |", "|---|---:|---:|---:|"]
+    lines += [f"| {b['from']:.2f} to {b['to']:.2f} | {b['rows']} | {percent(b['median_error'])} | "
+              f"{percent(b['within_25'])} |" for b in bins]
+    return "\n".join(lines) + "\n"
