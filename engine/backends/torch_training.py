@@ -16,11 +16,11 @@ from torch.nn.utils import parametrize
 
 from deploy.runtime.preprocessing import preprocess
 from engine.backends import Grid, Trained, Training
+from engine.backends.augment import augment
 from engine.datasets import Part
 from engine.experiment import Preprocessing
 
 EVALUATED_IMAGES = 1_000
-MAX_SHIFT = 2
 WEIGHTED = (nn.Conv2d, nn.Linear)
 
 
@@ -181,19 +181,6 @@ def _batches(part: Part, training: Training, preprocessing: Preprocessing, order
             chosen = np.sort(shuffled[start:start + training.batch])
             images = augment(np.asarray(part.images[chosen]), order, flips)
             yield torch.from_numpy(preprocess(images, spec)), torch.from_numpy(part.labels[chosen].astype(np.int64)), chosen
-
-
-def augment(images: np.ndarray, random: np.random.Generator, flips: bool) -> np.ndarray:
-    """Shifts a batch of uint8 images [n, h, w, c] by up to 2 pixels each way (edges repeated) and, for colour
-    photographs, mirrors half of it."""
-    n, height, width, _ = images.shape
-    padded = np.pad(images, ((0, 0), (MAX_SHIFT,) * 2, (MAX_SHIFT,) * 2, (0, 0)), mode="edge")
-    down, right = random.integers(0, 2 * MAX_SHIFT + 1, n), random.integers(0, 2 * MAX_SHIFT + 1, n)
-    rows, columns = down[:, None] + np.arange(height), right[:, None] + np.arange(width)
-    if flips:
-        mirrored = random.random(n) < 0.5
-        columns = np.where(mirrored[:, None], columns[:, ::-1], columns)
-    return padded[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
 def _answers(training: Training, part: Part, chosen: np.ndarray, preprocessing: Preprocessing) -> torch.Tensor:
