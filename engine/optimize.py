@@ -235,7 +235,7 @@ class _Run:
         from engine.workbench import host_has_dot_product
 
         quantized = any(step.what == "quantize_static" and step.parameters.get("reduced_range") is False for step in variant.steps)
-        return quantized and not host_has_dot_product()
+        return quantized and self.runs(variant).endswith(".onnx") and not host_has_dot_product()
 
     def runs(self, variant: Variant) -> str:
         return variant.artifacts[0].runs_as or variant.artifacts[0].path

@@ -78,7 +78,7 @@ class QuantSpec:
         activations: By layer name, the fixed (low, high) range of its input; the others are calibrated.
         calibrate: Range rule for activations: `minmax`, `percentile` or `entropy`.
         reduced_range: 7-bit weights, for processors whose 8-bit multiply-add saturates at 16 bits.
-        float_io: With `static_int8` on TFLite, whether input and output stay float32.
+        float_io: With `static_int8` on TFLite, whether input and output stay float32 (accelerators want 8 bits there).
         keep_float: Layers left in float.
     """
 
@@ -87,7 +87,7 @@ class QuantSpec:
     activations: dict[str, tuple[float, float]] = field(default_factory=dict)
     calibrate: Literal["minmax", "percentile", "entropy"] = "minmax"
     reduced_range: bool = False
-    float_io: bool = True
+    float_io: bool = False
     keep_float: tuple[str, ...] = ()
 
 
@@ -144,10 +144,15 @@ class Trained:
 
 
 class Backend(Protocol):
-    """What a framework must be able to do. Every method leaves the network it is given unchanged."""
+    """What a framework must be able to do. Every method leaves the network it is given unchanged.
+
+    `saturates` tells whether its runtime's 8-bit kernels add products in 16 bits on processors without dot-product
+    instructions, so that full-range 8-bit weights overflow there.
+    """
 
     framework: str
     preprocessing: Preprocessing
+    saturates: bool
 
     def load(self, model: ModelFile) -> Network:
         """Opens a checked model file. Raises BadInput when its weights don't fit its architecture."""

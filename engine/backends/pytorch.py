@@ -34,6 +34,7 @@ class PyTorchBackend:
     """See `Backend`. `cache` is a folder for exported graphs, `threads` what torch and ONNX Runtime may use."""
 
     framework = "pytorch"
+    saturates = True
 
     def __init__(self, preprocessing: Preprocessing, cache: Path, threads: int = 1):
         self.preprocessing, self.cache, self.threads = preprocessing, cache, threads
