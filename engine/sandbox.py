@@ -26,6 +26,7 @@ from engine.errors import BadInput, EdgewiseError
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE_S = 0.1
+MOST_LINE_BYTES = 50_000_000
 PR_SET_PDEATHSIG = 1
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 KEPT = ("PATH", "LANG", "LC_ALL", "EDGEWISE_HOME", "EDGEWISE_DATA", "EDGEWISE_PUBLIC", "EDGEWISE_MEASUREMENTS", "VIRTUAL_ENV",
@@ -106,13 +107,16 @@ def _send_request(child: subprocess.Popen, request: dict) -> None:
 
 def _listen(child: subprocess.Popen, reader: int, limits: Limits, watch: Watch) -> dict:
     deadline = time.monotonic() + limits.seconds
-    buffer, outcome, next_sample = b"", None, 0.0
+    buffer, outcome, next_sample = bytearray(), None, 0.0
     while True:
         ready, _, _ = select.select([reader], [], [], SAMPLE_S)
         chunk = os.read(reader, 1 << 16) if ready else b""
         buffer += chunk
-        *lines, buffer = buffer.split(b"\n")
-        for message in map(json.loads, lines):
+        if len(buffer) > MOST_LINE_BYTES:
+            raise Failed("its process sent a message without end")
+        # splitting only where a line ends keeps a long message from being copied with every piece of it
+        *lines, buffer = buffer.split(b"\n") if b"\n" in chunk else [buffer]
+        for message in map(_message, lines):
             if "result" in message or "error" in message:
                 outcome = message
             else:
@@ -127,6 +131,21 @@ def _listen(child: subprocess.Popen, reader: int, limits: Limits, watch: Watch) 
         if now >= next_sample:
             next_sample = now + SAMPLE_S
             _watch_memory(child, limits, watch)
+
+
+def _message(line: bytes) -> dict:
+    """Returns one message of a child. A child may be hostile, so what isn't shaped like one fails the child, not us."""
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        message = None
+    if isinstance(message, dict):
+        result, error = message.get("result", {}), message.get("error", {"kind": "", "message": ""})
+        named = "result" in message or "error" in message or isinstance(message.get("kind"), str)
+        if (named and isinstance(result, dict) and isinstance(error, dict)
+                and isinstance(error.get("kind"), str) and isinstance(error.get("message"), str)):
+            return message
+    raise Failed("its process sent something that is no message")
 
 
 def _watch_memory(child: subprocess.Popen, limits: Limits, watch: Watch) -> None:
