@@ -1,0 +1,122 @@
+"""What all tests share: no test touches the user's own workspace, and one real run on digits serves many of them."""
+
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from engine import jobs, optimize, sandbox, worker
+from engine.experiment import Experiment, Run
+from engine.inspect import inspect_model
+from engine.techniques import TECHNIQUES
+from engine.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parent.parent
+TEST_FILES = ("test_images.npy", "test_labels.npy")
+
+settings.register_profile("edgewise", database=None, deadline=None)
+settings.load_profile("edgewise")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_home(tmp_path_factory):
+    """Points EDGEWISE_HOME at a folder that goes away, so that a forgotten argument harms nobody's runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEWISE_HOME", str(tmp_path_factory.mktemp("own-home")))
+        patch.delenv("EDGEWISE_PUBLIC", raising=False)
+        yield
+
+
+@dataclass
+class DigitsRun:
+    """A finished run: where it is, what it gave, and which tasks worked while the test part was out of reach."""
+
+    workspace: Workspace
+    id: str
+    blind: list[str] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        return self.workspace.folder(self.id)
+
+    @property
+    def run(self) -> Run:
+        return self.workspace.run(self.id)
+
+    def variant(self, variant_id: str):
+        """Returns one variant; fails the test when it isn't done."""
+        found = next(v for v in self.run.variants if v.id == variant_id)
+        assert found.status == "done", found.reason
+        return found
+
+    def file(self, variant_id: str) -> Path:
+        """Returns the file of a variant that a runtime opens."""
+        artifact = self.variant(variant_id).artifacts[0]
+        return self.folder / (artifact.runs_as or artifact.path)
+
+
+def digits_experiment(**changes) -> Experiment:
+    """Returns an experiment on the small digits network; nothing of it has run yet."""
+    asked = {"model": inspect_model("digits/pytorch/small"), "dataset": "digits", "device": "raspberry_pi_4",
+             "techniques": list(TECHNIQUES), "time_budget_s": 10}
+    return Experiment(**(asked | changes))
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory) -> DigitsRun:
+    """All techniques on digits, for real, in about two minutes. Only the task that measures accuracy finds a test part."""
+    made = DigitsRun(Workspace(tmp_path_factory.mktemp("digits-run")), "")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEWISE_HOME", str(made.workspace.home))
+        patch.setattr(optimize.sandbox, "run", _without_test_part(made, sandbox.run))
+        made.id = made.workspace.create(digits_experiment())
+        made.workspace.append(made.id, {"kind": "state", "state": "running"})
+        worker.work(made.id)
+    assert made.run.state == "done", made.run.reason
+    return made
+
+
+def _without_test_part(made: DigitsRun, run):
+    """Returns sandbox.run as it is, but with the test files elsewhere while any task but `accuracy` is at work."""
+
+    def guarded(module: str, request: dict, *rest, **named):
+        data = made.workspace.home / "datasets" / "digits"
+        if request["task"] == "accuracy" or not data.exists():
+            return run(module, request, *rest, **named)
+        made.blind.append(request.get("technique", request["task"]))
+        with _moved_away(data, made.workspace.home / "elsewhere"):
+            return run(module, request, *rest, **named)
+
+    return guarded
+
+
+@contextmanager
+def _moved_away(data: Path, elsewhere: Path):
+    elsewhere.mkdir(exist_ok=True)
+    for name in TEST_FILES:
+        shutil.move(data / name, elsewhere / name)
+    try:
+        yield
+    finally:
+        for name in TEST_FILES:
+            shutil.move(elsewhere / name, data / name)
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch) -> Workspace:
+    """An empty workspace; what is still at work in it when the test ends is stopped."""
+    monkeypatch.setenv("EDGEWISE_HOME", str(tmp_path / "home"))
+    made = Workspace()
+    yield made
+    # cancelling one run starts the next in the queue, so the newest go first
+    for row in made.runs():
+        jobs.cancel(row["id"], made)
+
+
+@pytest.fixture
+def asked():
+    """Returns the function that makes an experiment on digits: `asked(techniques=[…])`."""
+    return digits_experiment
