@@ -1,6 +1,6 @@
 """Model files: what is it (`recognise`), may it be opened (`check`). Neither runs or loads anything.
 
-`recognise` goes by content, never by name, and imports no framework. `check` may import h5py and onnx to parse, so it
+`recognise` goes by content, never by name, and imports no framework. `check` may import h5py, onnx and torch's class names to parse, so it
 belongs behind the wall like what opens the files: pytorch.py, keras.py, onnx.py, tflite.py.
 """
 
@@ -66,8 +66,10 @@ def check(path: str | Path, format: str) -> None:
         raise refused.refusal(format)
     if format == "safetensors":
         from engine.formats import safetensors as checker
-    elif format in ("state_dict", "torch_module"):
+    elif format == "state_dict":
         from engine.formats import torchfile as checker
+    elif format == "torch_module":
+        from engine.formats import torch_modules as checker
     elif format == "torchscript":
         from engine.formats import torchscript as checker
     elif format == "onnx":
@@ -127,7 +129,7 @@ def _pickle(path: Path, head: bytes) -> str | None:
         except (ValueError, UnicodeError, IndexError, struct.error):
             raise BadInput("The file begins like one of PyTorch and is damaged: export or copy it again.") from None
         return _state_or_module(data[start:])
-    if not (re.match(rb"\x80[\x02-\x05]", head) or re.match(rb"(c[\w.]+\n[\w.]+\n|\(?[(dlpI\]})]{0,4}[cip]\w+)", head)):
+    if not re.match(rb"(\x80[\x02-\x05]|\(?[ci][\w.]+\n[\w.]+\n|\([dlt]p?\d*\n)", head):
         return None
     names = " ".join(name for name in _globals_until_damage(head))
     return "joblib" if re.search(r"\b(joblib|sklearn|numpy|xgboost|lightgbm|scipy)\b", names) else "pickle"

@@ -82,7 +82,7 @@ def _facts(weights: Mapping[str, Any], **more: Any) -> dict:
 
 def _module_openings(path: Path, architecture: str | None, size: int | None) -> list[Opening]:
     """Opens a pickled module of known classes, or of a user's class whose layers run in their order."""
-    record = _find_module(path)
+    record = torch_modules.find(torchfile.read(path).value)
     own_class = torch_modules.is_known(record) and not record.kind.endswith(("ModuleList", "ModuleDict"))
     network = torch_modules.rebuild(record) if own_class else torch_modules.rebuild_in_order(record)
     fits_known = not own_class and architectures.candidates(clean(torch_modules.state_of(record)), size)
@@ -97,18 +97,8 @@ def _module_openings(path: Path, architecture: str | None, size: int | None) -> 
     return [Opening(None if own_class else torch_modules.IN_ORDER, side, side, channels, classes, _predict(network), facts=facts)]
 
 
-def _find_module(path: Path) -> torchfile.Record:
-    value = torchfile.read(path).value
-    for _ in range(4):
-        if torch_modules.is_module(value):
-            return value
-        inner = [value[key] for key in WRAPPERS if key in value] if isinstance(value, dict) else []
-        value = inner[0] if inner else None
-    raise BadInput(f"The file holds no module that could be found: save its weights with {torchfile.SAVE_WEIGHTS}.")
-
-
 def _open_module(path: Path, architecture: str | None) -> nn.Module:
-    record = _find_module(path)
+    record = torch_modules.find(torchfile.read(path).value)
     if architecture == torch_modules.IN_ORDER:
         network = torch_modules.rebuild_in_order(record)
         if network is None:
@@ -212,7 +202,7 @@ def read_weights(path: Path, format: str) -> dict[str, np.ndarray]:
                   for name, value in load_file(path).items()}
         return clean(loaded)
     if format == "torch_module":
-        return clean(torch_modules.state_of(_find_module(path)))
+        return clean(torch_modules.state_of(torch_modules.find(torchfile.read(path).value)))
     return clean({name: tensor.array() for name, tensor in find_state(torchfile.read(path).value).items()})
 
 

@@ -7,8 +7,6 @@ from engine.errors import BadInput
 STATE_DICT = "torch.save(model.state_dict(), 'model.pt')"
 ONNX = "torch.onnx.export(model.eval(), torch.rand(1, 3, 32, 32), 'model.onnx', external_data=False)"
 KERAS = "model.save('model.keras')"
-TFLITE = "open('model.tflite', 'wb').write(tf.lite.TFLiteConverter.from_saved_model('folder').convert())"
-SKL = "there is no export for it; train a small convolutional network here instead, on the upload page"
 
 
 @dataclass(frozen=True)
@@ -21,13 +19,13 @@ class Kind:
 
 
 KINDS = {
-    "pt2": Kind("a torch.export program (.pt2)", "loading one can run code that is hidden in it",
+    "pt2": Kind("a torch.export program (.pt2)", "loading one can run code that is hidden in it; export the network to ONNX",
                 "torch.onnx.export(torch.export.load('model.pt2').module(), (example,), 'model.onnx', external_data=False)"),
-    "gguf": Kind("a GGUF file", "it holds a language model, and Edgewise fits image classifiers", ONNX),
-    "ggml": Kind("a GGML file", "it holds a language or speech model, and Edgewise fits image classifiers", ONNX),
+    "gguf": Kind("a GGUF file", "it holds a language model, and Edgewise fits image classifiers; export one to ONNX", ONNX),
+    "ggml": Kind("a GGML file", "it holds a language or speech model, and Edgewise fits image classifiers; export one to ONNX", ONNX),
     "coreml": Kind("a Core ML model", "it runs on Apple's devices only; export it from the framework it was trained in", ONNX),
     "joblib": Kind("a joblib or scikit-learn pickle", "loading one can run any code, and it holds no neural network "
-                   "that an edge runtime takes", ONNX),
+                   "that an edge runtime takes; export an image classifier", ONNX),
     "pickle": Kind("a Python pickle", "loading one can run any code; save the weights themselves", STATE_DICT),
     "tensorrt": Kind("a TensorRT engine", "it is compiled for one GPU and can't be changed; upload what it was made from", ONNX),
     "torch_tar": Kind("a file of PyTorch before 0.1.11", "that layout is no longer read; load it in an old PyTorch and "
@@ -60,18 +58,18 @@ KINDS = {
     "images_zip": Kind("a ZIP of images", "it looks like a data set; add it as the data set, not as the model"),
     "zip": Kind("a ZIP archive without a model that is known", "nothing in it was recognised; upload the model file "
                 "itself, or a SavedModel folder as a ZIP", "shutil.make_archive('model', 'zip', 'folder')"),
-    "office": Kind("an office document or an app package", "it is no model; upload the model file", ONNX),
+    "office": Kind("an office document or an app package", "it is no model; export the model to a file", ONNX),
     "gzip": Kind("a gzip-compressed file", "unpack it and upload the model file inside", "gunzip model.gz"),
     "tar": Kind("a tar archive", "unpack it and upload the model file inside", "tar -xf model.tar"),
     "archive": Kind("a compressed archive", "unpack it and upload the model file inside"),
-    "image": Kind("an image", "it is no model; upload the model file, and try images out after a run", ONNX),
-    "pdf": Kind("a PDF document", "it is no model; upload the model file", ONNX),
-    "program": Kind("an executable program", "it is no model, and nothing here runs it; upload the model file", ONNX),
+    "image": Kind("an image", "it is no model; export the model to a file, and try images out after a run", ONNX),
+    "pdf": Kind("a PDF document", "it is no model; export the model to a file", ONNX),
+    "program": Kind("an executable program", "it is no model, and nothing here runs it; export the model to a file", ONNX),
     "html": Kind("a web page", "the download probably gave its page in place of the model; download the raw file"),
     "lfs": Kind("a pointer of Git LFS", "the model itself was not fetched; fetch it and upload it again", "git lfs pull"),
     "python": Kind("Python source code", "a model is taken as a file of weights; run the code and save the model", ONNX),
-    "json": Kind("a JSON file", "it is no model; upload the model file", ONNX),
-    "text": Kind("a text file", "it is no model; upload the model file", ONNX),
+    "json": Kind("a JSON file", "it is no model; export the model to a file", ONNX),
+    "text": Kind("a text file", "it is no model; export the model to a file", ONNX),
     "empty": Kind("an empty file", "the copy or download was cut off; copy it again"),
     "unknown": Kind("a file of an unknown kind", "it is none of PyTorch, safetensors, ONNX, Keras, SavedModel and TFLite; "
                     "export the model as one of them", ONNX),
@@ -81,4 +79,4 @@ KINDS = {
 def refusal(kind: str) -> BadInput:
     """Returns the error that refuses a kind of file, with the code to run instead."""
     found = KINDS[kind]
-    return BadInput(f"This is {found.title}: {found.why}" + (f" with `{found.snippet}`." if found.snippet else "."))
+    return BadInput(f"This is {found.title}: {found.why}" + (f"; the code for that: `{found.snippet}`." if found.snippet else "."))

@@ -7,6 +7,7 @@ Imports torch: only for use behind the wall.
 
 import importlib
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from engine.errors import BadInput
+from engine.formats import torchfile
 from engine.formats.torchfile import SAVE_WEIGHTS, Record, Reference, Tensor
 from engine.formats.torchvision_shim import import_torchvision
 
@@ -27,6 +29,26 @@ OWN_STATE = {"_modules", "_parameters", "_buffers", "training", "_non_persistent
 def is_module(value: Any) -> bool:
     """Tells whether a record is a module: it has children or parameters."""
     return isinstance(value, Record) and isinstance(value.attributes.get("_modules"), dict)
+
+
+def check(path: Path) -> None:
+    """Reads the file as inert records and checks every layer's structure and attributes. Raises BadInput."""
+    for _, module in walk(find(torchfile.read(path).value)):
+        kind = _class_of(module.kind) or nn.Module
+        for name, value in module.attributes.items():
+            if _is_kept(kind, name, value) and kind is not nn.Module:
+                _plain(value, f"{kind.__name__}.{name}")
+
+
+def find(value: Any) -> Record:
+    """Returns the module in what was read, out of a checkpoint's wrapping. Raises BadInput when there is none."""
+    for _ in range(4):
+        if is_module(value):
+            return value
+        inner = [value[key] for key in ("model", "net", "network", "module", "state_dict", "ema") if key in value] \
+            if isinstance(value, dict) else []
+        value = inner[0] if inner else None
+    raise BadInput(f"The file holds no module that could be found: save its weights with {SAVE_WEIGHTS}.")
 
 
 def is_known(record: Record) -> bool:
