@@ -14,13 +14,12 @@ def work(run_id: str) -> None:
     with workspace.lease(run_id) as held:
         if not held:
             return  # another worker has it
-        experiment = workspace.experiment(run_id)
 
         def on_event(event: dict) -> None:
             workspace.append(run_id, event)
 
         try:
-            optimize(experiment, workspace, run_id, on_event)
+            optimize(workspace.experiment(run_id), workspace, run_id, on_event)
             state = {"state": "done"}
         except EdgewiseError as error:
             state = {"state": "failed", "reason": str(error)}

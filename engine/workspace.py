@@ -15,6 +15,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 import sqlite3
@@ -28,6 +29,7 @@ from engine.errors import BadInput, EdgewiseError
 from engine.experiment import SCHEMA_VERSION, Experiment, LayerSensitivity, Recommendation, Run, Variant, parse
 
 ENDED = ("done", "failed", "cancelled")
+ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 TABLE = """create table if not exists runs (id text primary key, created real, state text, model text, dataset text,
            device text, goal text, winner text)"""
 
@@ -39,11 +41,26 @@ class Workspace:
         self.home = Path(home or os.environ.get("EDGEWISE_HOME") or "~/.edgewise").expanduser()
         try:
             (self.home / "runs").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._not_writable(error) from None
+        self._open_index()
+
+    def _open_index(self) -> None:
+        """Makes the index where there is none, and makes it anew where it is lost or damaged."""
+        path = self.home / "index.sqlite"
+        lost = not path.exists()
+        try:
             with self._index() as index:
                 index.execute(TABLE)
-        except (OSError, sqlite3.OperationalError) as error:
-            raise BadInput(f"The workspace {self.home} can't be written ({error}): set EDGEWISE_HOME to a folder "
-                           "of yours with free space.") from None
+        except sqlite3.DatabaseError:  # not a database: what it held stands in the folders too
+            path.unlink(missing_ok=True)
+            lost = True
+        if lost:
+            self.rebuild_index()
+
+    def _not_writable(self, error: Exception) -> BadInput:
+        return BadInput(f"The workspace {self.home} can't be written ({error}): set EDGEWISE_HOME to a folder of yours "
+                        "with free space.")
 
     # ---- runs ------------------------------------------------------------------------------------------------------
 
@@ -52,24 +69,25 @@ class Workspace:
         run_id = secrets.token_urlsafe(16)
         while run_id[0] in "-_":  # an id must not look like an option on the command line
             run_id = secrets.token_urlsafe(16)
-        draft = self.home / "runs" / f".draft-{run_id}"
+        draft, folder = self.home / "runs" / f".draft-{run_id}", self.home / "runs" / run_id
         with sentence_on_full_disk():
             try:
                 for name in ("variants", "artifacts", "cache"):
                     (draft / name).mkdir(parents=True)
                 write_json(draft / "experiment.json", {"created": time.time(), **experiment.model_dump(mode="json")})
-                (draft / "events.jsonl").touch()
-                draft.rename(self.home / "runs" / run_id)
+                (draft / "events.jsonl").write_text(_line({"kind": "state", "state": "queued"}))
+                draft.rename(folder)
+                self._reindex(run_id)
             except BaseException:
                 shutil.rmtree(draft, ignore_errors=True)
+                shutil.rmtree(folder, ignore_errors=True)
                 raise
-        self.append(run_id, {"kind": "state", "state": "queued"})
         return run_id
 
     def folder(self, run_id: str) -> Path:
         """Returns the run's folder; raises BadInput when there is no such run."""
         folder = self.home / "runs" / run_id
-        if "/" in run_id or run_id.startswith(".") or not run_id or not (folder / "experiment.json").exists():
+        if not ID.fullmatch(run_id) or not (folder / "experiment.json").exists():
             raise BadInput(f"No run has the id {run_id!r}: check it, or list your runs with `python -m engine runs`.")
         return folder
 
@@ -96,7 +114,7 @@ class Workspace:
         data = self._read(run_id)
         created = data.pop("created", 0.0)
         events = self.events(run_id)
-        states = [event for event in events if event["kind"] == "state"]
+        states = self._states(events)
         result = read_json(self.folder(run_id) / "result.json") or {}
         started = next((e["time"] for e in states if e["state"] == "running"), None)
         end = states[-1]["time"] if states[-1]["state"] in ENDED else time.time()
@@ -131,26 +149,28 @@ class Workspace:
             index.execute("drop table if exists runs")
             index.execute(TABLE)
         for folder in (self.home / "runs").iterdir():
-            if (folder / "experiment.json").exists():
-                try:
-                    self._reindex(folder.name)
-                except BadInput:
-                    continue
+            if ID.fullmatch(folder.name) and (folder / "experiment.json").exists():
+                self._reindex(folder.name)
 
     # ---- what a run writes -----------------------------------------------------------------------------------------
 
     def append(self, run_id: str, event: dict[str, Any]) -> None:
         """Adds one event (`kind` and what belongs to it) with its time; a `state` event also goes into the index."""
-        line = json.dumps({"time": time.time(), **event}) + "\n"
-        with sentence_on_full_disk(), open(self.folder(run_id) / "events.jsonl", "a") as file:
-            file.write(line)
+        with sentence_on_full_disk(), open(self.folder(run_id) / "events.jsonl", "ab+", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 1))
+            # a line that a crash or a full disk cut off must not swallow this one
+            torn = size and file.read(1) != b"\n"
+            line = b"\n" * torn + _line(event).encode()
+            if file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, "the line was cut off")
         if event["kind"] == "state":
             self._reindex(run_id)
 
     def events(self, run_id: str) -> list[dict[str, Any]]:
         """Returns all events in order; a last line that was cut off by a crash is left out."""
-        events = []
-        for line in (self.folder(run_id) / "events.jsonl").read_text().splitlines():
+        path, events = self.folder(run_id) / "events.jsonl", []
+        for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
             try:
                 events.append(json.loads(line))
             except ValueError:
@@ -159,7 +179,11 @@ class Workspace:
 
     def state(self, run_id: str) -> str:
         """Returns the run's state: queued, running, done, failed or cancelled."""
-        return [event for event in self.events(run_id) if event["kind"] == "state"][-1]["state"]
+        return self._states(self.events(run_id))[-1]["state"]
+
+    def _states(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        lost = {"kind": "state", "state": "failed", "time": 0.0, "reason": "Its events are lost: delete it and run it again."}
+        return [event for event in events if event["kind"] == "state"] or [lost]
 
     def write_variant(self, run_id: str, variant: Variant) -> None:
         """Writes one variant atomically, over an earlier version of itself."""
@@ -169,7 +193,10 @@ class Workspace:
         """Returns the variants that are finished, the baseline first, in the order they were finished."""
         paths = (self.folder(run_id) / "variants").glob("*.json")
         found = [Variant(**data) for data in map(read_json, paths) if data]
-        order = {e["variant"]: i for i, e in enumerate(self.events(run_id)) if e["kind"] == "variant"}
+        order: dict[str, int] = {}
+        for place, event in enumerate(self.events(run_id)):
+            if event["kind"] == "variant":
+                order.setdefault(event["variant"], place)  # a later one only says that it was timed again
         return sorted(found, key=lambda v: (v.id != "baseline", order.get(v.id, len(order)), v.id))
 
     def write_result(self, run_id: str, **parts: Any) -> None:
@@ -193,23 +220,39 @@ class Workspace:
 
     @contextmanager
     def _index(self) -> Iterator[sqlite3.Connection]:
-        connection = sqlite3.connect(self.home / "index.sqlite", timeout=10)
+        try:
+            connection = sqlite3.connect(self.home / "index.sqlite", timeout=10)
+        except sqlite3.OperationalError as error:
+            raise self._not_writable(error) from None
         connection.row_factory = sqlite3.Row
         try:
             with connection:
                 yield connection
+        except sqlite3.OperationalError as error:
+            raise self._not_writable(error) from None
         finally:
             connection.close()
 
     def _reindex(self, run_id: str) -> None:
-        data = self._read(run_id)
+        """Writes a run's row. Of a run that can't be read only the state is kept up, so that it holds up no other."""
+        state = self.state(run_id)
         result = read_json(self.folder(run_id) / "result.json") or {}
         winner = (result.get("recommendation") or {}).get("winner")
+        try:
+            data = self._read(run_id)
+            row = (run_id, data["created"], state, data["model"]["name"], data["dataset"], data["device"], data["goal"], winner)
+        except (BadInput, KeyError, TypeError):
+            row = None
         with self._index() as index:
             index.execute(TABLE)
-            index.execute("insert or replace into runs values (?, ?, ?, ?, ?, ?, ?, ?)",
-                          (run_id, data["created"], self.state(run_id), data["model"]["name"], data["dataset"],
-                           data["device"], data["goal"], winner))
+            if row:
+                index.execute("insert or replace into runs values (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            else:
+                index.execute("update runs set state = ? where id = ?", (state, run_id))
+
+
+def _line(event: dict[str, Any]) -> str:
+    return json.dumps({"time": time.time(), **event}) + "\n"
 
 
 def write_json(path: Path, data: Any) -> None:
