@@ -18,10 +18,8 @@ if not done:
 
 best = run.recommendation and (run.recommendation.winner or run.recommendation.nearest)
 ids = [v.id for v in done]
-wanted = st.session_state.pop("package", None) or st.query_params.get("package") or best
-picked = st.selectbox("Variant", ids, index=ids.index(wanted) if wanted in ids else 0,
+picked = st.selectbox("Variant", ids, index=ids.index(best) if best in ids else 0, key="package", bind="query-params",
                       format_func=lambda name: f"{name} (recommended)" if name == best else name)
-st.query_params["package"] = picked
 variant = done[ids.index(picked)]
 st.markdown(" · ".join([w.size(variant.size_bytes), f"{w.percent(variant.accuracy, 0, 0)} accuracy",
                         f"{w.device(run.experiment.device)}: {w.estimate(variant.estimates.get(run.experiment.device))}"]))

@@ -22,7 +22,7 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         framework = next(iter(EXAMPLES), None)
     if framework and st.button("Try the bundled example", type="primary", icon=":material/play_arrow:"):
         session.choose_shipped(EXAMPLES[framework])
-        st.switch_page("pages/configure.py")
+        st.switch_page("pages/configure.py", query_params={"model": EXAMPLES[framework], "dataset": "digits"})
     if st.button("Upload my model", icon=":material/upload_file:"):
         st.switch_page("pages/upload.py")
 if framework:

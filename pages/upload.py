@@ -22,7 +22,7 @@ with right, st.container(border=True):
     dataset = st.selectbox("Data set", names, index=names.index(dataset) if dataset in names else 0,
                            format_func=lambda name: DATASETS[name].title, label_visibility="collapsed")
     session.choose(dataset=dataset)
-    st.query_params["dataset"] = dataset
+    session.name_in_url(dataset=dataset)
     facts.show_dataset(DATASETS[dataset], home)
 
 with left, st.container(border=True):
@@ -73,4 +73,4 @@ if model:
         st.warning(sentence, icon=":material/warning:")
 if st.button("Configure the run", type="primary", icon=":material/tune:", disabled=model is None,
              help=None if model else "Choose a model first."):
-    st.switch_page("pages/configure.py", query_params={"model": st.query_params["model"], "dataset": dataset})
+    st.switch_page("pages/configure.py", query_params={"model": session.name_of(model), "dataset": dataset})

@@ -62,9 +62,20 @@ def run_id() -> str | None:
     found = st.query_params.get("run") or st.session_state.get("run_id")
     if found:
         remember_run(found)
-        if st.query_params.get("run") != found:
-            st.query_params["run"] = found
+        name_in_url(run=found)
     return found
+
+
+def name_in_url(**names: str) -> None:
+    """Puts names into the URL in the place of the present entry of the browser's history.
+
+    `st.query_params` would add an entry, and Back would first have to leave it again.
+    """
+    if all(st.query_params.get(key) == value for key, value in names.items()):
+        return
+    sets = "".join(f"url.searchParams.set({json.dumps(key)}, {json.dumps(value)});" for key, value in names.items())
+    script = f"const url = new URL(location.href); {sets} history.replaceState(history.state, '', url);"
+    st.html(f"<script>{{{script.replace('<', chr(92) + 'u003c')}}}</script>", unsafe_allow_javascript=True)
 
 
 def remember_run(found: str) -> None:
@@ -139,7 +150,7 @@ def chosen_model(home: Workspace) -> ModelFile | None:
         model = _named_model(named, home)
         choose(model=model)
     if model is not None:
-        st.query_params["model"] = _name_of(model)
+        name_in_url(model=name_of(model))
     return model
 
 
@@ -148,7 +159,7 @@ def chosen_dataset() -> str | None:
     named = st.session_state.get("dataset") or st.query_params.get("dataset")
     if named:
         choose(dataset=named)
-        st.query_params["dataset"] = named
+        name_in_url(dataset=named)
     return named
 
 
@@ -169,7 +180,8 @@ def remember_upload(model: ModelFile) -> None:
     Path(model.path).with_name("model.json").write_text(model.model_dump_json())
 
 
-def _name_of(model: ModelFile) -> str:
+def name_of(model: ModelFile) -> str:
+    """Returns what a model is called in a URL: a shipped one its id, an uploaded one its hash."""
     is_shipped = model.name in CATALOG and model.path == str(CATALOG[model.name].weights_path)
     return model.name if is_shipped else model.sha256
 

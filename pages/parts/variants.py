@@ -32,8 +32,7 @@ def show_recommendation(chosen: Recommendation, run: Run, baseline: Variant) -> 
         with figures:
             show_metrics(best, baseline, device)
             if st.button("Make the package", type="primary", icon=":material/package_2:", width="stretch"):
-                st.session_state["package"] = best.id
-                st.switch_page("pages/deploy.py", query_params={"run": run.id})
+                st.switch_page("pages/deploy.py", query_params={"run": run.id, "package": best.id})
 
 
 def _show_words(chosen: Recommendation, best: Variant, baseline: Variant, device: str) -> None:

@@ -1,0 +1,119 @@
+"""Pages in a real browser, on handmade runs: links, keyboard, both themes, a phone, and contrast of what is read."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.workspace import Workspace
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "pages"))
+import seed  # noqa: E402
+
+pytestmark = pytest.mark.timeout(180)
+PAGES = ("", "upload", "configure", "run", "compare", "deploy", "experiments")
+CONTRAST = """() => {
+  const parse = c => (c.match(/[\\d.]+/g) || []).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(v => v / 255).map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const over = (top, bottom) => { const a = top[3] ?? 1; return [0, 1, 2].map(i => top[i] * a + bottom[i] * (1 - a)); };
+  const ground = element => {
+    const layers = [];
+    for (let e = element; e; e = e.parentElement) layers.push(parse(getComputedStyle(e).backgroundColor));
+    return layers.reverse().reduce((below, layer) => layer.length ? over(layer, below) : below, [255, 255, 255]);
+  };
+  const opacity = element => { let o = 1; for (let e = element; e; e = e.parentElement) o *= +getComputedStyle(e).opacity; return o; };
+  const bad = [];
+  const walker = document.createTreeWalker(document.querySelector('[data-testid=stMain]'), NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement, text = walker.currentNode.textContent.trim();
+    if (!text || !element.checkVisibility() || element.closest('svg, canvas, :disabled, [aria-disabled=true], style, script, table[role=grid], [data-testid=stIconMaterial]')) continue;
+    const below = ground(element), colour = parse(getComputedStyle(element).color);
+    const shown = over([...colour.slice(0, 3), (colour[3] ?? 1) * opacity(element)], below);
+    const [high, low] = [light(shown), light(below)].sort((a, b) => b - a), ratio = (high + 0.05) / (low + 0.05);
+    if (ratio < 4.5) bad.push(`${ratio.toFixed(2)} ${text.slice(0, 40)}`);
+  }
+  return bad;
+}"""
+
+
+def open_page(page, server, name: str, run: str) -> None:
+    """Opens a page and waits until it is drawn."""
+    page.goto(f"{server.url}/{name}?run={run}&model=digits/pytorch/small&dataset=digits")
+    page.get_by_role("heading", level=1).wait_for()
+    page.wait_for_function("() => !document.querySelector('[data-testid=stApp][data-test-script-state=running]')")
+    page.wait_for_timeout(700)
+
+
+def test_first_link_into_a_fresh_server_opens_the_whole_app(page, server):
+    run = seed.finished(Workspace(server.home))
+    open_page(page, server, "compare", run)
+    assert page.get_by_text("Fit a model").is_visible()
+    assert page.get_by_role("heading", name="Compare variants").is_visible()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ("light", "dark"))
+def test_text_has_contrast(browser, server, scheme):
+    run = seed.finished(Workspace(server.home))
+    context = browser.new_context(viewport={"width": 1440, "height": 1000}, color_scheme=scheme)
+    page, found = context.new_page(), {}
+    for name in PAGES:
+        open_page(page, server, name, run)
+        found[name] = page.evaluate(CONTRAST)
+    context.close()
+    assert {name: bad for name, bad in found.items() if bad} == {}
+
+
+@pytest.mark.slow
+def test_phone_needs_no_sideways_scrolling(browser, server):
+    run = seed.finished(Workspace(server.home))
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    page, wide = context.new_page(), {}
+    for name in PAGES:
+        open_page(page, server, name, run)
+        wide[name] = page.evaluate("() => document.querySelector('[data-testid=stMain]').scrollWidth")
+    context.close()
+    assert {name: width for name, width in wide.items() if width > 390} == {}
+
+
+def test_keyboard_reaches_the_main_button_with_visible_focus(page, server):
+    open_page(page, server, "", "")
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("() => document.activeElement.matches('button') && document.activeElement.textContent.includes('Try the bundled')"):
+            break
+    else:
+        raise AssertionError("Tab never reached the main button")
+    assert page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Configure the run").wait_for()
+
+
+def test_run_stays_in_the_url_through_the_sidebar_and_back(page, server):
+    run = seed.finished(Workspace(server.home))
+    open_page(page, server, "compare", run)
+    page.get_by_role("link", name="5 Deploy").click()
+    page.get_by_role("heading", name="Take it to the device").wait_for()
+    page.wait_for_function(f"() => location.search.includes('{run}')")
+    page.go_back()
+    page.get_by_role("heading", name="Compare variants").wait_for()
+    page.get_by_text("Recommended").first.wait_for()
+
+
+def test_hostile_names_run_no_script(page, server):
+    name = '<img src=x onerror="document.title=1">[a](javascript:alert(1))'
+    run = seed.finished(Workspace(server.home), model=seed.model(name=name, classes=[name] * 10))
+    for where in ("compare", "run", "deploy", "experiments", ""):
+        open_page(page, server, where, run)
+        assert page.title() != "1"
+        assert page.locator("[data-testid=stMain] img[src=x]").count() == 0
+        assert page.locator("[data-testid=stMain] a[href^=javascript]").count() == 0
+
+
+def test_charts_have_text(page, server):
+    run = seed.finished(Workspace(server.home))
+    open_page(page, server, "compare", run)
+    page.locator(".js-plotly-plot").first.wait_for()
+    described = page.evaluate("() => document.querySelector('[data-testid=stMain]').innerHTML")
+    assert "Scatter plot of test accuracy against size for 9 variants" in described
