@@ -113,10 +113,22 @@ def check_dataset(dataset: str | None) -> None:
 
 
 def open_model(model: str, dataset: str | None = None):
-    """Returns the ModelFile of a shipped id or a path."""
+    """Returns the ModelFile of a shipped id or a path; labelled images settle how it wants to be fed."""
     from engine.inspect import inspect_model
 
-    return inspect_model(model, Path(model).name if Path(model).exists() else model, dataset=dataset)
+    home = Workspace().home
+    if dataset is not None:
+        check_dataset(dataset)
+        prepare_dataset(dataset, home)
+    return inspect_model(model, Path(model).name if Path(model).exists() else model, dataset=dataset, home=home)
+
+
+def prepare_dataset(dataset: str, home: Path) -> None:
+    """Makes a data set ready in a child process, since that takes a framework or a download."""
+    from engine import sandbox
+
+    sandbox.run("engine.tasks", {"task": "prepare_data", "dataset": dataset, "home": str(home)},
+                sandbox.Limits(seconds=1800, network=True))
 
 
 @cli.command()

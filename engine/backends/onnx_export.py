@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 from torch import fx, nn
 
 OPSET = 18
@@ -60,11 +61,37 @@ def _export(network: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
         try:
             torch.onnx.export(network, (example,), buffer, dynamo=False, opset_version=OPSET,
                               dynamic_axes={"input": {0: "batch"}, "logits": {0: "batch"}}, **options)
-            return onnx.load_from_string(buffer.getvalue())
+            return _computed_ahead(onnx.load_from_string(buffer.getvalue()))
         except Exception:  # any operator that this exporter lacks; the other one then says what is wrong
             program = torch.onnx.export(network, (example,), dynamo=True, opset_version=OPSET,
                                         dynamic_shapes=({0: torch.export.Dim("batch")},), **options)
             return program.model_proto
+
+
+def _computed_ahead(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Folds what the exporter left to be computed from constants (padding sizes of sliced shortcuts, say): shape
+    inference, the quantizer and other runtimes want it plain."""
+    if not any(node.op_type in ("ConstantOfShape", "Shape") for node in model.graph.node):
+        return model
+    weights = {name for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul") for name in node.input}
+    known = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if t.name not in weights}
+    kept = []
+    for node in model.graph.node:
+        if not all(name in known or not name for name in node.input):
+            kept.append(node)
+            continue
+        feeds = {name: known[name] for name in node.input if name}
+        inputs = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for n, v in feeds.items()]
+        outputs = [helper.make_tensor_value_info(name, 0, None) for name in node.output]
+        alone = helper.make_model(helper.make_graph([node], "one", inputs, outputs), opset_imports=model.opset_import)
+        for name, value in zip(node.output, ReferenceEvaluator(alone).run(None, feeds), strict=True):
+            known[name] = np.asarray(value)
+    used = {name for node in kept for name in node.input}
+    stored = {t.name for t in model.graph.initializer}
+    model.graph.initializer.extend(numpy_helper.from_array(v, n) for n, v in known.items() if n in used and n not in stored)
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    return model
 
 
 def _write_weights(graph: Graph, network: nn.Module) -> bool:
