@@ -33,11 +33,11 @@ _PICTURE = Augmentation(shift_px=4, mirror=True)
 
 RECIPES: dict[str, Recipe] = {
     "digits/pytorch/small": Recipe("compact_cnn_32", epochs=60, batch=64, peak_learning_rate=0.05, augmentation=_HAND),
-    "mnist/pytorch/small": Recipe("compact_cnn_8", epochs=6, augmentation=_HAND),
-    "mnist/pytorch/medium": Recipe("compact_cnn_16", epochs=8, augmentation=_HAND),
+    "mnist/pytorch/small": Recipe("compact_cnn_8", epochs=4, augmentation=_HAND),
+    "mnist/pytorch/medium": Recipe("compact_cnn_16", epochs=6, augmentation=_HAND),
     "mnist/pytorch/large": Recipe("stacked_cnn_narrow_256", epochs=14, augmentation=_HAND),
-    "fashion_mnist/pytorch/small": Recipe("compact_cnn_16", epochs=10, augmentation=_CLOTHES),
-    "fashion_mnist/pytorch/large": Recipe("stacked_cnn_narrow_256", epochs=10, augmentation=_CLOTHES),
+    "fashion_mnist/pytorch/small": Recipe("compact_cnn_16", epochs=7, augmentation=_CLOTHES),
+    "fashion_mnist/pytorch/large": Recipe("stacked_cnn_narrow_256", epochs=7, augmentation=_CLOTHES),
     "cifar10/pytorch/small": Recipe("stacked_cnn_64", epochs=12, augmentation=_PICTURE),
     "cifar10/pytorch/medium": Recipe("stacked_cnn_256", epochs=16, augmentation=_PICTURE),
     "cifar10/pytorch/large": Recipe("residual_cnn_256", epochs=8, augmentation=_PICTURE),
