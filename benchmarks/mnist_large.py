@@ -41,6 +41,7 @@ def targets(found: dict, base, result) -> list[dict]:
     pure = found["ptq_int4"]
     seconds = result.seconds
     return [
+        {"target": "baseline trained to 99.2 % or more", "figure": f"{100 * base.accuracy:.2f} %", "met": base.accuracy >= 0.992},
         against("INT8 after training", "ptq_int8"), against("QAT", "qat_int8"), against("hybrid", "hybrid@0.5"), against("hybrid", "hybrid@0.7"),
         {"target": f"peer's INT4: within 5 % of its claimed {PEER_BASELINE_MIB / 5.12:.2f} times, really 4 bits",
          "figure": f"{smaller('ptq_int4'):.2f} times at {pure.accuracy_drop_pp:.2f} pp", "met": smaller("ptq_int4") >= 0.95 * PEER_BASELINE_MIB / 5.12},
@@ -64,10 +65,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--train-only", action="store_true")
     arguments = parser.parse_args()
-    file, _ = trained("mnist_large", network, "mnist", arguments.epochs, BUILD / "home", MNIST, 0.992)
+    file, _ = trained("mnist_large", network, "mnist", arguments.epochs, BUILD / "home", MNIST, 0.99)
     if arguments.train_only:
         return
-    result = run(uploaded(Path(file), MNIST), "mnist", "raspberry_pi_4", list(TECHNIQUES), arguments.seconds, arguments.seed, home=BUILD / "home")
+    result = run(uploaded(Path(file), MNIST), "mnist", "raspberry_pi_4", list(TECHNIQUES), arguments.seconds, arguments.seed, 0.2, home=BUILD / "home")
     found = {v.id: v for v in result.variants}
     base = found["baseline"]
     rows = [row(v, base) for v in result.variants]

@@ -209,6 +209,9 @@ class Making:
         calibration = self.bench.data.calibration.images[:CALIBRATION_IMAGES] if spec else None
         path = self.bench.backend.export(network, spec, calibration, folder / name)
         self.add(path)
+        if spec is not None and self.bench.data.train is None:
+            self.note("No data set was given: calibration used generated images, so accuracy is unknown and may suffer. "
+                      "Give labelled images to have it measured.")
         if self.validation is None:
             self.validation = self.bench.validation_accuracy(lambda images: self.bench.backend.predict(path, images))
         return path
