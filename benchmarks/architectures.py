@@ -12,6 +12,8 @@ from benchmarks.engine_run import BUILD, run, uploaded
 from engine.inspect import inspect_model
 from engine.techniques import TECHNIQUES
 
+HOME = BUILD / "home-architectures"  # a workspace of its own, so that benchmarks do not queue behind each other
+
 SIZE = 32
 PREPROCESSING = {"height": SIZE, "width": SIZE, "color": "rgb", "layout": "NCHW", "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
 NETWORKS = ("mobilenet_v2", "mobilenet_v3_small", "resnet18", "squeezenet1_1", "shufflenet_v2_x1_0", "efficientnet_b0", "densenet121", "vgg11")
@@ -54,7 +56,7 @@ def main() -> None:
         kept = BUILD / f"architectures-{name}.json"
         if not kept.exists():
             model, data = (inspect_model("digits/pytorch/small"), "digits") if name == "digits" else (made(name), "cifar10")
-            result = run(model, data, "raspberry_pi_4", list(TECHNIQUES), arguments.seconds, home=BUILD / "home")
+            result = run(model, data, "raspberry_pi_4", list(TECHNIQUES), arguments.seconds, home=HOME)
             kept.write_text(json.dumps({"row": [name, *(cells(result.variants, t) for t in TECHNIQUES), round(result.seconds)],
                                         "states": {v.id: v.status for v in result.variants}}))
         found = json.loads(kept.read_text())

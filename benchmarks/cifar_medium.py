@@ -6,6 +6,8 @@ from benchmarks import record
 from benchmarks.engine_run import BUILD, COLUMNS, row, run
 from engine.inspect import inspect_model
 
+HOME = BUILD / "home-cifar_medium"  # a workspace of its own, so that benchmarks do not queue behind each other
+
 
 def main() -> None:
     """Runs the hybrids, writes results/cifar_medium.*"""
@@ -14,7 +16,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     result = run(inspect_model("cifar10/pytorch/medium"), "cifar10", "raspberry_pi_4", ["ptq_int8", "ptq_int4", "hybrid"],
-                 arguments.seconds, arguments.seed, 1.0, BUILD / "home")
+                 arguments.seconds, arguments.seed, 1.0, HOME)
     found = {v.id: v for v in result.variants}
     base = found["baseline"]
     best = max((v for v in found.values() if v.technique == "hybrid" and v.status == "done" and v.accuracy_drop_pp <= 1.0),

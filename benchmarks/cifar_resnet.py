@@ -11,7 +11,10 @@ from statistics import median
 
 from benchmarks import record
 from benchmarks.engine_run import BUILD, COLUMNS, row, run
+from engine import datasets
 from engine.inspect import inspect_model
+
+HOME = BUILD / "home-cifar_resnet"  # a workspace of its own, so that benchmarks do not queue behind each other
 
 FILE = "pt_state_dict/akamaster__pytorch_resnet_cifar10__resnet20-12fca82f.th"
 VARIANTS = ("ptq_int8", "qat_int8", "ptq_int4", "ptq_int4@mixed", "qat_int8@int4", "prune_structured@0.3", "prune_structured@0.3,iterative",
@@ -24,8 +27,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=240, help="time budget of each run")
     parser.add_argument("--seeds", type=int, default=5)
     arguments = parser.parse_args()
-    model = inspect_model(Path(os.environ["EDGEWISE_UPLOADS"]) / FILE, dataset="cifar10", home=BUILD / "home")
-    results = [run(model, "cifar10", "raspberry_pi_4", ["ptq_int8", "ptq_int4", "qat_int8", "prune_structured"], arguments.seconds, seed, 1.5, BUILD / "home")
+    datasets.prepare("cifar10", HOME)
+    model = inspect_model(Path(os.environ["EDGEWISE_UPLOADS"]) / FILE, dataset="cifar10", home=HOME)
+    results = [run(model, "cifar10", "raspberry_pi_4", ["ptq_int8", "ptq_int4", "qat_int8", "prune_structured"], arguments.seconds, seed, 1.5, HOME)
                for seed in range(arguments.seeds)]
     runs = [{v.id: v for v in result.variants} for result in results]
     drops = {name: median(found[name].accuracy_drop_pp for found in runs if found[name].status == "done") for name in VARIANTS
