@@ -95,3 +95,20 @@ def combine(layers: float, dense: float, window: float, depthwise: float, groupe
     return np.array([1.0, layers, *(million * n for n in (dense, window, depthwise, grouped, activations, parameters)),
                      million * np.sqrt((dense + window) * activations),
                      *(million * n for n in (pool, added, tiles, rows, spilled))])
+
+
+LIMIT = 0.2  # log; a learned correction never moves a prediction further
+
+
+def shares(parts: np.ndarray) -> np.ndarray:
+    """What a correction is learned on, from terms of time [..., terms]: each term's share and their products. They lie
+    in 0..1 for a network of any size, so nothing is extrapolated."""
+    share = parts / parts.sum(axis=-1, keepdims=True)
+    upper = np.triu_indices(share.shape[-1])
+    products = share[..., :, None] * share[..., None, :]
+    return np.concatenate([share, products[..., upper[0], upper[1]]], axis=-1)
+
+
+def learned(parts: np.ndarray, correction: np.ndarray) -> np.ndarray:
+    """Log of the learned correction's factor, from terms of time [..., terms]."""
+    return np.clip(shares(parts) @ correction, -LIMIT, LIMIT)

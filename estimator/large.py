@@ -17,7 +17,6 @@ TERMS = (*features.NAMES[:4], *features.NAMES[6:9], "pool_operations", "add_elem
 FORMS = (TERMS, (*TERMS, "tile_macs", "gather_rows"))
 FOLDS = 5
 REFERENCE = 24  # networks kept as points that novelty is measured from
-LIMIT = 0.2  # log; the learned correction never moves a prediction further
 
 
 def fit_all(data: pd.DataFrame | None) -> list[dict[str, Any]]:
@@ -68,17 +67,9 @@ def _train(x: np.ndarray, latency_ms: np.ndarray, form: tuple[str, ...], correct
         return coefficients, None
     parts = terms * coefficients
     residual = np.log(latency_ms / parts.sum(axis=1))
-    model = Ridge(alpha=1e-3 * len(x), fit_intercept=False).fit(shares(parts), np.clip(residual, -LIMIT, LIMIT))
+    model = Ridge(alpha=1e-3 * len(x), fit_intercept=False).fit(
+        features.shares(parts), np.clip(residual, -features.LIMIT, features.LIMIT))
     return coefficients, model.coef_
-
-
-def shares(parts: np.ndarray) -> np.ndarray:
-    """What the correction is learned on: each term's share of the time and their products, which lie in 0..1 for
-    any size of network, so that nothing is extrapolated."""
-    share = parts / parts.sum(axis=-1, keepdims=True)
-    upper = np.triu_indices(share.shape[-1])
-    products = share[..., :, None] * share[..., None, :]
-    return np.concatenate([share, products[..., upper[0], upper[1]]], axis=-1)
 
 
 def predict(x: np.ndarray, form: tuple[str, ...], coefficients: np.ndarray, correction: np.ndarray | None
@@ -88,7 +79,7 @@ def predict(x: np.ndarray, form: tuple[str, ...], coefficients: np.ndarray, corr
     latency_ms = parts.sum(axis=1)
     if correction is None:
         return latency_ms
-    return latency_ms * np.exp(np.clip(shares(parts) @ correction, -LIMIT, LIMIT))
+    return latency_ms * np.exp(features.learned(parts, correction))
 
 
 def _spread(points: np.ndarray) -> list[int]:

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.linear_model import LinearRegression
 
 HUBER = 0.2
-ROUNDS = 10
+ROUNDS = 6
 
 
 def _solve(rows: np.ndarray, target: np.ndarray) -> np.ndarray:

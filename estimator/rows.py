@@ -85,6 +85,12 @@ def table_of_features(path: Path) -> dict[str, np.ndarray]:
     return {key: features.from_row(row) for key, row in table.to_dict("index").items()}
 
 
+def largest_activation(path: Path) -> dict[str, float]:
+    """Elements of every network's largest activation, by its key, where the layer table knows it."""
+    table = pd.read_csv(path / "model_features.csv").set_index("feat_key").max_act
+    return table[table > 0].to_dict()
+
+
 def read_nasbench(path: Path) -> pd.DataFrame | None:
     """NAS-Bench-201 on the Raspberry Pi 5 (one pinned thread), with `features`; None where the file is not there."""
     file = path / "nasbench201_pi5.csv.gz"

@@ -21,7 +21,6 @@ FLOOR = 0.1  # log; no ratio is known better than boards and versions differ
 def measure(data: pd.DataFrame, devices: set[str]) -> dict[str, Any]:
     """Returns `{"ratios": [...], "elsewhere": {axis: log half-width}}`, the ratios among the given devices.
 
-    How much a ratio differs from place to place is taken from all devices, relatives included.
     """
     data = data[data.runtime.isin(RUNTIMES)].copy()
     name = data.feat_key.where(data.feat_key.notna(), data.model.str.lower() + "@" + data["size"])
@@ -38,7 +37,9 @@ def measure(data: pd.DataFrame, devices: set[str]) -> dict[str, Any]:
             ratios.append(_ratio(AXES[changed[0]], a, b, logs))
     ratios.sort(key=lambda r: (r["axis"], [str(v) for v in (*r["from"], *r["to"])]))
     wanted = [r for r in ratios if {r["from"][0], r["to"][0]} <= devices and min(r["from"][3], r["to"][3]) > 0]
-    return {"ratios": wanted, "elsewhere": {axis: _elsewhere(ratios, axis) for axis in AXES}}
+    # Our own devices tell best how ratios travel among them; runtimes are compared on too few, so relatives help.
+    return {"ratios": wanted, "elsewhere": {axis: _elsewhere(ratios if axis == "runtime" else wanted, axis)
+                                            for axis in AXES}}
 
 
 def _comparable(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
@@ -73,4 +74,4 @@ def _elsewhere(ratios: list[dict[str, Any]], axis: str) -> float:
         if ratio["axis"] == axis:
             same.setdefault((ratio["from"][place], ratio["to"][place]), []).append(np.log(ratio["ratio"]))
     gaps = [abs(x - y) for values in same.values() for x, y in combinations(values, 2)]
-    return round(float(np.quantile(gaps, confidence.COVERAGE)) if len(gaps) >= PAIRS else 0.5, 4)
+    return round(float(np.quantile(gaps, confidence.COVERAGE)), 4)

@@ -4,11 +4,12 @@ The rivals are what other tools do: MACs over one rate, and parameters times a c
 fitted to the same training rows.
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from estimator import confidence, features, fit, large
+from estimator import coefficients, confidence, features, fit, large, predict, rows
 
 BINS = 4
 
@@ -119,4 +120,30 @@ def markdown(table: dict[str, dict[str, Any]], bins: list[dict[str, float]]) -> 
               "| confidence | rows | median error | within 25 |", "|---|---:|---:|---:|"]
     lines += [f"| {b['from']:.2f} to {b['to']:.2f} | {b['rows']} | {percent(b['median_error'])} | "
               f"{percent(b['within_25'])} |" for b in bins]
+    return "\n".join(lines) + "\n"
+
+
+def kept_aside(path: Path) -> str:
+    """Checks the shipped coefficients against another folder of rows (same files); returns a Markdown table.
+
+    Rows of a group that was fitted are predicted as `estimate` would; networks that the fit saw are left out.
+    """
+    data = rows.read(path)
+    data = data[data.features.notna()]
+    lines = ["| device, runtime, precision, threads | rows | networks | median error | within 10 | within 25 | rank | "
+             "coverage | width |", "|---|" + "---:|" * 8]
+    for name, part in data.groupby("group", sort=True):
+        entry = coefficients.load()["groups"].get(name)
+        part = part[~part.feat_key.isin(entry["networks"] if entry else [])]
+        if entry is None or part.empty:
+            continue
+        times = [predict.time_of(x, name) for x in part.features]
+        predicted = np.array([t.latency_ms for t in times])
+        half = np.array([t.half for t in times])
+        found = metrics(predicted, part.latency_ms.to_numpy())
+        covered = np.mean(np.abs(np.log(predicted / part.latency_ms.to_numpy())) <= half)
+        lines.append(f"| {name.replace('|', ', ')} | {len(part)} | {part.feat_key.nunique()} | "
+                     f"{100 * found['median_error']:.1f} | {100 * found['within_10']:.1f} | "
+                     f"{100 * found['within_25']:.1f} | {found['rank_correlation']:.3f} | {100 * covered:.1f} | "
+                     f"{np.exp(2 * np.median(half)):.2f} |")
     return "\n".join(lines) + "\n"

@@ -1,0 +1,117 @@
+"""Corrects predictions with what the user measured on their own device.
+
+A package's `benchmark.py` writes a `BenchmarkResult`; `calibrate` compares it with the predictions and gives a
+`Calibration`, which `estimate` takes. Both go to JSON and back.
+"""
+
+from math import exp, log, sqrt
+from statistics import median
+from typing import Literal
+
+from pydantic import Field, FiniteFloat, PositiveInt
+
+from estimator.types import Frozen, Precision, Profile
+
+SPREAD = 0.1  # log: what one board's measurement differs from another's by when nothing else does
+
+
+class LatencyResult(Frozen):
+    """Milliseconds for one image; `runs` is how many were timed."""
+
+    p50: FiniteFloat = Field(gt=0)
+    p95: FiniteFloat | None = Field(default=None, gt=0)
+    p99: FiniteFloat | None = Field(default=None, gt=0)
+    runs: PositiveInt | None = None
+
+
+class ModelResult(Frozen):
+    """One measured artifact: which variant, the file's SHA-256 (hex), its profile, its latency, peak memory in MB."""
+
+    variant: str = Field(max_length=200)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    profile: Profile
+    latency_ms: LatencyResult
+    memory_mb: FiniteFloat | None = Field(default=None, gt=0)
+
+
+class BenchmarkResult(Frozen):
+    """What a package's benchmark writes on the device.
+
+    Attributes:
+        schema_version: 1.
+        device: The device id that the package was made for.
+        runtime, runtime_version, threads, precision: How it was measured.
+        governor: The processor's frequency governor, where it can be read.
+        models: One entry an artifact.
+    """
+
+    schema_version: Literal[1] = 1
+    device: str = Field(max_length=100)
+    runtime: str = Field(max_length=100)
+    runtime_version: str = Field(default="", max_length=100)
+    threads: PositiveInt
+    precision: Precision
+    governor: str = Field(default="", max_length=100)
+    models: tuple[ModelResult, ...] = Field(min_length=1, max_length=1000)
+
+
+class Correction(Frozen):
+    """For one runtime, precision and thread count: the factor, its log half-width, how much of the prediction's own
+    half-width is left, and how many measurements it rests on."""
+
+    runtime: str
+    precision: Precision
+    threads: int
+    ratio: float = Field(gt=0)
+    half_width: float = Field(ge=0)
+    left: float = Field(ge=0, le=1)
+    measurements: int = Field(ge=1)
+
+
+class Calibration(Frozen):
+    """All corrections of one device. Kept by whoever calls; `estimate` takes it."""
+
+    schema_version: Literal[1] = 1
+    device: str
+    corrections: tuple[Correction, ...] = ()
+
+    def correction(self, runtime: str, precision: str, threads: int) -> Correction | None:
+        """The correction for exactly this use, else None: a ratio of one precision says little of another."""
+        return next((c for c in self.corrections if (c.runtime, c.precision, c.threads) == (
+            runtime, precision, threads)), None)
+
+
+def calibrate(results: tuple[BenchmarkResult, ...]) -> Calibration:
+    """Turns benchmark results of one device into a calibration.
+
+    The factor is the median of measured / predicted. With n measurements it is drawn towards one by n / (n + 1), and
+    what is left of the prediction's own interval shrinks by 1 / sqrt(1 + n): networks still differ in what the
+    factor can't know. A file (by its SHA-256) counts once, the last result standing.
+
+    Raises ValueError for results of different devices, or where nothing was predicted to compare with.
+    """
+    from estimator.predict import estimate
+
+    names = {result.device for result in results}
+    if len(names) != 1:
+        raise ValueError("Benchmark results of one device are needed; these are of " + (", ".join(sorted(names)) or "none") + ".")
+    device = names.pop()
+    errors: dict[tuple[str, Precision, int], dict[str, float]] = {}
+    for result in results:
+        for model in result.models:
+            guess = estimate(model.profile, device, result.runtime, result.threads, result.precision)
+            if guess.latency_ms is not None:
+                errors.setdefault((result.runtime, result.precision, guess.threads), {})[model.sha256] = log(
+                    model.latency_ms.p50 / guess.latency_ms)
+    if not errors:
+        raise ValueError(f"Nothing in these results can be compared with a prediction for {device}.")
+    return Calibration(device=device, corrections=tuple(_correction(key, tuple(found.values()))
+                                                        for key, found in sorted(errors.items())))
+
+
+def _correction(key: tuple[str, Precision, int], logs: tuple[float, ...]) -> Correction:
+    n = len(logs)
+    middle = median(logs) * n / (n + 1)
+    spread = median(abs(e - median(logs)) for e in logs) if n > 2 else 0.0
+    return Correction(runtime=key[0], precision=key[1], threads=key[2], ratio=exp(middle),
+                      half_width=sqrt(SPREAD**2 + (2.44 * spread) ** 2), left=1 / sqrt(1 + n), measurements=n)

@@ -1,0 +1,101 @@
+"""The devices that are described here: one TOML each under `devices/`, every figure with its source."""
+
+import tomllib
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from estimator.types import Frozen, Precision
+
+FOLDER = Path(__file__).parent / "devices"
+Verdict = Literal["native", "falls back", "unsupported"]
+
+
+class UnknownDevice(ValueError):
+    """A device id that is not described here; the message lists those that are."""
+
+
+class Arithmetic(Frozen):
+    """What a precision really runs as.
+
+    Attributes:
+        runs_as: The precision that the arithmetic is done in.
+        verdict: `native`, `falls back` (works, but as something else), `unsupported`.
+        why: One sentence, with what the user should know before choosing it.
+    """
+
+    runs_as: Precision
+    verdict: Verdict
+    why: str
+
+
+class Runtime(Frozen):
+    """A runtime that runs on the device: on what, which file formats it takes, and what precisions run as on it."""
+
+    unit: Literal["cpu", "gpu", "tpu", "mcu"]
+    formats: tuple[Literal["onnx", "tflite"], ...]
+    precisions: dict[Precision, Arithmetic]
+
+
+class Device(Frozen):
+    """One device. None is unknown. `sources` names where each figure comes from, by field.
+
+    Attributes:
+        clock_ghz: Of the fastest core. memory_mb: Sizes it is sold with, MB of main memory.
+        bandwidth_gb_s: Theoretical. measured_bandwidth_gb_s: Best STREAM kernel.
+        l2_kb: Second-level cache. idle_w, load_w: Power of the board unless the source says otherwise.
+        peak_gflops, peak_fp16_gflops, peak_int8_gops: Of the strongest unit, theoretical.
+        relative: The device whose measurements stand in first where this one has none.
+    """
+
+    id: str
+    name: str
+    family: Literal["raspberry_pi", "jetson", "coral", "microcontroller"]
+    soc: str
+    cpu: str = ""
+    cores: int | None = None
+    clock_ghz: float | None = None
+    instructions: str = ""
+    memory_mb: tuple[int, ...] = ()
+    memory_type: str = ""
+    bandwidth_gb_s: float | None = None
+    measured_bandwidth_gb_s: float | None = None
+    l2_kb: float | None = None
+    accelerator: str = ""
+    peak_gflops: float | None = None
+    peak_fp16_gflops: float | None = None
+    peak_int8_gops: float | None = None
+    idle_w: float | None = None
+    load_w: float | None = None
+    runs_well: str = ""
+    default_onnx: str
+    default_tflite: str
+    relative: str = ""
+    notes: str = ""
+    runtimes: dict[str, Runtime]
+    sources: dict[str, str] = Field(default_factory=dict)
+
+    def default_runtime(self, file_format: str) -> str:
+        """The runtime that is meant when none is named, for `onnx` and `tflite`; a what-if counts as TFLite."""
+        return self.default_onnx if file_format == "onnx" else self.default_tflite
+
+
+@lru_cache(maxsize=1)
+def all_devices() -> dict[str, Device]:
+    """Every described device by id, the six targets first."""
+    found = [Device.model_validate(tomllib.loads(path.read_text()) | {"id": path.stem})
+             for path in sorted(FOLDER.glob("*.toml"))]
+    targets = ("raspberry_pi_3b", "raspberry_pi_4", "raspberry_pi_5", "jetson_nano", "jetson_xavier_nx",
+               "coral_dev_board")
+    found.sort(key=lambda d: (targets.index(d.id) if d.id in targets else len(targets), d.id))
+    return {device.id: device for device in found}
+
+
+def load_device(name: str) -> Device:
+    """Returns one device. Raises UnknownDevice, naming the ids there are."""
+    devices = all_devices()
+    if name not in devices:
+        raise UnknownDevice(f"Unknown device {name!r}; known are {', '.join(devices)}.")
+    return devices[name]
