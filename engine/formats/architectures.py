@@ -24,6 +24,7 @@ from engine.formats.torchvision_shim import import_torchvision
 Weights = Mapping[str, np.ndarray]
 KEYS = Path(__file__).with_name("torchvision_keys.json")
 NEED_REAL_MEMORY = "regnet"  # torchvision's RegNets can't be built on the meta device
+NEED_THEIR_SIZE = ("vit", "swin", "maxvit", "inception", "googlenet")
 SIZES = {"inception_v3": 299}
 
 
@@ -44,8 +45,8 @@ def candidates(weights: Weights, size: int | None = None) -> list[Candidate]:
     """
     named = [Candidate(name, size or _usual_size(name), *_ends(maker, weights)) for name, maker in KNOWN.items()
              if _fits(maker, weights)]
-    return named + _torchvision(weights) + [Candidate(c.text(), c.size, *c.ends(weights))
-                                            for c in chains.candidates(weights, size)]
+    named += _torchvision(weights, size)
+    return named or [Candidate(c.text(), c.size, *c.ends(weights)) for c in chains.candidates(weights, size)]
 
 
 def named(architecture: str, weights: Weights) -> list[Candidate]:
@@ -92,9 +93,9 @@ def fill(network: nn.Module, weights: Weights, name: str) -> nn.Module:
         if key in weights and tuple(own[key].shape) != weights[key].shape:
             raise BadInput(f"The weights don't fit {name}: '{key}' is {list(weights[key].shape)} in the file and "
                            f"{list(own[key].shape)} in the network; choose another architecture.")
-    tensors = {key: torch.from_numpy(np.ascontiguousarray(weights[key])) if key in weights else torch.zeros((), dtype=torch.long)
-               for key in own}
-    network.load_state_dict(tensors, assign=True)
+    for key in own:  # in place, so that the versions that some layers look for stay with it
+        own[key] = torch.from_numpy(np.ascontiguousarray(weights[key])) if key in weights else torch.zeros((), dtype=torch.long)
+    network.load_state_dict(own, assign=True)
     return network.float().eval().requires_grad_(False)
 
 
@@ -136,7 +137,7 @@ def _usual_size(name: str) -> int:
 
 # ---- torchvision -----------------------------------------------------------------------------------------------------
 
-def _torchvision(weights: Weights) -> list[Candidate]:
+def _torchvision(weights: Weights, size: int | None) -> list[Candidate]:
     names = json.loads(KEYS.read_text(encoding="utf-8")).get(_hash_of(weights), [])
     found = []
     for name in names:
@@ -147,10 +148,17 @@ def _torchvision(weights: Weights) -> list[Candidate]:
         shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
         if _same(shapes, weights):
             channels, classes = _ends_of(network)
-            stem = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
-            found.append(Candidate(f"torchvision/{name}", 32 if stem.stride == (1, 1) else SIZES.get(name, 224),
-                                   channels, classes))
+            found += [Candidate(f"torchvision/{name}", side, channels, classes) for side in _usual_sizes(name, network, size)]
     return found
+
+
+def _usual_sizes(name: str, network: nn.Module, size: int | None) -> list[int]:
+    """Returns the sides of images that such a network is trained on, the likeliest first."""
+    if isinstance(getattr(network, "maxpool", None), nn.Identity):
+        return [size or 32]
+    if name.startswith(NEED_THEIR_SIZE) or size is None:
+        return [SIZES.get(name, 224)]
+    return list(dict.fromkeys((size, 64, 96, 224) if size < 96 else (224, size)))
 
 
 def _torchvision_network(name: str, weights: Weights) -> nn.Module:

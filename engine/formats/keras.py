@@ -105,11 +105,23 @@ def _clean(value) -> None:
         config = value.get("config")
         for key in OUTDATED.get(value.get("class_name"), ()) if isinstance(config, dict) else ():
             config.pop(key, None)
+        if value.get("class_name") == "Sequential":
+            _show_input(value)
         if value.get("class_name") == "BatchNormalization" and isinstance(config.get("axis"), list):
             config["axis"] = config["axis"][0]
         value = list(value.values())
     for item in value if isinstance(value, list) else ():
         _clean(item)
+
+
+def _show_input(sequential: dict) -> None:
+    """Gives a Sequential of the first Keras versions the input layer that its first layer then stood for."""
+    if isinstance(sequential["config"], list):
+        sequential["config"] = {"name": "sequential", "layers": sequential["config"]}
+    layers = sequential["config"]["layers"]
+    shape = layers[0]["config"].pop("batch_input_shape", None) if layers and layers[0]["class_name"] != "InputLayer" else None
+    if shape:
+        layers.insert(0, {"class_name": "InputLayer", "config": {"name": "image", "batch_input_shape": shape, "dtype": "float32"}})
 
 
 def _all_layers(model: keras.Model) -> list:

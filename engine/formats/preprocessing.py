@@ -76,10 +76,10 @@ def detect(openings: Iterable[Opening], images: np.ndarray, labels: np.ndarray, 
     pairs = [(opening, name, spec) for opening in fitting
              for name, spec in candidates(opening, dataset, fit_images(images[:500], opening.height, opening.width,
                                                                       opening.channels))]
-    count, trials = 0, []
+    trials: list[_Trial] = []
     networks: dict[str, float] = {}
     for count, keep in ROUNDS:
-        count = min(count, len(labels))
+        count = min(count, len(labels)) if trials else _first_count(pairs, images)
         trials = [_try(*pair, images[:count], labels[:count]) for pair in pairs[:None if not trials else keep]]
         best = _best(trials)
         if len(networks) == 0:
@@ -91,9 +91,21 @@ def detect(openings: Iterable[Opening], images: np.ndarray, labels: np.ndarray, 
             first, best = trials, _best(trials)
         trials.sort(key=lambda trial: (trial is not best, -max(trial.accuracy, trial.reordered - 0.3)))
         pairs = [(trial.opening, trial.name, trial.spec) for trial in trials]
-        if count == len(labels) or time.monotonic() + _next_seconds(trials, count) > until:
+        if count >= len(labels) or time.monotonic() + _next_seconds(trials, count) > until:
             break
     return Found(best.opening, best.spec, best.accuracy, _evidence(best, trials, first, networks, count), _warnings(best, classes))
+
+
+def _first_count(pairs: list[tuple[Opening, str, Preprocessing]], images: np.ndarray) -> int:
+    """Returns how many images the first round may try, so that all of them fit into two thirds of the time."""
+    seconds: dict[int, float] = {}
+    for opening, name, spec in pairs:
+        if id(opening) not in seconds:
+            sample = images[:4]
+            _try(opening, name, spec, sample[:1], np.zeros(len(sample[:1]), int))  # the first call also opens it
+            seconds[id(opening)] = _try(opening, name, spec, sample, np.zeros(len(sample), int)).seconds / max(len(sample), 1)
+    total = sum(seconds[id(opening)] for opening, _, _ in pairs)
+    return int(np.clip(SECONDS * 2 / 3 / max(total, 1e-9), 8, min(ROUNDS[0][0], len(images))))
 
 
 def _next_seconds(trials: list["_Trial"], count: int) -> float:

@@ -149,8 +149,6 @@ def _class_of(kind: str) -> type[nn.Module] | None:
         found = getattr(importlib.import_module(module), name, None)
     except ImportError:
         return None
-    if module == "torchvision.models.mobilenet" and found is None:
-        return None
     is_its_own = isinstance(found, type) and issubclass(found, nn.Module) and found.__module__ == module
     return found if is_its_own else None
 

@@ -198,7 +198,7 @@ def _stand_in(module: str, name: str) -> Any:
     if module.startswith("torch.nn.functional") or key in ("torch.relu", "torch.tanh", "torch.sigmoid", "torch.flatten"):
         return Reference(key)
     top = module.split(".")[0]
-    is_layer = module.startswith(("torch.nn.modules.", "torchvision.models.", "torchvision.ops.")) and name[:1].isupper()
+    is_layer = module.startswith(("torch.nn.modules.", "torchvision.models.", "torchvision.ops.")) and name.lstrip("_")[:1].isupper()
     if not is_layer and (top in _NOT_USERS or not name.isidentifier()):
         raise _unknown(f"{module}.{name}")
     return _Named(name, (Record,), {"kind": key, "__new__": Record.__new__})
