@@ -29,7 +29,7 @@ def decode(data):
         length = struct.unpack_from("<I", data, 4)[0]
         head = zlib.decompress(data[8:8 + length])
         return _rebuild(head, data, 8 + length)
-    except (struct.error, zlib.error, IndexError) as error:
+    except (struct.error, zlib.error, IndexError, ValueError) as error:
         raise ValueError("the entropy-coded model is damaged or cut off: %s" % error)
 
 
@@ -49,6 +49,8 @@ def _rebuild(head, data, at):
         coded = data[at:at + 4 * lanes + 2 * words]
         at += 4 * lanes + 2 * words
         tensors.append((position, _bytes_of(values[_symbols(coded, lanes, words, frequencies, symbols)], kind)))
+    if at != len(data):
+        raise ValueError("%d bytes are left over" % (len(data) - at))
     rest, pieces, used, written = head[here:], [], 0, 0
     for position, payload in tensors:
         gap = position - written
@@ -76,6 +78,9 @@ def _symbols(coded, lanes, words, frequencies, count):
         if len(short):
             state[short] = state[short] << np.uint64(16) | stream[at:at + len(short)]
             at += len(short)
+    # the encoder began every lane at this state, so any other one at the end tells of a changed byte
+    if at != words or (state != 65536).any():
+        raise ValueError("the coded weights are not what was written")
     return out.reshape(-1)[:count]
 
 
