@@ -50,7 +50,7 @@ if wrong:
 elif not chosen:
     st.error("No technique is chosen: choose at least one.", icon=":material/error:")
 expected = plan.total_seconds(chosen, budget)
-if st.button(f"Start the run, about {w.duration(60 * round(expected / 60) if expected > 90 else expected)}", type="primary", icon=":material/play_circle:",
+if st.button(f"Start the run, {w.about(expected)}", type="primary", icon=":material/play_circle:",
              disabled=bool(wrong) or not chosen):
     try:
         experiment = parse(Experiment, {"model": model.model_dump(), "dataset": dataset, "device": device, "goal": Goal(goal),

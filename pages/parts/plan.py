@@ -5,28 +5,38 @@ import streamlit as st
 from engine.experiment import ModelFile
 from engine.optimize import TRAINING_SHARE
 from engine.techniques import TECHNIQUES
+from estimator import capability
 from pages.parts import wording as w
 
 AROUND_S = 13.0  # the baseline, the look at the network and the final timing, on a small model
 
 
-def checklist(model: ModelFile, dataset: str, device: str, budget: float) -> list[str]:
+def checklist(model: ModelFile, dataset: str | None, device: str, budget: float) -> list[str]:
     """Shows every technique with its expected time; returns the ids of those that are checked."""
-    reasons = {name: why_not(name, model, dataset, device) for name in TECHNIQUES}
-    keys = {name: f"technique_{name}" for name in TECHNIQUES}
-    chosen = [name for name in TECHNIQUES if st.session_state.get(keys[name], not reasons[name])]
+    reasons = {name: why_not(name, model, dataset) for name in TECHNIQUES}
+    found = {name: capability.check_technique(device, name, model.framework) for name in TECHNIQUES}
+    default = {name: not reasons[name] and found[name].answer != "pointless" for name in TECHNIQUES}
+    # a key a device, so that what is pointless on one starts unchecked there and a choice for another stays
+    keys = {name: f"technique_{name}_{device}" for name in TECHNIQUES}
+    chosen = [name for name in TECHNIQUES if not reasons[name] and st.session_state.get(keys[name], default[name])]
     seconds = expected_seconds(chosen, budget)
     with st.container(border=True, gap="xsmall"):
         for name, technique in TECHNIQUES.items():
             box, text, time = st.columns([4, 9, 2], gap="small", vertical_alignment="center")
-            box.checkbox(f"**{technique.title}**", value=not reasons[name], key=keys[name], persist_state="session")
-            text.caption(technique.text + (f"  \n:material/warning: {w.plain(reasons[name])}" if reasons[name] else ""))
-            time.caption(f"about {w.duration(round(seconds[name]) + 1e-9)}" if name in chosen else "not chosen")
+            box.checkbox(f"**{technique.title}**", value=default[name], key=keys[name], persist_state="session",
+                         disabled=bool(reasons[name]))
+            doubt = reasons[name] or (found[name].why if found[name].answer != "supported" else "")
+            text.caption(technique.text + (f"  \n:material/warning: {w.plain(doubt)}" if doubt else ""))
+            time.caption(w.about(seconds[name]) if name in chosen else "not chosen")
     return chosen
 
 
-def why_not(name: str, model: ModelFile, dataset: str | None, device: str) -> str:
-    """Returns why a technique can't help on this device or without this data, or an empty string."""
+def why_not(name: str, model: ModelFile, dataset: str | None) -> str:
+    """Returns why a technique can't be used on this model with this data, or an empty string."""
+    if model.reach == "inspect":
+        return "This file can only be looked at."
+    if TECHNIQUES[name].trains and model.reach == "post_training":
+        return "It trains, and this file can't be trained."
     if TECHNIQUES[name].trains and not dataset:
         return "It trains, and there are no labelled images."
     return ""

@@ -43,7 +43,7 @@ def show_progress(view: RunView) -> None:
         place = view.queue_place or 1
         words = ["next to start" if place == 1 else f"number {place} in the queue"]
     elif view.state == "running" and view.remaining_s is not None:
-        words.append(f"about {w.duration(view.remaining_s)} left")
+        words.append(f"{w.about(view.remaining_s)} left")
     elif view.state != "running":
         words = [f"{w.duration(view.elapsed_s)} in all"]
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -63,7 +63,7 @@ def show_line(line: TechniqueView, baseline: Variant | None, is_ended: bool) -> 
     with name:
         time = w.duration(line.elapsed_s) if line.status in ("done", "failed", "working") else ""
         if line.remaining_s is not None and line.status == "working" and not is_ended:
-            time += f", about {w.duration(line.remaining_s)} left"
+            time += f", {w.about(line.remaining_s)} left"
         st.markdown(f"{icon} **{w.plain(line.title)}** · {word}" + (f" · {time}" if time else ""))
     with rest:
         if line.status == "working" and not is_ended:

@@ -112,6 +112,13 @@ def duration(seconds: float | None) -> str:
     return f"{hours}{NBSP}h" + (f" {minutes}{NBSP}min" if minutes else "")
 
 
+def about(seconds: float) -> str:
+    """Returns an expected time, no finer than it can be known."""
+    step = 1 if seconds < 10 else 5 if seconds < 60 else 10 if seconds < 600 else 60
+    rounded = max(step, step * round(seconds / step))
+    return f"about {rounded}{NBSP}s" if rounded < 60 else f"about {duration(rounded)}"
+
+
 def when(moment: float) -> str:
     """Returns how long ago a moment was."""
     seconds = max(0.0, time.time() - moment)

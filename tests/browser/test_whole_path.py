@@ -23,7 +23,7 @@ def start_example(page, server, techniques: set[str]) -> str:
     page.goto(server.url)
     page.get_by_role("button", name="Try the bundled example").click()
     page.get_by_role("heading", name="Configure the run").wait_for()
-    budget = page.get_by_label("Time budget (minutes)")
+    budget = page.get_by_role("spinbutton", name="Time budget (minutes)")
     budget.fill("1")
     budget.press("Enter")
     page.get_by_text("about 1 min").or_(page.get_by_text("about 2 min")).first.wait_for()

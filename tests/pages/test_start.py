@@ -101,3 +101,20 @@ def test_bad_file_is_one_sentence(home, open_page):
     app.file_uploader[0].set_value(("notes.txt", b"no model at all", "text/plain")).run()
     assert not app.exception
     assert len(app.error) == 1
+
+
+def test_pointless_technique_starts_unchecked_with_its_reason(home, open_page):
+    app = open_page("configure", **SMALL)
+    app.radio[0].set_value("jetson_nano").run()
+    boxes = {box.key: box.value for box in app.checkbox}
+    assert not boxes["technique_ptq_int8_jetson_nano"] and boxes["technique_fp16_jetson_nano"]
+    assert "INT8 on Maxwell is pointless" in words(app)
+
+
+def test_file_that_cannot_be_trained_offers_only_what_needs_no_training(home, open_page, monkeypatch):
+    from pages.parts import plan
+
+    trained = plan.why_not("distill", seed.model(reach="post_training"), "digits")
+    assert "can't be trained" in trained
+    assert plan.why_not("ptq_int8", seed.model(reach="post_training"), "digits") == ""
+    assert plan.why_not("distill", seed.model(), None) and plan.why_not("fp16", seed.model(reach="inspect"), "digits")

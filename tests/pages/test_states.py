@@ -59,7 +59,7 @@ def test_second_in_the_queue_says_so(home, worker, open_page):
 
 def test_running_run_shows_a_line_a_technique(home, worker, open_page):
     text = words(open_page("run", run=seed.begun(home, worker)))
-    assert "working" in text and "about 11 s left" in text
+    assert "working" in text and "about 10 s left" in text
     assert "262 kB" in text and "99.44 %" in text and "0.710 ms" in text
     assert "conv1 stays INT8" in text
 

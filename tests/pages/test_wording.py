@@ -32,3 +32,8 @@ def test_percent_has_the_decimals_its_interval_deserves():
 def test_times():
     assert w.times(105.3) == f"105{N}times"
     assert w.times(9.84) == f"9.8{N}times"
+
+
+@pytest.mark.parametrize("seconds, text", [(0.2, "1"), (8.2, "8"), (11, "10"), (58, "about 1 min"), (204, "3 min 20 s")])
+def test_expected_times_are_no_finer_than_they_can_be_known(seconds, text):
+    assert text in w.about(seconds).replace(N, " ")
