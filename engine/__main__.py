@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import sys
+import traceback
 from pathlib import Path
 
 import click
@@ -274,6 +275,10 @@ def main() -> int:
         return 1
     except EdgewiseError as error:
         click.echo(str(error), err=True)
+        return 2
+    except Exception as error:  # a defect of ours: the sentence for everyone, the trace for whoever mends it
+        traceback.print_exc()
+        click.echo(f"An internal error: {type(error).__name__}: {error}. Please report it with the lines above.", err=True)
         return 2
 
 

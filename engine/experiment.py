@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from engine.errors import BadInput
+from estimator.capability import Capability
 from estimator.types import Estimate
 
 __all__ = ["SCHEMA_VERSION", "DEVICES", "Goal", "Preprocessing", "ModelFile", "Constraints", "Experiment", "Step",
@@ -198,7 +199,10 @@ class LayerSensitivity(Plain):
 
 
 class Variant(Plain):
-    """What one technique with one setting made: what it is, how it measured, how it was made."""
+    """What one technique with one setting made: what it is, how it measured, how it was made.
+
+    `capability` says what becomes of its file on the run's device.
+    """
 
     id: str
     technique: str
@@ -229,6 +233,7 @@ class Variant(Plain):
     notes: list[str] = []
     versions: dict[str, str] = {}
     seed: int | None = None
+    capability: Capability | None = None
     admissible: Literal["yes", "no", "unknown"] = "unknown"
     misses: dict[str, float] = {}
 

@@ -10,12 +10,14 @@ from typing import Any
 from engine import sandbox
 from engine.backends import Facts, LayerInfo
 from engine.errors import BadInput, EdgewiseError
-from engine.experiment import DEVICES, Experiment, Host, LayerSensitivity, Latency, Variant
+from engine.estimates import estimates_for
+from engine.experiment import Experiment, Host, LayerSensitivity, Latency, Variant
 from engine.recommend import judge, recommend
 from engine.memory import needed_bytes
 from engine.sandbox import Cancelled, Failed, Limits, Watch
 from engine.techniques import TECHNIQUES
 from engine.workspace import Workspace, read_json
+from estimator import capability
 from estimator.types import Profile
 
 THREADS = 1  # one thread is timed: what a device's single core does, and the steadiest figure on a shared machine
@@ -224,7 +226,7 @@ class _Run:
             host = hosts[variant.id] | {"latency_ms": Latency(**hosts[variant.id]["latency_ms"]), "interleaved": False}
             updated = variant.model_copy(update=found | {
                 "host": Host(**host), "sparsity": variant.sparsity if variant.sparsity is not None else zeros,
-                "estimates": self.estimates(variant)})
+                **self.on_devices(variant)})
             if exact[variant.id]:
                 updated.notes.append("Its full 8-bit range is for the device's dot-product instructions; this processor would saturate, "
                                      "so accuracy was measured with exact arithmetic.")
@@ -240,15 +242,14 @@ class _Run:
     def runs(self, variant: Variant) -> str:
         return variant.artifacts[0].runs_as or variant.artifacts[0].path
 
-    def estimates(self, variant: Variant) -> dict:
-        """Predicts this artifact on every device from its own profile."""
-        import importlib.util
-        if importlib.util.find_spec("estimator.predict") is None:
-            return {}
-        from estimator.predict import estimate
-
+    def on_devices(self, variant: Variant) -> dict:
+        """Predicts this artifact on every device from its own profile and says whether the run's device takes it."""
         plain = read_json(self.folder / Path(self.runs(variant)).with_suffix(".profile.json"))
-        return {device: estimate(Profile(**plain), device) for device in DEVICES} if plain else {}
+        if plain is None:
+            return {}
+        found = Profile(**plain)
+        return {"estimates": estimates_for(found, self.workspace),
+                "capability": capability.check(self.experiment.device, found.precision, found)}
 
     def write(self, variant: Variant) -> None:
         self.workspace.write_variant(self.id, variant)

@@ -28,6 +28,12 @@ def estimated(variant: Variant, device: str, figure: str) -> float | None:
     return getattr(estimate, figure) if estimate else None
 
 
+def runs_there(variant: Variant, device: str) -> bool:
+    """Tells whether the device takes the file at all: not when that is called pointless and nothing can be predicted."""
+    pointless = variant.capability is not None and variant.capability.answer == "pointless"
+    return not (pointless and estimated(variant, device, "latency_ms") is None)
+
+
 def judge(variant: Variant, experiment: Experiment) -> Variant:
     """Returns the variant with `admissible` and `misses` set for this experiment's limits."""
     admissible, misses = check(variant, experiment.constraints, experiment.device, experiment.cautious)
@@ -36,7 +42,7 @@ def judge(variant: Variant, experiment: Experiment) -> Variant:
 
 def check(variant: Variant, constraints: Constraints, device: str, cautious: bool = False) -> tuple[str, dict[str, float]]:
     """Returns `yes`, `no` or `unknown`, and by how much each broken limit is missed, in the limit's unit."""
-    if variant.status != "done":
+    if variant.status != "done" or not runs_there(variant, device):
         return "no", {}
     values = {name: LIMITS[name][2](variant, device, cautious) for name in constraints.set_limits()}
     limits = constraints.set_limits()
@@ -54,7 +60,11 @@ def recommend(variants: list[Variant], constraints: Constraints, goal: Goal, dev
     baseline = next((v for v in done if v.id == "baseline"), done[0])
     ranking = ranked(done, baseline, constraints, goal, device, cautious)
     if not ranking:
-        nearest = min(done, key=lambda v: _distance(v, constraints, device, cautious))
+        able = [v for v in done if runs_there(v, device)]
+        if not able:
+            return Recommendation(winner=None, ranking=[], picks=dict.fromkeys(("quality", "balanced", "compact")),
+                                  reasons=[f"Nothing that was made runs on {DEVICES[device]}: {baseline.capability.why}"])
+        nearest = min(able, key=lambda v: _distance(v, constraints, device, cautious))
         return Recommendation(winner=None, ranking=[], nearest=nearest.id, picks=dict.fromkeys(("quality", "balanced", "compact")),
                               reasons=_near_reasons(nearest, constraints, device, cautious))
     winner = ranking[0]

@@ -221,6 +221,20 @@ def memory(request: dict, send: Send) -> dict:
     return {"peak_memory_bytes": peak_bytes()}
 
 
+def profile(request: dict, send: Send) -> dict:
+    """Returns the profile of a model file; one that is no graph is exported into the folder first."""
+    from estimator.graph import profile as read
+
+    path = Path(request["path"])
+    if request["model"] is not None:
+        from engine.backends import open_backend
+
+        model = ModelFile(**request["model"])
+        backend = open_backend(model.framework, model.preprocessing, Path(request["folder"]), 1)
+        path = backend.export(backend.load(model), None, None, Path(request["folder"]) / "model")
+    return read(path).model_dump(mode="json")
+
+
 def peak_bytes() -> int:
     """Returns this process's peak resident bytes as the kernel counted them, so that no spike falls between samples."""
     for line in Path("/proc/self/status").read_text().splitlines():
@@ -229,7 +243,7 @@ def peak_bytes() -> int:
     raise BadInput("This system does not tell a process's peak memory.")
 
 
-TASKS = {task.__name__: task for task in (prepare_data, facts, technique, accuracy, timing, memory)}
+TASKS = {task.__name__: task for task in (prepare_data, facts, technique, accuracy, timing, memory, profile)}
 
 if __name__ == "__main__":
     serve(lambda request, send: TASKS[request["task"]](request, send))

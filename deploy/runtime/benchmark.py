@@ -6,13 +6,21 @@ python -m engine calibrate DEVICE benchmark-result.json
 import argparse
 import json
 import os
-import platform
 import time
 
 import numpy as np
 
 from infer import load, read_image, read_metadata
 from preprocessing import preprocess
+
+
+def governor():
+    """Returns the processor's frequency governor, or "" where the system does not tell."""
+    try:
+        with open("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
 
 
 def main():
@@ -36,9 +44,9 @@ def main():
     p50, p95, p99 = (float(value) for value in np.percentile(times, [50, 95, 99]))
     result = {
         "schema_version": 1, "device": metadata["device"], "runtime": model.runtime, "runtime_version": model.version,
-        "threads": arguments.threads, "precision": metadata["artifact"]["precision"], "machine": platform.machine(),
+        "threads": arguments.threads, "precision": metadata["artifact"]["precision"], "governor": governor(),
         "models": [{"variant": metadata["variant"], "sha256": metadata["artifact"]["sha256"], "profile": metadata["profile"],
-                    "runs": arguments.runs, "latency_ms": {"p50": p50, "p95": p95, "p99": p99}}],
+                    "latency_ms": {"p50": p50, "p95": p95, "p99": p99, "runs": arguments.runs}}],
     }
     with open(arguments.output, "w") as file:
         json.dump(result, file, indent=1)
