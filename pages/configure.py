@@ -4,19 +4,18 @@ import streamlit as st
 
 from engine import jobs
 from engine.errors import EdgewiseError
-from engine.experiment import DEVICES, Experiment, Goal, parse
-from engine.techniques import TECHNIQUES
-from pages.parts import devices, limits, plan, session
+from engine.experiment import Experiment, Goal, parse
+from pages.parts import devices, facts, limits, plan, session
 from pages.parts import wording as w
 
 GOALS = {"balanced": "Balanced", "size": "Small file", "speed": "Speed", "accuracy": "Accuracy"}
 
 home = session.workspace()
 st.title("Configure the run")
-model, dataset = session.chosen_model(home), session.chosen_dataset()
+model, dataset = session.chosen_model(home), session.chosen_dataset(home)
 if model is None or dataset is None:
     session.stop_with_link("There is no model to fit yet.", "pages/upload.py", "Choose a model")
-st.caption(f"{w.code(model.name)} · {w.size(model.size_bytes)} · {w.number(model.parameters)} parameters · data set {w.plain(dataset)}")
+st.caption(f"{w.code(model.name)} · {w.size(model.size_bytes)} · {w.number(model.parameters)} parameters · data set {w.plain(facts.title(dataset))}")
 
 # ---- device and goal -----------------------------------------------------------------------------------------------
 

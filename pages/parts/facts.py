@@ -5,7 +5,7 @@ import pandas as pd
 import streamlit as st
 
 from engine import datasets, sandbox
-from engine.datasets import DatasetInfo
+from engine.datasets import DATASETS, DatasetInfo
 from engine.errors import EdgewiseError
 from engine.experiment import ModelFile
 from engine.workspace import Workspace
@@ -56,13 +56,40 @@ def show_dataset(info: DatasetInfo, home: Workspace) -> None:
                 ("Classes", f"{len(info.classes)}: {_some(list(info.classes))}"),
                 ("Parts", ", ".join(f"{count:,} {part}" for part, count in info.sizes.items()))])
     if not prepared(info.id, home):
-        if not st.button("Make it ready and show samples", icon=":material/image:", key="prepare") or not prepare(info, home):
+        if not st.button("Make it ready and show samples", icon=":material/image:", key="prepare") or not prepare(info.id, home):
             return
     images, labels = samples(info, home)
     st.image(_grid(images), alt=f"{len(images)} sample images of {info.title}: "
              + ", ".join(info.classes[label] for label in labels), width="stretch")
     counts = datasets.describe(info.id, home.home)["class_counts"]["train"]
     st.caption(f"{min(counts):,} to {max(counts):,} training images per class.")
+    if info.id not in DATASETS and (left := skipped(info.id, home)):
+        with st.expander("Skipped files"):
+            st.table(pd.DataFrame({"File": [w.code(f["name"]) for f in left], "Why": [w.plain(f["why"]) for f in left]}),
+                     border="horizontal", hide_index=True)
+
+
+def title(dataset: str) -> str:
+    """Returns a data set's name for people."""
+    return DATASETS[dataset].title if dataset in DATASETS else "your ZIP"
+
+
+def info_of(dataset: str, home: Workspace) -> DatasetInfo | None:
+    """Returns what is known of a preset, or of a ZIP that is made ready; None for one that is not."""
+    if dataset in DATASETS:
+        return DATASETS[dataset]
+    if not prepared(dataset, home):
+        return None
+    meta = datasets.describe(dataset, home.home)
+    sizes = {part: stop - start for part, (start, stop) in meta["parts"].items()}
+    skipped = f", {meta['skipped_count']:,} files skipped" if meta.get("skipped_count") else ""
+    return DatasetInfo(id=dataset, title="your ZIP", text=f"{sum(sizes.values()):,} images of yours{skipped}",
+                       classes=tuple(meta["classes"]), image_shape=tuple(meta["image_shape"]), sizes=sizes)
+
+
+def skipped(dataset: str, home: Workspace) -> list[dict]:
+    """Returns the first files that were skipped, each with its name and why."""
+    return datasets.describe(dataset, home.home).get("skipped", [])
 
 
 def prepared(dataset: str, home: Workspace) -> str | None:
@@ -74,12 +101,12 @@ def prepared(dataset: str, home: Workspace) -> str | None:
     return dataset
 
 
-def prepare(info: DatasetInfo, home: Workspace) -> bool:
+def prepare(dataset: str, home: Workspace) -> bool:
     """Makes a data set ready in a child process, with its progress shown; says why where that fails."""
-    bar = st.progress(0.0, text=f"Making {info.title} ready")
+    bar = st.progress(0.0, text=f"Making {title(dataset)} ready")
     watch = sandbox.Watch(on_message=lambda m: bar.progress(min(1.0, m.get("fraction", 0.0)), text=m.get("text", "")))
     try:
-        sandbox.run("engine.tasks", {"task": "prepare_data", "dataset": info.id, "home": str(home.home)},
+        sandbox.run("engine.tasks", {"task": "prepare_data", "dataset": dataset, "home": str(home.home)},
                     sandbox.Limits(seconds=1800, network=True), watch)
     except EdgewiseError as error:
         bar.empty()

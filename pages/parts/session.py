@@ -13,9 +13,10 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
 from engine import inspect
+from engine.datasets import DATASETS
 from engine.errors import BadInput, EdgewiseError
 from engine.experiment import ModelFile, Run, parse
-from engine.workspace import ENDED, Workspace
+from engine.workspace import ENDED, Workspace, sentence_on_full_disk
 from models.catalog import CATALOG
 from pages.parts import wording as w
 
@@ -154,24 +155,34 @@ def chosen_model(home: Workspace) -> ModelFile | None:
     return model
 
 
-def chosen_dataset() -> str | None:
-    """Returns the data set of the next run: the session's, or the one that the URL names."""
-    named = st.session_state.get("dataset") or st.query_params.get("dataset")
-    if named:
-        choose(dataset=named)
-        name_in_url(dataset=named)
-    return named
+def chosen_dataset(home: Workspace) -> str | None:
+    """Returns the data set of the next run, a preset's id or a file's path: the session's, or the one that the URL names."""
+    dataset, named = st.session_state.get("dataset"), st.query_params.get("dataset", "")
+    if dataset is None and named in DATASETS:
+        dataset = named
+    if dataset is None and re.fullmatch("[0-9a-f]{64}", named) and (home.home / "uploads" / named / "data.zip").exists():
+        dataset = str(home.home / "uploads" / named / "data.zip")
+    if dataset:
+        choose(dataset=dataset)
+        name_in_url(dataset=name_of_dataset(dataset))
+    return dataset
 
 
-def keep_upload(data: bytes, home: Workspace) -> Path:
-    """Writes an uploaded model under the hash of its bytes, never under its name, and returns where."""
+def name_of_dataset(dataset: str) -> str:
+    """Returns what a data set is called in a URL: a preset its id, an uploaded one its hash."""
+    return dataset if dataset in DATASETS else Path(dataset).parent.name
+
+
+def keep_upload(data: bytes, home: Workspace, name: str) -> Path:
+    """Writes an uploaded file under the hash of its bytes, never under its own name, and returns where."""
     folder = home.home / "uploads" / hashlib.sha256(data).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "model"
+    path = folder / name
     if not path.exists():
-        draft = folder / f".model.{os.getpid()}"
-        draft.write_bytes(data)
-        draft.replace(path)
+        draft = folder / f".{name}.{os.getpid()}"
+        with sentence_on_full_disk():
+            draft.write_bytes(data)
+            draft.replace(path)
     return path
 
 

@@ -118,3 +118,38 @@ def test_file_that_cannot_be_trained_offers_only_what_needs_no_training(home, op
     assert "can't be trained" in trained
     assert plan.why_not("ptq_int8", seed.model(reach="post_training"), "digits") == ""
     assert plan.why_not("distill", seed.model(), None) and plan.why_not("fp16", seed.model(reach="inspect"), "digits")
+
+
+def test_own_zip_shows_its_classes_and_what_was_skipped(home, open_page):
+    app = open_page("upload", model=SMALL["model"])
+    next(c for c in app.segmented_control if "My ZIP" in c.options).set_value("My ZIP").run()
+    app.file_uploader[0].set_value(("cats.zip", picture_zip(), "application/zip")).run()
+    assert not app.exception and not app.error
+    cells = " ".join(str(table.value.to_numpy().tolist()) for table in app.table)
+    assert "2: cat, dog" in cells and "notes.txt" in cells
+    assert "choose the data set that it was trained on" in words(app)
+
+
+def test_broken_zip_is_one_sentence(home, open_page):
+    app = open_page("upload")
+    next(c for c in app.segmented_control if "My ZIP" in c.options).set_value("My ZIP").run()
+    app.file_uploader[0].set_value(("cats.zip", b"PK no zip", "application/zip")).run()
+    assert not app.exception and len(app.error) == 1
+
+
+def picture_zip() -> bytes:
+    """Returns a ZIP of two classes with 20 small pictures each, and one file that is none."""
+    import io
+    import zipfile
+
+    from PIL import Image
+
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, shade in (("cat", 40), ("dog", 200)):
+            for number in range(20):
+                picture = io.BytesIO()
+                Image.new("RGB", (20, 20), (shade, number, shade)).save(picture, "PNG")
+                archive.writestr(f"{name}/{number}.png", picture.getvalue())
+        archive.writestr("cat/notes.txt", "no picture")
+    return file.getvalue()
