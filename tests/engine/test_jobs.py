@@ -8,7 +8,7 @@ import time
 import psutil
 import pytest
 
-from engine import jobs, sandbox
+from engine import jobs, memory, sandbox
 from engine.errors import BadInput
 from engine.workspace import ENDED, Workspace, write_json
 
@@ -95,8 +95,8 @@ def test_a_number_that_another_process_has_now_is_not_the_worker():
 
 
 def test_too_little_memory_is_a_sentence_with_both_figures(workspace, asked, monkeypatch):
-    monkeypatch.setattr(jobs, "free_memory_bytes", lambda: 123_000_000)
-    with pytest.raises(BadInput, match=r"needs about \d+ MB of memory and 123 MB are free: close other programs"):
+    monkeypatch.setattr(memory, "free_bytes", lambda: 123_000_000)
+    with pytest.raises(BadInput, match=r"needs up to \d+ MB of memory and 123 MB are free: close other programs"):
         jobs.start(asked(), workspace)
     assert workspace.runs() == [] and os.listdir(workspace.home / "runs") == []
 
