@@ -65,6 +65,10 @@ class KerasBackend:
         return Facts(framework=self.framework, layers=tuple(layers), parameters=parameters, macs=macs, labelled=labelled, quantized=quantized,
                      unprunable=keras_channels.why_unprunable(Channels(network, live.shapes)))
 
+    def locked(self, network: Network) -> dict[str, str]:
+        """Returns why layers keep all their channels in structured pruning, by layer."""
+        return Channels(network, self.live(network).shapes).locked()
+
     def _layers(self, network: Network, live: Live) -> list[LayerInfo]:
         found = []
         for node in network.graph.weighted():

@@ -21,12 +21,16 @@ from engine.errors import EdgewiseError
 
 @dataclass(frozen=True)
 class Place:
-    """Where a layer's weights are in the file: its operator and its weight's and bias's tensors (-1: none)."""
+    """Where a layer's weights are in the file: its operator and its weight's and bias's tensors (-1: none).
+
+    `shift` is a constant that the converter added to the bias, such as the 3 of a hard sigmoid behind the layer.
+    """
 
     operator: int
     weight: int
     bias: int
     kind: str
+    shift: float = 0.0
 
 
 @dataclass
@@ -119,9 +123,10 @@ def _found(file: TFLite, nodes: list[Node], weights: dict[str, list[np.ndarray]]
             continue
         operator = file.graph.operators[number]
         bias = int(operator.inputs[2]) if len(operator.inputs) > 2 else -1
-        if len(arrays) > 1 and (bias < 0 or file.values(bias).tobytes() != arrays[1].tobytes()):
+        shift = file.values(bias) - arrays[1] if len(arrays) > 1 and bias >= 0 else np.zeros(1)
+        if (len(arrays) > 1 and bias < 0) or np.ptp(shift) > 1e-5:
             continue
-        places[node.layer] = Place(number, int(operator.inputs[1]), bias, file.op(operator))
+        places[node.layer] = Place(number, int(operator.inputs[1]), bias, file.op(operator), round(float(shift.mean()), 5))
     return places
 
 
@@ -137,4 +142,4 @@ def stored_order(kind: str, kernel: np.ndarray) -> np.ndarray:
 def _write(file: TFLite, place: Place, node: Node, arrays: list[np.ndarray]) -> None:
     file.store(place.weight, stored_order(node.kind, arrays[0]).astype(np.float32))
     if len(arrays) > 1:
-        file.store(place.bias, arrays[1].astype(np.float32))
+        file.store(place.bias, (arrays[1] + place.shift).astype(np.float32))
