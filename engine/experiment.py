@@ -128,6 +128,13 @@ class Experiment(Plain):
     time_budget_s: int = Field(default=300, ge=10, le=86_400)
     cautious: bool = False
 
+    @field_validator("model")
+    @classmethod
+    def _can_be_optimized(cls, value: ModelFile) -> ModelFile:
+        if value.reach == "inspect":
+            raise ValueError(" ".join([f"{value.name} can be inspected and estimated only.", *value.warnings]).rstrip("."))
+        return value
+
     @field_validator("device")
     @classmethod
     def _is_a_device(cls, value: str) -> str:

@@ -41,7 +41,7 @@ def optimize(experiment: Experiment, workspace: Workspace, run_id: str, on_event
     if run.variant("baseline").status != "done":
         raise EdgewiseError(f"The model could not be exported: {run.variant('baseline').reason}.")
     for technique in map(TECHNIQUES.get, experiment.techniques):
-        reason = technique.why_not(facts) or run.lacks_data(technique)
+        reason = technique.why_not(facts) or run.lacks(technique)
         if reason:
             run.skip(technique, reason)
             continue
@@ -184,7 +184,9 @@ class _Run:
         found = read_json(self.folder / "variants" / f"{variant_id}.json")
         return bool(found) and (found["status"] != "done" or found["parameters"] is not None)
 
-    def lacks_data(self, technique) -> str:
+    def lacks(self, technique) -> str:
+        if technique.trains and self.experiment.model.reach == "post_training":
+            return "it trains, and this file can't be trained: " + (self.experiment.model.warnings or ["its format holds no trainable network."])[0]
         if technique.trains and self.experiment.dataset is None:
             return "it trains, and this run has no labelled images: choose a data set"
         return ""
