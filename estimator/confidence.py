@@ -55,4 +55,4 @@ def score(half: float) -> float:
 
 def in_words(confidence: float) -> str:
     """`high`, `fair`, `low` or `very low`."""
-    return "high" if confidence >= 0.8 else "fair" if confidence >= 0.6 else "low" if confidence >= 0.35 else "very low"
+    return "high" if confidence >= 0.75 else "fair" if confidence >= 0.4 else "low" if confidence >= 0.2 else "very low"

@@ -12,6 +12,7 @@ from estimator.coefficients import load
 from estimator.devices import Device, load_device
 from estimator.types import Estimate, Precision, Profile
 
+NOTABLE = 0.02
 HOPELESS = log(8)  # an interval wider than 8 times either way says nothing: beyond the data
 
 
@@ -51,11 +52,11 @@ def estimate(profile: Profile, device: str, runtime: str | None = None, threads:
     refused = capability.too_large(machine, held[0])
     if refused:
         return blank.model_copy(update={**_memory_fields(held), "why": refused})
-    route = routes.find(device, runtime, arithmetic.runs_as, threads)
+    x = features_of(profile)
+    route = routes.find(device, runtime, arithmetic.runs_as, threads, _needs(x))
     if route is None:
         return blank.model_copy(update={**_memory_fields(held), "why": (
             f"No measurements of {runtime} on {machine.name} or a relative of it: no prediction.")})
-    x = features_of(profile)
     time = _time(x, route)
     note = arithmetic.why if arithmetic.verdict == "falls back" else ""
     if time.half > HOPELESS:
@@ -72,6 +73,12 @@ def features_of(profile: Profile) -> np.ndarray:
     if profile.format == "manual" and not profile.layers:
         return features.by_hand(profile.macs, profile.parameters)
     return features.from_profile(profile)
+
+
+def _needs(x: np.ndarray) -> frozenset[str]:
+    """Kinds of MACs that make up more than NOTABLE of a network."""
+    kinds = features.NAMES[2:6]
+    return frozenset(k for k, macs in zip(kinds, x[2:6], strict=True) if macs > NOTABLE * x[2:6].sum())
 
 
 def by_hand(macs: int, parameters: int, precision: Precision = "float32") -> Profile:
@@ -102,10 +109,10 @@ def time_of(x: np.ndarray, group: str) -> Time:
 def _time(x: np.ndarray, route: routes.Route) -> Time:
     columns, coefficients, correction, reference, entry = _group(route.group)
     parts = x[columns] * coefficients
-    overhead = parts[columns.index(0)] if 0 in columns else 0.0
+    overhead = float(parts[columns.index(0)]) if 0 in columns else 0.0
     work = float(parts.sum() - overhead)
     if correction is not None:
-        work *= exp(features.learned(parts, correction))
+        work *= exp(float(features.learned(parts, correction)))
     # Below the smallest measured network nothing tells the overhead of an inference from the work in it: it is taken
     # to shrink with the work, and the interval reaches from none of it to all of it.
     kept = overhead * min(1.0, work / max(entry.get("smallest_work_ms", 0.0), 1e-9))
@@ -159,6 +166,8 @@ def _calibrated(time: Time, calibration: Calibration, runtime: str, precision: s
 def _filled(blank: Estimate, time: Time, held: tuple[float | None, float], why: str, count: int) -> Estimate:
     power = load()["power"].get(blank.device)
     watts = power["load_w"] if power and power["meaning"].startswith("whole board") else None
+    if power and power["meaning"].startswith("one thread") and blank.threads == 1:
+        watts = power["load_w"] + (load_device(blank.device).idle_w or 0.0)
     return blank.model_copy(update={
         "latency_ms": time.latency_ms, "low_ms": time.latency_ms * exp(-time.half),
         "high_ms": time.latency_ms * exp(time.half), **_memory_fields(held),

@@ -30,11 +30,17 @@ class Route(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def find(device: str, runtime: str, precision: str, threads: int) -> Route | None:
-    """The route with the smallest error, None where no group can be reached."""
+def find(device: str, runtime: str, precision: str, threads: int, needs: frozenset[str] = frozenset()
+         ) -> Route | None:
+    """The route with the smallest error, None where no group can be reached.
+
+    `needs` names terms that the network can't do without (`depthwise_macs`): a group that never saw one is no start.
+    """
     asked = (device, runtime, precision, threads)
     best: tuple[float, Route] | None = None
     for name, entry in sorted(load()["groups"].items()):
+        if not needs <= set(entry["terms"]):
+            continue
         place: tuple[Any, ...] = (*name.split("|")[:3], int(name.split("|")[3]))
         steps = [_step(axis, place, asked) for axis in range(4) if place[axis] != asked[axis]]
         if place[3] == 0 and asked[3] and place[:3] == asked[:3]:
@@ -68,7 +74,9 @@ def _step(axis: int, place: tuple[Any, ...], asked: tuple[Any, ...]) -> tuple[fl
         forward = ends[1][axis] == asked[axis]
         other = [AXES[i] for i in range(4) if i != axis and ends[0][i] not in (asked[i], place[i])]
         # A ratio that was measured under other conditions is as wrong as such ratios were found to be.
-        half = sqrt(entry["half_width"] ** 2 + len(other) * found["elsewhere"][AXES[axis]] ** 2)
+        # What a precision gains depends on the network more than on the place, so it is never taken as exact.
+        away = len(other) or int(AXES[axis] == "precision")
+        half = sqrt(entry["half_width"] ** 2 + away * found["elsewhere"][AXES[axis]] ** 2)
         value = log(entry["ratio"]) * (1 if forward else -1)
         if best is None or half < best[1]:
             best = value, half, Step(AXES[axis], place[axis], asked[axis], tuple(ends[0]), entry["networks"])

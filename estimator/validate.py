@@ -40,7 +40,7 @@ def nested_coverage(group: fit.Group) -> tuple[float, float]:
     half = np.zeros(len(scores))
     for name in np.unique(group.family):
         out = group.family == name
-        base = confidence.conformal(scores[~out]) if len(scores) >= 20 else group.base
+        base = confidence.conformal(scores[~out]) if len(scores) >= fit.MANY else group.base
         half[out] = base * growth[out]
     return float(np.mean(np.abs(group.errors) <= half)), float(np.exp(2 * np.median(half)))
 
