@@ -16,6 +16,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 
 from engine.backends import Grid, QuantSpec
 from engine.backends.onnx_export import Graph
+from engine.errors import EdgewiseError
 
 INT4_OPSET, INT4_IR = 21, 10
 METHODS = {"minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile, "entropy": CalibrationMethod.Entropy}
@@ -90,6 +91,8 @@ def to_grids(graph: Graph, grids: dict[str, Grid]) -> None:
     """Stores the weights of these layers as integer codes and scales, INT4 packed two to a byte."""
     model = graph.model
     _raise_opset(model)
+    if missing := set(grids) - {layer for _, layer in layer_nodes(model)}:
+        raise EdgewiseError(f"the layer {sorted(missing)[0]} has no weight of its own in the exported graph, so it can't be stored in {min(g.bits for g in grids.values())} bits")
     for node, layer in layer_nodes(model):
         grid = grids.get(layer)
         if grid is None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from engine.backends import QuantSpec
+from engine.backends import Grid, QuantSpec
 from engine.techniques import Technique
 from engine.techniques.ptq_int8 import why_not
 from engine.techniques.rounding import rounded, with_corrected_biases
@@ -19,14 +19,15 @@ SPEED_NOTE = ("Runtimes have no INT4 kernels for convolutions: the weights are w
 def run(bench: Workbench) -> Iterator[None]:
     """Makes the pure and the mixed variant."""
     layers = [layer.name for layer in bench.facts.layers]
+    packed: dict[str, Grid] = {}  # the mixed variant takes over what the pure one has rounded
     with bench.variant("ptq_int4") as making:
-        _make(bench, making, dict.fromkeys(layers, 4))
+        _make(bench, making, dict.fromkeys(layers, 4), packed)
     yield
     with bench.variant("ptq_int4@mixed") as making:
         kept = fragile_layers(bench)
         making.step("keep_fragile_layers", "INT8 for the layers that lose most in INT4, found by changing one at a time.",
                     int8_layers=kept)
-        _make(bench, making, {name: 8 if name in kept else 4 for name in layers})
+        _make(bench, making, {name: 8 if name in kept else 4 for name in layers}, packed)
     yield
 
 
@@ -47,13 +48,16 @@ def fragile_layers(bench: Workbench) -> list[str]:
     return kept or [min(sizes, key=sizes.get)]
 
 
-def _make(bench: Workbench, making: Making, bits: dict[str, int]) -> None:
+def _make(bench: Workbench, making: Making, bits: dict[str, int], packed: dict[str, Grid]) -> None:
     folded = bench.backend.folded(bench.network())
     images = np.asarray(bench.data.calibration.images[:bench.calibration_images()])
     making.step("round_weights", "Each column's rounding error is made up for by the columns after it (GPTQ); scales for the least square error.",
                 bits=4, int8_layers=[name for name, b in bits.items() if b == 8], granularity="per channel",
                 calibration_images=len(images))
-    grids = rounded(bench.backend, folded, images, bits, lambda done: making.progress(0.7 * done, "rounding"))
+    open_bits = {name: b for name, b in bits.items() if b == 8 or name not in packed}
+    fresh = rounded(bench.backend, folded, images, open_bits, lambda done: making.progress(0.7 * done, "rounding"))
+    packed.update({name: grid for name, grid in fresh.items() if grid.bits == 4})
+    grids = {name: fresh.get(name) or packed[name] for name in bits}
     making.step("correct_biases", "Rounding shifts each channel's mean output; its bias takes the shift back.", sweeps=2)
     corrected = with_corrected_biases(bench.backend, folded, grids, images)
     making.progress(0.9, "writing")

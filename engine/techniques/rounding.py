@@ -17,7 +17,7 @@ BLOCK = 128
 def rounded(backend: Backend, folded: Network, images: np.ndarray, bits: dict[str, int], progress) -> dict[str, Grid]:
     """Returns a grid a layer. Dense and plain convolution layers are rounded with error feedback, others to nearest."""
     weights = backend.weights(folded)
-    able = [name for name in bits if weights[name][0].size <= MAX_INPUTS]
+    able = [name for name in bits if bits[name] == 4 and weights[name][0].size <= MAX_INPUTS]
     grams = backend.input_grams(folded, images, able)
     grids = {}
     for number, (name, wanted) in enumerate(bits.items()):
@@ -38,11 +38,11 @@ def with_feedback(weight: np.ndarray, start: Grid, gram: np.ndarray) -> Grid:
     hessian = gram + np.eye(d) * (DAMPING * max(np.mean(np.diag(gram)), 1e-12))
     order = np.argsort(-np.diag(gram), kind="stable")
     w, hessian = w[:, order], hessian[np.ix_(order, order)]
-    upper = np.linalg.cholesky(np.linalg.inv(hessian)).T
-    scales, codes = start.scales.astype(np.float64), np.zeros_like(w, np.int8)
+    upper = np.linalg.cholesky(np.linalg.inv(hessian)).T.astype(np.float32)
+    w, scales, codes = w.astype(np.float32), start.scales, np.zeros_like(w, np.int8)
     for begin in range(0, d, BLOCK):
         end = min(begin + BLOCK, d)
-        errors = np.zeros((len(w), end - begin))
+        errors = np.zeros((len(w), end - begin), np.float32)
         for i in range(begin, end):
             codes[:, i] = np.clip(np.rint(w[:, i] / scales), -high - 1, high)
             errors[:, i - begin] = (w[:, i] - codes[:, i] * scales) / upper[i, i]
@@ -55,8 +55,8 @@ def with_feedback(weight: np.ndarray, start: Grid, gram: np.ndarray) -> Grid:
 
 
 def _error(weight: np.ndarray, grid: Grid, gram: np.ndarray) -> float:
-    difference = (weight - dequantized(grid)).reshape(len(weight), -1).astype(np.float64)
-    return float(np.einsum("od,de,oe->", difference, gram, difference, optimize=True))
+    difference = (weight - dequantized(grid)).reshape(len(weight), -1)
+    return float(np.sum(difference @ gram.astype(np.float32) * difference, dtype=np.float64))
 
 
 def with_corrected_biases(backend: Backend, folded: Network, grids: dict[str, Grid], images: np.ndarray) -> Network:
