@@ -163,7 +163,9 @@ def _near_reasons(nearest: Variant, constraints: Constraints, device: str, cauti
 
 
 def times(ratio: float, more: str, less: str) -> str:
-    """Returns a ratio in words: "4.1 times smaller", "1.2 times larger"."""
+    """Returns a ratio in words: "4.1 times smaller", "1.2 times larger", "no faster" within 3 %."""
+    if 0.97 < ratio < 1.03:
+        return f"no {more}"
     return f"{ratio:.3g} times {more}" if ratio >= 1 else f"{1 / ratio:.3g} times {less}"
 
 
