@@ -10,7 +10,7 @@ from pages.parts import wording as w
 home = session.workspace()
 st.title("Compare variants")
 run = session.open_run(home)
-st.caption(w.subject(run.experiment))
+st.caption(w.subject(run.experiment, next((v.estimates.get(run.experiment.device) for v in run.variants if v.id == "baseline"), None)))
 
 found = variants.in_order(run.variants)
 done = [v for v in found if v.status == "done"]

@@ -29,7 +29,7 @@ goal = st.segmented_control("Among the variants that meet every limit, prefer", 
 # ---- limits --------------------------------------------------------------------------------------------------------
 
 st.header("Limits")
-st.caption("Leave a field empty for no limit.")
+st.caption(f"Leave a field empty for no limit. Latency and memory are those on the {w.device(device)}, as predicted.")
 constraints, wrong = limits.fields(model, device)
 
 # ---- techniques ----------------------------------------------------------------------------------------------------

@@ -2,14 +2,16 @@
 
 import streamlit as st
 
-from engine.experiment import DEVICES
+from engine.experiment import DEVICES, Estimate, ModelFile
 from estimator.devices import Device, load_device
+from estimator.predict import by_hand, estimate
+from models.catalog import CATALOG
 from pages.parts import wording as w
 
 
 def choose() -> str:
     """Shows a card a device and returns the id of the chosen one."""
-    return st.radio("Device", list(DEVICES), index=list(DEVICES).index("raspberry_pi_4"), format_func=DEVICES.get, key="device",
+    return st.radio("Device", list(DEVICES), index=list(DEVICES).index("raspberry_pi_4"), format_func=DEVICES.get, key="target",
                     bind="query-params", horizontal=True, label_visibility="collapsed", width="stretch",
                     captions=[card(load_device(name)) for name in DEVICES])
 
@@ -19,6 +21,14 @@ def card(device: Device) -> str:
     speed = f"{device.cores} × {device.clock_ghz:g}{w.NBSP}GHz" if device.cores and device.clock_ghz else ""
     parts = [device.cpu, speed, memory(device), device.accelerator]
     return w.plain(", ".join(part for part in parts if part)) + f"  \n**{w.plain(device.runs_well)}**"
+
+
+def before_the_run(model: ModelFile, device: str) -> Estimate | None:
+    """Predicts a shipped model from its MACs and parameters alone; an upload's MACs are known only in the run."""
+    if model.name not in CATALOG:
+        return None
+    runtime = load_device(device).default_runtime("tflite" if model.framework == "keras" else "onnx")
+    return estimate(by_hand(CATALOG[model.name].macs, model.parameters), device, runtime=runtime)
 
 
 def memory(device: Device) -> str:

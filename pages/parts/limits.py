@@ -5,6 +5,7 @@ import streamlit as st
 from engine import recommend
 from engine.errors import BadInput
 from engine.experiment import Constraints, Goal, ModelFile, Recommendation, Variant, parse
+from pages.parts import devices
 from pages.parts import wording as w
 
 FIELDS = {"max_accuracy_drop_pp": "Accuracy drop at most (pp)", "max_size_mb": "Size at most (MB)",
@@ -13,10 +14,12 @@ FIELDS = {"max_accuracy_drop_pp": "Accuracy drop at most (pp)", "max_size_mb": "
 
 def fields(model: ModelFile, device: str) -> tuple[Constraints, str]:
     """Shows a field a limit with the model's own figure below; returns the limits and what is wrong with them, if anything."""
-    own = {"max_accuracy_drop_pp": "Your model itself is 0.",
+    found = devices.before_the_run(model, device)
+    own = {"max_accuracy_drop_pp": "Your model: 0 pp, by definition.",
            "max_size_mb": f"Your model: {w.with_unit(model.size_bytes / 1e6, 'MB')}.",
-           "max_latency_ms": f"Your model on {w.device(device)}: estimated in the run.",
-           "max_memory_mb": "Your model: estimated in the run."}
+           "max_latency_ms": f"Your model: about {w.estimate(found)}." if found and found.latency_ms else "Your model: known in the run.",
+           "max_memory_mb": f"Your model: about {w.with_unit(found.memory_mb, 'MB')}." if found and found.memory_mb
+           else "Your model: known in the run."}
     values, wrong = {}, ""
     with st.container(horizontal=True, gap="medium"):
         for name, label in FIELDS.items():

@@ -80,9 +80,15 @@ def _latency_words(best: Variant, device: str) -> str:
     found = best.estimates.get(device)
     if not found:
         return f"On {w.device(device)}: no estimate yet. The latency was measured on this machine."
-    words = (f"On {w.device(device)} with {w.plain(found.runtime)}, {found.threads} thread{'s' if found.threads > 1 else ''}: "
-             f"{w.estimate(found)}, {w.confidence(found)}.")
-    return f"{words} {w.plain(found.why)}" if found.why else words
+    if found.latency_ms is None:
+        return f"On {w.device(device)}: no prediction. {w.plain(found.why)} The latency was measured on this machine."
+    costs = [w.estimate(found), w.confidence(found)]
+    costs += [f"{w.with_unit(found.memory_mb, 'MB')} of memory"] if found.memory_mb else []
+    costs += [f"{w.with_unit(found.energy_mj, 'mJ')} an image"] if found.energy_mj else []
+    words = [f"Predicted for {w.device(device)}, {w.runs_on(found)}: {', '.join(costs)}.", w.plain(found.why)]
+    if found.calibrated_with:
+        words.append(f"Calibrated with {found.calibrated_with} of your measurements.")
+    return " ".join(word for word in words if word)
 
 
 def _latency_help(best: Variant, device: str) -> str:

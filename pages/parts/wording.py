@@ -24,6 +24,7 @@ LIMITS = {
 FORMATS = {"safetensors": "safetensors", "state_dict": "PyTorch weights", "torch_module": "PyTorch module",
            "torchscript": "TorchScript", "onnx": "ONNX", "keras_v3": "Keras 3 file", "keras_h5": "Keras HDF5 file",
            "saved_model": "SavedModel", "tflite": "TFLite"}
+RUNTIMES = {"onnxruntime": "ONNX Runtime", "litert": "LiteRT", "tensorrt": "TensorRT", "edgetpu": "Edge TPU", "ncnn": "ncnn"}
 FRAMEWORKS = {"pytorch": "PyTorch", "keras": "Keras"}
 
 # ---- figures -------------------------------------------------------------------------------------------------------
@@ -136,7 +137,7 @@ def estimate(found: Estimate | None) -> str:
     if found is None:
         return "no estimate yet"
     if found.latency_ms is None:
-        return "can't run it"
+        return "no prediction"
     ends = interval(found.low_ms, found.high_ms)
     return ms(found.latency_ms) + (f" ({ends})" if ends else "")
 
@@ -189,10 +190,15 @@ def limits(constraints: Constraints) -> str:
     return ", ".join(words) or "no limits"
 
 
-def subject(experiment: Experiment) -> str:
+def subject(experiment: Experiment, found: Estimate | None = None) -> str:
     """Returns the caption under a run's title: on what, for which device, to which end."""
-    return " · ".join([plain(experiment.model.name), f"{device(experiment.device)}", f"goal {experiment.goal.value}",
-                       limits(experiment.constraints)])
+    where = device(experiment.device) + (f", {runs_on(found)}" if found else "")
+    return " · ".join([plain(experiment.model.name), where, f"goal {experiment.goal.value}", limits(experiment.constraints)])
+
+
+def runs_on(found: Estimate) -> str:
+    """Returns what an estimate is for: "ONNX Runtime, 4 threads"."""
+    return f"{RUNTIMES.get(found.runtime, plain(found.runtime))}, {found.threads} thread{'s' if found.threads > 1 else ''}"
 
 
 def misses(variant: Variant) -> str:
