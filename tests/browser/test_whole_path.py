@@ -43,7 +43,7 @@ def wait_for_end(page) -> None:
 
 
 def test_from_the_example_to_a_package_that_runs(page, server, tmp_path):
-    run = start_example(page, server, {"ptq_int8", "prune_structured"})
+    run = start_example(page, server, {"ptq_int8", "fp16"})
     page.get_by_text("Baseline · done").wait_for(timeout=120_000)
     page.reload()
     page.get_by_role("heading", name="Watch the run").wait_for()
