@@ -67,10 +67,8 @@ def _step(axis: int, place: tuple[Any, ...], asked: tuple[Any, ...]) -> tuple[fl
     """Log ratio, log half-width and description of the best measured ratio along one axis."""
     found = load()
     best = None
-    for entry in (*found["ratios"], *found["frozen_ratios"]):
+    for entry in _ratios().get((AXES[axis], frozenset((place[axis], asked[axis]))), ()):
         ends = entry["from"], entry["to"]
-        if entry["axis"] != AXES[axis] or {str(e[axis]) for e in ends} != {str(place[axis]), str(asked[axis])}:
-            continue
         forward = ends[1][axis] == asked[axis]
         other = [AXES[i] for i in range(4) if i != axis and ends[0][i] not in (asked[i], place[i])]
         # A ratio that was measured under other conditions is as wrong as such ratios were found to be.
@@ -81,6 +79,16 @@ def _step(axis: int, place: tuple[Any, ...], asked: tuple[Any, ...]) -> tuple[fl
         if best is None or half < best[1]:
             best = value, half, Step(AXES[axis], place[axis], asked[axis], tuple(ends[0]), entry["networks"])
     return best
+
+
+@lru_cache(maxsize=1)
+def _ratios() -> dict[tuple[str, frozenset[Any]], list[dict[str, Any]]]:
+    """All measured ratios by axis and the two values they join."""
+    joined: dict[tuple[str, frozenset[Any]], list[dict[str, Any]]] = {}
+    for entry in (*load()["ratios"], *load()["frozen_ratios"]):
+        place = AXES.index(entry["axis"])
+        joined.setdefault((entry["axis"], frozenset((entry["from"][place], entry["to"][place]))), []).append(entry)
+    return joined
 
 
 def describe(route: Route, machine: Device) -> str:

@@ -1,0 +1,52 @@
+"""Capability: what is said before any run."""
+
+import pytest
+
+from estimator.capability import check, check_technique, full_int8
+from tests.estimator.networks import convolution, profile_of
+
+
+def test_maxwell_has_no_int8():
+    found = check("jetson_nano", "int8")
+    assert found.answer == "pointless" and found.why.startswith("INT8 on Maxwell is pointless")
+    assert check("jetson_nano", "float16").answer == "supported"
+
+
+def test_old_cores_have_no_half_precision():
+    found = check("raspberry_pi_4", "float16")
+    assert found.answer == "falls back" and "Cortex-A72 has no FP16 arithmetic" in found.why
+
+
+@pytest.mark.parametrize("technique", ["ptq_int8", "qat_int8", "ptq_int8@per_channel"])
+def test_techniques_are_judged_by_what_they_make(technique):
+    assert check_technique("jetson_nano", technique).answer == "pointless"
+    assert check_technique("raspberry_pi_5", technique).answer == "supported"
+
+
+def test_scattered_zeros_gain_no_time():
+    assert "time does not" in check_technique("raspberry_pi_4", "prune_unstructured@0.8").why
+
+
+def test_the_edge_tpu_takes_full_int8_tflite_only():
+    assert check_technique("coral_dev_board", "ptq_int8", "keras").answer == "supported"
+    assert check_technique("coral_dev_board", "fp16", "keras").answer == "pointless"
+    assert "Not yet" in check_technique("coral_dev_board", "ptq_int8", "pytorch").why
+
+
+def test_operators_that_do_not_map_are_counted():
+    found = check("coral_dev_board", "int8", file_format="tflite", operators=["CONV_2D", "HARD_SWISH", "HARD_SWISH", "ADD"])
+    assert found.answer == "falls back" and found.operators == {"HARD_SWISH": 2}
+    assert found.why.startswith("2 of 4 operators fall back")
+
+
+def test_what_exceeds_the_chip_is_said():
+    layers = [convolution("a", 3000, 1, precision="int8").model_copy(update={"op": "CONV_2D"})]
+    found = check("coral_dev_board", "int8", profile_of(layers, "int8", "tflite"))
+    assert found.answer == "supported" and "9.0 MB of weights exceed" in found.why
+
+
+def test_full_int8_means_activations_too():
+    layer = convolution("a", 8, 8, precision="int8")
+    assert full_int8(profile_of([layer], "int8", "tflite"))
+    mixed = layer.model_copy(update={"activation_precision": "float32"})
+    assert not full_int8(profile_of([layer, mixed], "int8", "tflite"))

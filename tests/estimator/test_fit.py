@@ -1,0 +1,129 @@
+"""The fitting, on times whose truth is known, and the shipped file, on the shipped rows."""
+
+import json
+
+import numpy as np
+import pytest
+
+from estimator import coefficients, confidence, fit, roofline, rows, validate
+from estimator.fit import Group
+
+
+@pytest.fixture
+def networks():
+    """Features of 60 made-up networks of six families, for the plain form."""
+    random = np.random.default_rng(1)
+    x = np.exp(random.normal(0, 1, (60, len(fit.features.NAMES))))
+    x[:, 0] = 1
+    return x
+
+
+TRUTH = np.array([0.5, 0.02, 0.1, 0.05, 0.3, 0.2, 0.8, 0.4])
+
+
+def test_known_coefficients_come_back(networks):
+    x = networks[:, :8]
+    found = roofline.fit_group(x, x @ TRUTH, np.ones(60), None, 0)
+    assert np.allclose(found, TRUTH, rtol=1e-3)
+
+
+def test_one_row_off_by_a_factor_of_three_moves_little(networks):
+    x = networks[:, :8]
+    latency_ms = x @ TRUTH
+    latency_ms[7] *= 3
+    found = roofline.fit_group(x, latency_ms, np.ones(60), None, 0)
+    assert np.median(np.abs(x @ found / (x @ TRUTH) - 1)) < 0.02
+
+
+def test_coefficients_are_never_negative(networks):
+    x = networks[:, :8]
+    assert (roofline.fit_group(x, 1 / x[:, 2], np.ones(60), None, 0) >= 0).all()
+
+
+def test_a_pool_gives_what_few_rows_cannot(networks):
+    x = networks[:, :8]
+    few, rest = x[:4], x[4:]
+    noise = np.exp(np.random.default_rng(2).normal(0, 0.1, 4))
+    alone = roofline.fit_group(few, few @ TRUTH * 3 * noise, np.ones(4), None, 0)
+    pooled = roofline.fit_group(few, few @ TRUTH * 3 * noise, np.ones(4), TRUTH, 1.0)
+    def error(found):
+        return np.median(np.abs(rest @ found / (rest @ TRUTH * 3) - 1))
+    assert error(pooled) < 0.1 < error(alone)
+
+
+def test_the_shape_is_shared_up_to_a_factor(networks):
+    x = networks[:, :8]
+    groups = np.arange(60) % 3
+    shape = roofline.fit_shape(x, x @ TRUTH * np.array([1, 5, 30])[groups], groups, np.ones(60))
+    assert np.allclose(shape / shape[0], TRUTH / TRUTH[0], rtol=0.01)
+
+
+def test_a_family_is_left_out_of_its_own_prediction(networks):
+    family = np.repeat(list("abcdef"), 10)
+    latency_ms = networks[:, :8] @ TRUTH
+    latency_ms[family == "a"] *= 5
+    group = Group("d|r|float32|1", networks, latency_ms, family, np.arange(60).astype(str), "p", False)
+    held_out = fit.leave_out(group, fit.Pools([group]), fit.PLAIN, 0.0, family)
+    off = held_out / latency_ms
+    assert np.median(off[family == "a"]) == pytest.approx(0.2, rel=0.05), "it can't know what it did not see"
+    assert np.median(off[family == "b"]) == pytest.approx(1, abs=0.35)
+
+
+def test_conformal_intervals_hold_on_new_draws():
+    random = np.random.default_rng(3)
+    held = [np.mean(np.abs(random.laplace(0, 0.1, 2000)) <= confidence.conformal(np.abs(random.laplace(0, 0.1, 50))))
+            for _ in range(200)]
+    assert 0.89 <= np.mean(held) <= 0.93
+
+
+def test_the_shipped_file_is_what_the_shipped_rows_give():
+    before = coefficients.load()
+    content, points = fit.fit(rows.SHIPPED, before)
+    assert coefficients.dump(content) == coefficients.FILE.read_text()
+    assert coefficients.dump(points) == coefficients.HELD_OUT.read_text()
+
+
+def test_frozen_groups_come_back_byte_for_byte(all_rows):
+    content, _ = fit.fit(all_rows, None)
+    assert coefficients.dump(content) == coefficients.FILE.read_text()
+
+
+def test_no_row_ships_without_a_licence():
+    import pandas as pd
+    shipped = pd.read_csv(rows.SHIPPED / "measurements.csv.gz", low_memory=False)
+    assert shipped.source.str.startswith(rows.SHIPPABLE).all()
+    assert not shipped.source.str.contains("HW-NAS-Bench-360|coral.ai").any()
+    frozen = {name for name, group in coefficients.load()["groups"].items() if group["frozen"]}
+    assert frozen and not frozen & set(coefficients.held_out())
+
+
+def test_every_group_beats_both_rivals():
+    for name, group in coefficients.load()["groups"].items():
+        found = group["validation"]
+        ours = found["leave_one_family_out"]["median_error"]
+        if found["rows"] >= 20 and "vulkan" not in name:
+            assert ours < found["rival_macs"]["median_error"], name
+            assert ours < found["rival_parameters"]["median_error"], name
+
+
+@pytest.mark.parametrize(("group", "error", "within"), [
+    ("raspberry_pi_4|litert|int8|4", 0.10, 0.85), ("raspberry_pi_4|litert|float32|4", 0.10, 0.85),
+    ("raspberry_pi_3b_plus|ncnn|float32|4", 0.12, 0), ("raspberry_pi_4|ncnn|float32|4", 0.12, 0),
+    ("jetson_nano|tensorrt|float16|1", 0.15, 0), ("raspberry_pi_5|litert|float32|1", 0.02, 0),
+    ("raspberry_pi_5|onnxruntime|float32|1", 0.02, 0)])
+def test_targets_stay_met(group, error, within):
+    found = coefficients.load()["groups"][group]["validation"]["leave_one_family_out"]
+    assert found["median_error"] <= error and found["within_25"] >= within and found["rank_correlation"] >= 0.95
+
+
+def test_errors_fall_as_confidence_rises():
+    errors = [b["median_error"] for b in coefficients.load()["confidence"]]
+    assert errors == sorted(errors, reverse=True) and errors[-1] < errors[0] / 2
+
+
+def test_the_published_table_is_the_coefficients_own():
+    from estimator.__main__ import RESULTS
+    table = json.loads((RESULTS / "estimator_validation.json").read_text())["groups"]
+    assert table == {name: group["validation"] for name, group in coefficients.load()["groups"].items()}
+    page = validate.markdown(table, coefficients.load()["confidence"])
+    assert page == (RESULTS / "estimator_validation.md").read_text()
