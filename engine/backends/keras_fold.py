@@ -1,5 +1,6 @@
-"""BatchNorm taken up by the layer before it, as it is deployed. Where no layer can, it becomes a 1x1 depthwise
-convolution: the same arithmetic, with scales per channel once it is quantized."""
+"""BatchNorm (and Rescaling, Normalization) taken up by the layer before it, as it is deployed. Where no layer can, it
+becomes a 1x1 depthwise convolution: the same arithmetic, with scales per channel once it is quantized, and nothing that
+the converter would multiply into the weights behind it."""
 
 from dataclasses import replace
 
@@ -21,13 +22,13 @@ def folded(network: Network) -> Network:
             node = replace(node, config=node.config | {"use_bias": True})
             weights[node.layer] = [weights[node.layer][0], np.zeros(_channels(node.kind, weights[node.layer][0]), np.float32)] \
                 if len(weights[node.layer]) == 1 else weights[node.layer]
-        if node.kind == "BatchNormalization" and uses[node.layer] == 1:
+        if _scales(node) and uses[node.layer] == 1:
             scale, shift = _scale_and_shift(node, weights[node.layer])
             before = result.get(node.inputs[0].node)
             if before is not None and before.kind in WEIGHTED and uses[before.layer] == 1 and before.name != graph.logits.node \
                     and len(readers[before.name]) == 1 and before.name not in {r.node for r in becomes.values()}:
                 weights[before.layer] = _absorbed(before.kind, weights[before.layer], scale, shift)
-                del weights[node.layer]
+                weights.pop(node.layer, None)
                 becomes[node.name] = Ref(before.name)
                 continue
             if _rank(node) == 4:
@@ -54,7 +55,21 @@ def _channels(kind: str, kernel: np.ndarray) -> int:
     return kernel.shape[2] * kernel.shape[3] if kind == "DepthwiseConv2D" else kernel.shape[-1]
 
 
+def _scales(node: Node) -> bool:
+    """Tells whether a node multiplies and shifts each channel by numbers of its own."""
+    if node.kind in ("Rescaling", "Normalization"):
+        return _rank(node) == 4 and not node.config.get("invert") and node.config.get("axis", -1) in (-1, 3, [-1], [3], (-1,), (3,))
+    return node.kind == "BatchNormalization"
+
+
 def _scale_and_shift(node: Node, arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    layer = node.operation
+    if node.kind in ("Rescaling", "Normalization"):
+        channels = np.ones(layer.input.shape[-1], np.float64)
+        if node.kind == "Rescaling":
+            return ((channels * np.asarray(layer.scale)).astype(np.float32), (channels * np.asarray(layer.offset)).astype(np.float32))
+        mean, deviation = np.ravel(layer.mean), np.maximum(np.sqrt(np.ravel(layer.variance)), 1e-7)
+        return (channels / deviation).astype(np.float32), (channels * -mean / deviation).astype(np.float32)
     arrays = list(arrays)
     gamma = arrays.pop(0) if node.config.get("scale", True) else 1.0
     beta = arrays.pop(0) if node.config.get("center", True) else 0.0
