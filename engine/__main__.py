@@ -62,16 +62,16 @@ def inspect(model: str, dataset: str | None, as_json: bool) -> None:
 @click.option("--max-energy-mj", type=Number(), metavar="MJ")
 @click.option("--techniques", help="Comma-separated; default all: " + ",".join(TECHNIQUES) + ".")
 @click.option("--time-budget", "time_budget_s", type=Number(), default=300, metavar="S", show_default=True)
-@click.option("--seed", type=Number(), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
 @click.option("--cautious", is_flag=True, help="Check limits against the upper end of each estimate's interval.")
 @click.option("--output", type=click.Path(path_type=Path), help="Copy the result and the artifacts to this folder.")
 @json_option
 def optimize(model, dataset, device, goal, techniques, time_budget_s, seed, cautious, output, as_json, **limits) -> None:
     """Run every technique on a model and recommend one variant."""
     experiment = build_experiment(model, dataset, device, goal, techniques, time_budget_s, seed, cautious, limits)
-    if output is not None and output.exists() and not output.is_dir():
-        raise BadInput(f"{output} is a file: give a folder to --output.")
     workspace = Workspace()
+    if output is not None:
+        make_folder(output)
     run_id = jobs.start(experiment, workspace)
     if not as_json:
         click.echo(f"run {run_id}", err=True)
@@ -82,11 +82,24 @@ def optimize(model, dataset, device, goal, techniques, time_budget_s, seed, caut
         raise EdgewiseError(f"Cancelled; what is finished is kept: python -m engine show {run_id}") from None
     run = workspace.run(run_id)
     if output is not None:
-        shutil.copytree(workspace.folder(run_id) / "artifacts", output / "artifacts", dirs_exist_ok=True)
-        (output / "run.json").write_text(run.model_dump_json(indent=1))
+        try:
+            shutil.copytree(workspace.folder(run_id) / "artifacts", output / "artifacts", dirs_exist_ok=True)
+            (output / "run.json").write_text(run.model_dump_json(indent=1))
+        except OSError as error:
+            raise EdgewiseError(f"{output} can't be written ({error.strerror or 'not all files'}): the run itself is kept, see `python -m engine show {run_id}`.") from None
     show(run.model_dump(mode="json"), as_json, lambda: table(run))
     if run.state != "done":
         raise EdgewiseError(f"The run {run.state}: {run.reason}")
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder for what is written at the end; raises BadInput now, not after minutes of work."""
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"{folder} is a file: give a folder to --output.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{folder} can't be made ({error.strerror}): give another folder to --output.") from None
 
 
 def build_experiment(model, dataset, device, goal, techniques, time_budget_s, seed, cautious, limits) -> Experiment:
@@ -101,7 +114,7 @@ def build_experiment(model, dataset, device, goal, techniques, time_budget_s, se
     constraints = parse(Constraints, limits)
     check_dataset(dataset)
     return parse(Experiment, {"model": open_model(model, dataset), "dataset": dataset, "device": device, "goal": goal,
-                              "constraints": constraints, "techniques": chosen, "seed": int(seed),
+                              "constraints": constraints, "techniques": chosen, "seed": seed,
                               "time_budget_s": int(time_budget_s), "cautious": cautious})
 
 
@@ -162,8 +175,11 @@ def package(run_id, variant, output, as_json) -> None:
     from deploy.package import build
 
     built = build(run_id, variant, Workspace())
-    output.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(built, output)
+    make_folder(output.parent)
+    try:
+        shutil.copyfile(built, output)
+    except OSError as error:
+        raise EdgewiseError(f"{output} can't be written ({error.strerror}): give another file to --output.") from None
     show({"path": str(output), "bytes": output.stat().st_size}, as_json, lambda: f"{output} ({output.stat().st_size:,} bytes), verified: its infer.py ran")
 
 
