@@ -53,7 +53,7 @@ def openings(path: Path, format: str, architecture: str | None, size: int | None
     def predict(x: np.ndarray) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # older files name their input; Keras remarks on it at every call
-            return np.asarray(model(x, training=False), np.float32).reshape(len(x), -1)
+            return np.asarray(model.predict_on_batch(x), np.float32).reshape(len(x), -1)
 
     inside = any(type(layer).__name__ in ("Rescaling", "Normalization") for layer in _all_layers(model)[:4])
     return [Opening(None, height, width, channels, classes, predict, layout="NHWC", scaled_inside=inside, facts=facts)]

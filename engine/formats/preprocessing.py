@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+import psutil
 from PIL import Image
 
 from deploy.runtime.preprocessing import preprocess
@@ -59,6 +60,18 @@ class Found:
     warnings: list[str]
 
 
+@dataclass(frozen=True)
+class _Trial:
+    opening: Opening
+    name: str
+    spec: Preprocessing
+    count: int
+    accuracy: float
+    reordered: float  # accuracy if every output meant the class that it answers most
+    order: tuple[int, ...] | None
+    seconds: float
+
+
 def detect(openings: Iterable[Opening], images: np.ndarray, labels: np.ndarray, classes: list[str],
            dataset: str) -> Found:
     """Tries every opening with every scaling and colour order on labelled images; returns the best.
@@ -66,7 +79,7 @@ def detect(openings: Iterable[Opening], images: np.ndarray, labels: np.ndarray, 
     images: uint8 [n, height, width, 1 or 3], labels: int [n]. Raises BadInput when no opening tells as many classes
     apart as the data set has.
     """
-    until = time.monotonic() + SECONDS
+    until = _deadline()
     openings = list(openings)
     fitting = [opening for opening in openings if opening.classes == len(classes)]
     if not fitting:
@@ -79,16 +92,17 @@ def detect(openings: Iterable[Opening], images: np.ndarray, labels: np.ndarray, 
     trials: list[_Trial] = []
     networks: dict[str, float] = {}
     for count, keep in ROUNDS:
-        count = min(count, len(labels)) if trials else _first_count(pairs, images)
-        trials = [_try(*pair, images[:count], labels[:count]) for pair in pairs[:None if not trials else keep]]
+        count = min(count, len(labels)) if trials else _first_count(pairs, images, until)
+        trials = _until(until, pairs[:None if not trials else keep], images[:count], labels[:count])
         best = _best(trials)
         if len(networks) == 0:
             variations = [(opening, best.name, best.spec) for opening in best.opening.variations()]
-            trials += [_try(*pair, images[:count], labels[:count]) for pair in variations]
+            trials += _until(until, variations, images[:count], labels[:count])
             for trial in trials:
                 name = trial.opening.architecture or ""
                 networks[name] = max(trial.accuracy, networks.get(name, 0.0))
             first, best = trials, _best(trials)
+        count = trials[0].count
         trials.sort(key=lambda trial: (trial is not best, -max(trial.accuracy, trial.reordered - 0.3)))
         pairs = [(trial.opening, trial.name, trial.spec) for trial in trials]
         if count >= len(labels) or time.monotonic() + _next_seconds(trials, count) > until:
@@ -96,8 +110,24 @@ def detect(openings: Iterable[Opening], images: np.ndarray, labels: np.ndarray, 
     return Found(best.opening, best.spec, best.accuracy, _evidence(best, trials, first, networks, count), _warnings(best, classes))
 
 
-def _first_count(pairs: list[tuple[Opening, str, Preprocessing]], images: np.ndarray) -> int:
-    """Returns how many images the first round may try, so that all of them fit into two thirds of the time."""
+def _deadline() -> float:
+    """Returns when the trials must end: the child is killed 30 s after its start, and a busy machine starts slowly."""
+    now = time.monotonic()
+    age = time.time() - psutil.Process().create_time()
+    return min(now + SECONDS, max(now + SECONDS / 3, now - age + 25))
+
+
+def _until(until: float, pairs: list[tuple[Opening, str, Preprocessing]], images: np.ndarray, labels: np.ndarray) -> list[_Trial]:
+    """Tries one pair after the other until the time is over; the first is always tried."""
+    trials: list[_Trial] = []
+    for pair in pairs:
+        if not trials or time.monotonic() < until:
+            trials.append(_try(*pair, images, labels))
+    return trials
+
+
+def _first_count(pairs: list[tuple[Opening, str, Preprocessing]], images: np.ndarray, until: float) -> int:
+    """Returns how many images the first round may try, so that all of them fit into half of the time."""
     seconds: dict[int, float] = {}
     for opening, name, spec in pairs:
         if id(opening) not in seconds:
@@ -105,10 +135,10 @@ def _first_count(pairs: list[tuple[Opening, str, Preprocessing]], images: np.nda
             _try(opening, name, spec, sample[:1], np.zeros(len(sample[:1]), int))  # the first call also opens it
             seconds[id(opening)] = _try(opening, name, spec, sample, np.zeros(len(sample), int)).seconds / max(len(sample), 1)
     total = sum(seconds[id(opening)] for opening, _, _ in pairs)
-    return int(np.clip(SECONDS * 2 / 3 / max(total, 1e-9), 8, min(ROUNDS[0][0], len(images))))
+    return int(np.clip((until - time.monotonic()) / 2 / max(total, 1e-9), 8, min(ROUNDS[0][0], len(images))))
 
 
-def _next_seconds(trials: list["_Trial"], count: int) -> float:
+def _next_seconds(trials: list[_Trial], count: int) -> float:
     """Returns how long the next round would take, from this one's seconds for each image."""
     following = next((round_ for round_ in ROUNDS if round_[0] > count), (0, 0))
     return trials[0].seconds / max(count, 1) * following[0] * min(following[1], len(trials))
@@ -160,18 +190,6 @@ def fit_images(images: np.ndarray, height: int, width: int, channels: int) -> np
     resized = [np.asarray(Image.fromarray(image.squeeze(-1) if channels == 1 else image).resize((width, height),
                Image.Resampling.BILINEAR)) for image in np.asarray(images)]
     return np.stack(resized).reshape(-1, height, width, channels)
-
-
-@dataclass(frozen=True)
-class _Trial:
-    opening: Opening
-    name: str
-    spec: Preprocessing
-    count: int
-    accuracy: float
-    reordered: float  # accuracy if every output meant the class that it answers most
-    order: tuple[int, ...] | None
-    seconds: float
 
 
 def _try(opening: Opening, name: str, spec: Preprocessing, images: np.ndarray, labels: np.ndarray) -> _Trial:
