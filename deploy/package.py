@@ -1,5 +1,6 @@
 """A variant as a zip that runs on the device: built, unpacked in a clean folder, run, and only then offered."""
 
+import hashlib
 import json
 import os
 import re
@@ -52,6 +53,8 @@ def contents(run: Run, variant: Variant, folder: Path) -> dict[str, bytes]:
     """Returns what goes into the zip: bytes by path."""
     primary = variant.artifacts[0]
     stored = (folder / primary.path).read_bytes()
+    if hashlib.sha256(stored).hexdigest() != primary.sha256:
+        raise EdgewiseError(f"The file of {variant.id} is not the one that was measured, so it is not packaged: run the experiment again.")
     runs_as = Path(primary.runs_as or primary.path)
     profile = read_json(folder / runs_as.with_suffix(".profile.json")) or {}
     name = f"model.{primary.format}"
@@ -106,8 +109,8 @@ def plain(text: str) -> str:
     return re.sub(r"[^\w\s.,:;%@/()+-]", "_", text).replace("\n", " ")[:300]
 
 
-def verify(package: Path, model: ModelFile) -> dict:
-    """Unpacks the zip in a clean folder, runs its infer.py on its sample and returns the answer.
+def verify(package: Path, model: ModelFile) -> str:
+    """Unpacks the zip in a clean folder, runs its infer.py on its sample and returns the class it names.
 
     Raises EdgewiseError when it does not run or names a class that the model does not have.
     """
@@ -121,13 +124,13 @@ def verify(package: Path, model: ModelFile) -> dict:
         except subprocess.TimeoutExpired:
             raise EdgewiseError(f"The package was built, but its infer.py did not answer within {TIMEOUT_S} s, so it is not offered.") from None
     try:
-        answer = json.loads(ran.stdout.strip().splitlines()[-1])
-    except (IndexError, ValueError):
+        named = json.loads(ran.stdout.strip().splitlines()[-1])["class"]
+    except (IndexError, ValueError, KeyError, TypeError):
         last = (ran.stderr.strip().splitlines() or ["no output"])[-1][:200]
         raise EdgewiseError(f"The package was built, but its infer.py does not run ({last}), so it is not offered.") from None
-    if answer["class"] not in model.classes:
+    if named not in model.classes:
         raise EdgewiseError("The package was built, but its infer.py names a class that the model does not have, so it is not offered.")
-    return answer
+    return named
 
 
 def _json(data: dict) -> bytes:
