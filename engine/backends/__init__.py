@@ -72,7 +72,7 @@ class QuantSpec:
 
     Attributes:
         kind: `static_int8` (weights and activations), `dynamic_int8` (weights, activations at run time), `fp16`,
-            `weights` (weights only, as the grids say; arithmetic in float).
+            `weights` (weights only, as the grids say; activations stay float in the file).
         grids: By layer name. With `static_int8` they fix the weights' scales; layers without one get the range of
             their weights. With `weights`, layers without one stay float.
         activations: By layer name, the fixed (low, high) range of its input; the others are calibrated.

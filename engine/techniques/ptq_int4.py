@@ -12,8 +12,8 @@ from engine.workbench import Making, Workbench
 
 MIXED_LOSS_SHARE = 0.7  # INT8 goes to the layers that together cause this share of what INT4 loses …
 MIXED_WEIGHT_SHARE = 0.25  # … as long as they hold no more than this share of the weights
-SPEED_NOTE = ("Runtimes have no INT4 kernels for convolutions: the weights are widened once at load and it computes at float "
-              "speed. What you gain is the smaller file, not time.")
+SPEED_NOTE = ("Runtimes have no fast INT4 kernels for convolutions: weights are widened as they are loaded or used, so it computes at "
+              "float speed at best. What you gain is the smaller file, not time.")
 
 
 def run(bench: Workbench) -> Iterator[None]:
