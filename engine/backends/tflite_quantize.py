@@ -8,13 +8,31 @@ from engine.backends.keras_export import Exported, Place
 from engine.backends.tflite_file import HALF, HYBRID_VERSIONS, INT4, INT8, TFLite
 from engine.sensitivity import nearest_grid
 
+INT4_VERSIONS = {"CONV_2D": 7, "FULLY_CONNECTED": 10}
+
 
 def to_weights(exported: Exported, grids: dict[str, Grid]) -> None:
-    """Stores these layers' weights as codes and scales, INT4 packed two to a byte; a DEQUANTIZE widens them at load."""
+    """Stores these layers' weights as codes and scales, INT4 packed two to a byte.
+
+    INT4 convolutions and dense layers read them as they are (their kernels round activations to 8 bits as they come);
+    everything else has them widened by a DEQUANTIZE at load, depthwise and grouped INT4 because there is no kernel.
+    """
     for layer, grid in grids.items():
         place = exported.places[layer]
         codes, axis = in_tflite_order(grid, place)
-        _widened(exported.file, place, codes, grid, axis)
+        reader = next(o for o in exported.file.graph.operators if len(o.inputs) > 1 and int(o.inputs[1]) == place.weight)
+        grouped = place.kind == "CONV_2D" and codes.shape[-1] != int(exported.file.tensor(int(reader.inputs[0])).shape[-1])
+        if grid.bits == 4 and place.kind in INT4_VERSIONS and not grouped:
+            _in_place(exported.file, place, codes, grid)
+            exported.file.set_version(reader, INT4_VERSIONS[place.kind])
+        else:
+            _widened(exported.file, place, codes, grid, axis)
+
+
+def _in_place(file: TFLite, place: Place, codes: np.ndarray, grid: Grid) -> None:
+    file.tensor(place.weight).type = INT4
+    file.store(place.weight, packed(codes))
+    file.quantize_record(place.weight, grid.scales, np.zeros(len(grid.scales)))
 
 
 def _widened(file: TFLite, place: Place, codes: np.ndarray, grid: Grid, axis: int) -> None:
