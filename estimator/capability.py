@@ -124,7 +124,9 @@ def arithmetic(machine: Device, runtime: str, stored: Precision, profile: Profil
     """What the artifact's precision really runs as. Raises ValueError for a runtime that the device does not have."""
     if runtime not in machine.runtimes:
         raise ValueError(f"{machine.name} has no runtime {runtime!r} here; it has {', '.join(machine.runtimes)}.")
-    chosen = machine.runtimes[runtime].precisions[stored]
+    chosen = machine.runtimes[runtime].precisions.get(stored)
+    if chosen is None:
+        return Arithmetic(runs_as=stored, verdict="unsupported", why=f"{runtime} on {machine.name} is not known to run {stored}.")
     heavy = [layer for layer in profile.layers if layer.macs]
     if stored == "int4" and heavy and max(heavy, key=lambda la: la.macs).activation_precision == "int8":
         return chosen.model_copy(update={"runs_as": machine.runtimes[runtime].precisions["int8"].runs_as})

@@ -1,7 +1,8 @@
 """Peak memory: computed from the graph, its error measured on the published rows.
 
 A runtime holds the file's weights, a packed copy in the precision it computes in (and one more where the file's
-precision differs), and the activation arena. The published rows are of a C++ program, without the base below. TensorRT's process is all but constant: the CUDA context dwarfs the rest.
+precision differs), and the activation arena. The published rows are of a C++ program, without the base below.
+TensorRT's process is all but constant: the CUDA context dwarfs the rest.
 """
 
 from typing import Any
@@ -12,7 +13,10 @@ from estimator.plain_graph import BITS
 
 # Python, NumPy and the runtime, loaded and idle, MB of resident memory; measured on x86-64 Linux by
 # benchmarks/estimator_memory.py. Runtimes that are not listed get no figure.
-BASE_MB = {"litert": 35.1, "onnxruntime": 46.0}
+BASE_MB = {"litert": 35.0, "onnxruntime": 45.7}
+# Of all that a network's layers write, the share that the largest one holds at once (input and output): the median over
+# the layer table, for a what-if of which no graph is known.
+LARGEST_PAIR = 0.44
 
 
 def packed_bytes(weight_bytes: float, parameters: float, stored: str, computed: str) -> float:

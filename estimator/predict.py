@@ -138,7 +138,7 @@ def _memory(profile: Profile, machine: Device, runtime: str, stored: Precision, 
         return None, 0.0
     arena = profile.peak_activation_bytes * memory.BITS[computed] / memory.BITS[_activations(profile)]
     if profile.format == "manual":
-        arena = 4 * profile.output_elements / 16
+        arena = memory.LARGEST_PAIR * profile.output_elements * memory.BITS[computed] / 8
     total = memory.packed_bytes(profile.weight_bytes, profile.parameters, stored, computed) + arena
     return total / 1e6 + memory.BASE_MB[runtime], found["rule"]["half_width"]
 

@@ -76,6 +76,7 @@ def test_conformal_intervals_hold_on_new_draws():
     assert 0.89 <= np.mean(held) <= 0.93
 
 
+@pytest.mark.slow
 def test_the_shipped_file_is_what_the_shipped_rows_give():
     before = coefficients.load()
     content, points = fit.fit(rows.SHIPPED, before)
@@ -83,6 +84,7 @@ def test_the_shipped_file_is_what_the_shipped_rows_give():
     assert coefficients.dump(points) == coefficients.HELD_OUT.read_text()
 
 
+@pytest.mark.slow
 def test_frozen_groups_come_back_byte_for_byte(all_rows):
     content, _ = fit.fit(all_rows, None)
     assert coefficients.dump(content) == coefficients.FILE.read_text()
