@@ -48,7 +48,7 @@ $(VENV)/.installed-tests: requirements-test.txt $(VENV)/.installed
 
 # Browser tests need Chromium. Where it can't be installed they skip and say so.
 chromium:
-	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	@command -v chromium >/dev/null || \
 	if [ "$$(id -u)" = 0 ] && [ -e /etc/debian_version ]; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null \
 			|| echo "Chromium could not be installed: the browser tests will be skipped."; \
