@@ -10,18 +10,18 @@ from pages.parts import wording as w
 home = session.workspace()
 st.title("Compare variants")
 run = session.open_run(home)
-st.caption(w.subject(run.experiment, next((v.estimates.get(run.experiment.device) for v in run.variants if v.id == "baseline"), None)))
-
+device, asked = run.experiment.device, run.experiment
 found = variants.in_order(run.variants)
 done = [v for v in found if v.status == "done"]
+baseline = next((v for v in done if v.id == "baseline"), done[0] if done else None)
+st.caption(w.subject(asked, baseline.estimates.get(device) if baseline else None))
+
 if not done:
     session.stop_with_link("No variant is finished yet: the run says how far it is.", "pages/run.py", "Watch the run")
 if run.state in ("queued", "running"):
     st.info("The run is still at work: more variants will come.", icon=":material/progress_activity:")
     st.page_link("pages/run.py", label="Watch the run", query_params={"run": run.id})
 
-device, asked = run.experiment.device, run.experiment
-baseline = next((v for v in done if v.id == "baseline"), done[0])
 chosen = run.recommendation or recommend.recommend(found, asked.constraints, asked.goal, device, asked.cautious)
 
 # ---- the recommendation --------------------------------------------------------------------------------------------

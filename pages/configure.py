@@ -15,7 +15,8 @@ st.title("Configure the run")
 model, dataset = session.chosen_model(home), session.chosen_dataset(home)
 if model is None or dataset is None:
     session.stop_with_link("There is no model to fit yet.", "pages/upload.py", "Choose a model")
-st.caption(f"{w.code(model.name)} · {w.size(model.size_bytes)} · {w.number(model.parameters)} parameters · data set {w.plain(facts.title(dataset))}")
+st.caption(" · ".join([w.code(model.name), w.size(model.size_bytes), f"{w.number(model.parameters)} parameters",
+                       f"data set {w.plain(facts.title(dataset))}"]))
 
 # ---- device and goal -----------------------------------------------------------------------------------------------
 
@@ -49,7 +50,8 @@ if wrong:
 elif not chosen:
     st.error("No technique is chosen: choose at least one.", icon=":material/error:")
 expected = plan.total_seconds(chosen, budget)
-if st.button(f"Start the run, {w.about(expected)}", type="primary", icon=":material/play_circle:",
+# the key keeps a click that comes while the label's time is still changing
+if st.button(f"Start the run, {w.about(expected)}", type="primary", key="start", icon=":material/play_circle:",
              disabled=bool(wrong) or not chosen):
     try:
         experiment = parse(Experiment, {"model": model.model_dump(), "dataset": dataset, "device": device, "goal": Goal(goal),
