@@ -120,8 +120,7 @@ def test_more_work_takes_longer(separable):
 
 def test_predictions_import_no_framework():
     program = ("import sys, estimator, estimator.predict, estimator.capability, estimator.calibrate, estimator.inventory\n"
-               "from estimator.memory import BASE_MB
-from estimator.predict import by_hand, estimate\nestimate(by_hand(10**8, 10**6), 'raspberry_pi_4')\n"
+               "from estimator.predict import by_hand, estimate\nestimate(by_hand(10**8, 10**6), 'raspberry_pi_4')\n"
                "print([m for m in ('onnx', 'ai_edge_litert', 'sklearn', 'pandas', 'scipy', 'torch') if m in sys.modules])")
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
