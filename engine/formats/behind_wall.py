@@ -6,6 +6,9 @@ Started by `engine.inspect`, never imported by a front.
 import hashlib
 from pathlib import Path
 
+import numpy as np
+
+from deploy.runtime.preprocessing import preprocess
 from engine import datasets, formats
 from engine.errors import BadInput
 from engine.experiment import ModelFile
@@ -24,17 +27,23 @@ def look(request: dict, send) -> dict:
                        "taken: no edge device could hold it.")
     format = formats.recognise(path)
     formats.check(path, format)
-    part, meta = _labelled(request)
+    part, meta, why_not = _labelled(request)
     size = meta["image_shape"][0] if meta else None
     found = _choose(_openings(path, format, request["architecture"], size), part, meta, request["dataset"])
-    return _describe(path, format, request["name"], found, meta).model_dump(mode="json")
+    described = _describe(path, format, request["name"], found, meta)
+    return described.model_copy(update={"warnings": [*described.warnings, *why_not]}).model_dump(mode="json")
 
 
 def _labelled(request: dict):
+    """Returns validation images, the data set's description, and what to say when there are none to try the model on."""
     if not request["dataset"] or not request["home"]:
-        return None, None
-    part = datasets.load(request["dataset"], request["home"], parts=("validation",), limit=preprocessing.IMAGES)["validation"]
-    return part, datasets.describe(request["dataset"], request["home"])
+        return None, None, []
+    try:
+        meta = datasets.describe(request["dataset"], request["home"])
+        part = datasets.load(request["dataset"], request["home"], parts=("validation",), limit=preprocessing.IMAGES)["validation"]
+    except BadInput as error:
+        return None, None, [f"The preprocessing was not checked on images: {error}"]
+    return part, meta, []
 
 
 def _openings(path: Path, format: str, architecture: str | None, size: int | None) -> list[Opening]:
@@ -67,9 +76,19 @@ def _describe(path: Path, format: str, name: str, found: Found, meta: dict | Non
         format=format, framework="pytorch" if opening.facts.get("framework") == "pytorch" else "keras",
         architecture=opening.architecture, input_shape=(opening.height, opening.width, opening.channels), classes=classes,
         layers=opening.facts["layers"], parameters=opening.facts["parameters"],
-        outputs=opening.facts.get("outputs", "logits"), preprocessing=found.preprocessing,
+        outputs=opening.facts.get("outputs") or _outputs(found), preprocessing=found.preprocessing,
         reach=opening.facts.get("reach", "all"), evidence=found.evidence,
         warnings=[*opening.facts.get("warnings", []), *found.warnings])
+
+
+def _outputs(found: Found) -> str:
+    """Tells by the scores of a few random images whether they are probabilities: none negative, each row sums to one."""
+    opening = found.opening
+    images = np.random.default_rng(0).integers(0, 256, (4, opening.height, opening.width, opening.channels), np.uint8)
+    if opening.facts.get("reach") == "inspect":
+        return "logits"
+    scores = opening.predict(preprocess(images, found.preprocessing.model_dump()))
+    return "probabilities" if scores.min() >= 0 and np.allclose(scores.sum(axis=1), 1, atol=1e-3) else "logits"
 
 
 if __name__ == "__main__":
