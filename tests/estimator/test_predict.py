@@ -131,3 +131,15 @@ def test_every_figure_of_a_device_has_a_source():
         stated = device.model_fields_set - plain
         assert stated <= set(device.sources), (device.id, stated - set(device.sources))
         assert device.relative in all_devices()
+
+
+def test_onnx_runtime_on_the_pis_holds_on_networks_of_another_source(all_rows):
+    import pandas as pd
+    rows = pd.read_csv(all_rows / "measurements.csv.gz", low_memory=False)
+    devices = {"Raspberry Pi 4B": "raspberry_pi_4", "Raspberry Pi 5": "raspberry_pi_5"}
+    rows = rows[(rows.runtime == "ONNX") & rows.device.isin(list(devices)) & (rows.fit_ok == 1) & rows.macs_m.notna()]
+    held = [(row.latency_ms, estimate(by_hand(int(row.macs_m * 1e6), int(row.params_m * 1e6)), devices[row.device],
+                                      "onnxruntime")) for row in rows.itertuples()]
+    assert len(held) >= 8
+    assert sum(found.low_ms <= measured <= found.high_ms for measured, found in held) >= 0.8 * len(held)
+    assert sorted(abs(found.latency_ms / measured - 1) for measured, found in held)[len(held) // 2] < 0.3
