@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from estimator import onnx_layers, tflite_layers
+from estimator import onnx_constants, onnx_layers, tflite_layers
 from estimator.plain_graph import Graph, Operator, ProfileError, Tensor, peak_activation_bytes
 from estimator.types import Layer, Precision, Profile
 
@@ -130,11 +130,18 @@ def _infer_shapes(model: Any) -> Any:
                 kind = onnx.TensorProto.UINT8 if integer else types.get(node.input[0], onnx.TensorProto.FLOAT)
                 learned.append(onnx.helper.make_tensor_value_info(node.output[0], kind or onnx.TensorProto.FLOAT, shape))
         if not learned:
+            if _needs_constants(model) and onnx_constants.fold(model):
+                continue  # sizes that were computed in the graph are plain now, and more can be inferred
             return model
         fresh = {value.name for value in learned}
         stale = [value for value in model.graph.value_info if value.name not in fresh]
         del model.graph.value_info[:]
         model.graph.value_info.extend([*stale, *learned])
+
+
+def _needs_constants(model: Any) -> bool:
+    """Tells whether the graph works out shapes at run time."""
+    return any(node.op_type in ("Shape", "ConstantOfShape") for node in model.graph.node)
 
 
 def _plain_onnx(model: Any) -> Graph:

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     **dict.fromkeys(FRONTS, OURS),
 }
 # behind the wall, in a child, or in a command of its own
-WITH_FRAMEWORKS = ("engine/backends/", "engine/runtimes/", "engine/formats/", "estimator/graph.py", "estimator/onnx_layers.py",
+WITH_FRAMEWORKS = ("engine/backends/", "engine/runtimes/", "engine/formats/", "estimator/graph.py", "estimator/onnx_layers.py", "estimator/onnx_constants.py",
                    "estimator/tflite_layers.py", "estimator/plain_graph.py", "estimator/fit.py", "estimator/roofline.py", "estimator/large.py", "models/", "deploy/runtime/",
                    "engine/datasets/presets.py")  # scikit-learn's digits and torchvision's downloads, fetched in a child
 FLAT_SCRIPTS = {"infer", "preprocessing", "decoder", "benchmark"}  # inside a package they lie in one folder
@@ -115,7 +115,7 @@ def web_modules() -> list[str]:
 
 
 # named by what the web process imports, but only ever reached in a child
-BEHIND_THE_WALL = ("engine/backends/", "engine/runtimes/", "estimator/graph.py", "estimator/onnx_layers.py", "estimator/tflite_layers.py",
+BEHIND_THE_WALL = ("engine/backends/", "engine/runtimes/", "estimator/graph.py", "estimator/onnx_layers.py", "estimator/onnx_constants.py", "estimator/tflite_layers.py",
                    "estimator/fit.py", "engine/formats/", "models/pytorch.py", "models/keras.py", "models/train.py", "models/twin.py",
                    "models/recipes.py")
 

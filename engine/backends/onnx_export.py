@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from onnx import helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
+from onnx import numpy_helper
 from torch import fx, nn
+
+from estimator import onnx_constants
 
 OPSET = 18
 
@@ -73,24 +74,8 @@ def _computed_ahead(model: onnx.ModelProto) -> onnx.ModelProto:
     inference, the quantizer and other runtimes want it plain."""
     if not any(node.op_type in ("ConstantOfShape", "Shape") for node in model.graph.node):
         return model
-    weights = {name for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul") for name in node.input}
-    known = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if t.name not in weights}
-    kept = []
-    for node in model.graph.node:
-        if not all(name in known or not name for name in node.input):
-            kept.append(node)
-            continue
-        feeds = {name: known[name] for name in node.input if name}
-        inputs = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for n, v in feeds.items()]
-        outputs = [helper.make_tensor_value_info(name, 0, None) for name in node.output]
-        alone = helper.make_model(helper.make_graph([node], "one", inputs, outputs), opset_imports=model.opset_import)
-        for name, value in zip(node.output, ReferenceEvaluator(alone).run(None, feeds), strict=True):
-            known[name] = np.asarray(value)
-    used = {name for node in kept for name in node.input}
-    stored = {t.name for t in model.graph.initializer}
-    model.graph.initializer.extend(numpy_helper.from_array(v, n) for n, v in known.items() if n in used and n not in stored)
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
+    model = onnx.shape_inference.infer_shapes(model)
+    onnx_constants.fold(model)
     return model
 
 
