@@ -43,8 +43,8 @@ def show_trade_off() -> None:
         axes = [name for name, axis in charts.AXES.items() if any(axis.value(v, device) for v in done)]
         name = st.segmented_control("Cost", axes, default=axes[0], required=True, key="x", bind="query-params")
         named = {"baseline", choice.winner, *choice.picks.values()} - {None}
-        where = {"Size": "Size of the file", "MACs": "Multiply-accumulates", "Measured ms": "Latency measured here",
-                 "Estimated ms": f"Latency estimated on {w.device(device)}"}[name]
+        where = {"Size": "Size of the file", "MACs": "Multiply-accumulates", "Measured ms": "Measured on this machine",
+                 "Estimated ms": f"Estimated on {w.device(device)}"}[name]
         figure, alt, notes = charts.trade_off(judged, charts.AXES[name], device, tried.set_limits(), choice.winner,
                                               list(named), where)
         st.plotly_chart(figure, theme=None, config=charts.CONFIG, alt=alt, key="trade-off")

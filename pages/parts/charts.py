@@ -234,7 +234,7 @@ def _frame(figure: go.Figure, points: list[Point], floor: float, axis: Axis, dev
     spread = math.log10(right / left) if is_log else right - left
     pad = (spread or (0.3 if is_log else left * 0.3)) * 0.1
     low, high = (math.log10(left), math.log10(right)) if is_log else (left, right)
-    figure.update_xaxes(title=f"{where} ({axis.unit}{', logarithmic' if is_log else ''})", nticks=8,
+    figure.update_xaxes(title=f"{where} ({axis.unit}{', log' if is_log else ''})", nticks=8,
                         range=[low - pad, high + 1.4 * pad], type="log" if is_log else "linear")
     if is_log:
         figure.update_xaxes(tickvals=_log_ticks(left, right), ticktext=[w.figure(v, 1) for v in _log_ticks(left, right)])

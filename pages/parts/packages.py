@@ -23,7 +23,7 @@ def built(run_id: str, variant_id: str) -> Path | None:
 
 def file_name(run: Run, variant_id: str) -> str:
     """Returns a download's name, made of letters, digits and dashes only."""
-    words = f"{Path(run.experiment.model.name).name}-{variant_id}-{run.experiment.device}"
+    words = f"{variant_id}-{run.experiment.device}"
     return re.sub(r"[^A-Za-z0-9]+", "-", words).strip("-").lower() + ".zip"
 
 
@@ -51,4 +51,4 @@ def commands(path: Path, name: str) -> str:
         has_folder = len(tops) == 1 and not any(entry == next(iter(tops)) for entry in archive.namelist())
     folder = next(iter(tops)) if has_folder else Path(name).stem
     target = "" if has_folder else f" -d {folder}"
-    return f"unzip {name}{target} && cd {folder}\npython3 -m pip install -r requirements.txt\npython3 infer.py sample.png"
+    return f"unzip {name}{target}\ncd {folder}\npython3 -m pip install -r requirements.txt\npython3 infer.py sample.png"

@@ -30,7 +30,7 @@ def show_recommendation(chosen: Recommendation, run: Run, baseline: Variant) -> 
         with words:
             _show_words(chosen, best, baseline, device)
         with figures:
-            show_metrics(best, baseline, device)
+            show_metrics(best, baseline, device, is_short=True)
             if st.button("Make the package", type="primary", icon=":material/package_2:", width="stretch"):
                 st.switch_page("pages/deploy.py", query_params={"run": run.id, "package": best.id})
 
@@ -50,8 +50,11 @@ def _show_words(chosen: Recommendation, best: Variant, baseline: Variant, device
         st.caption(" · ".join(picks))
 
 
-def show_metrics(best: Variant, baseline: Variant, device: str) -> None:
-    """Shows size, latency and accuracy side by side, each with its change against the baseline."""
+def show_metrics(best: Variant, baseline: Variant, device: str, is_short: bool = False) -> None:
+    """Shows size, latency and accuracy side by side, each with its change against the baseline.
+
+    What a prediction rests on takes some sentences: a short one leaves them to the latency's help.
+    """
     found, theirs = best.estimates.get(device), baseline.estimates.get(device)
     is_estimate = bool(found and found.latency_ms)
     latency, before = ((found.latency_ms, theirs.latency_ms if theirs else None) if is_estimate
@@ -67,7 +70,7 @@ def show_metrics(best: Variant, baseline: Variant, device: str) -> None:
                   f"{-(best.accuracy_drop_pp or 0):+.2f} pp" if best.id != "baseline" else None,
                   delta_color="off" if is_same else "normal", delta_arrow="off" if is_same else "auto", width="content",
                   help=f"95 % interval {w.interval(best.accuracy_low, best.accuracy_high, 100, 1)} %")
-    st.caption(_latency_words(best, device))
+    st.caption(_latency_words(best, device, is_short))
 
 
 def _change(before: float | None, after: float | None) -> str | None:
@@ -76,7 +79,7 @@ def _change(before: float | None, after: float | None) -> str | None:
     return f"{100 * (after / before - 1):+.1f} %"
 
 
-def _latency_words(best: Variant, device: str) -> str:
+def _latency_words(best: Variant, device: str, is_short: bool) -> str:
     found = best.estimates.get(device)
     if not found:
         return f"On {w.device(device)}: no estimate yet. The latency was measured on this machine."
@@ -85,17 +88,18 @@ def _latency_words(best: Variant, device: str) -> str:
     costs = [w.estimate(found), w.confidence(found)]
     costs += [f"{w.with_unit(found.memory_mb, 'MB')} of memory"] if found.memory_mb else []
     costs += [f"{w.with_unit(found.energy_mj, 'mJ')} an image"] if found.energy_mj else []
-    words = [f"Predicted for {w.device(device)}, {w.runs_on(found)}: {', '.join(costs)}.", w.plain(found.why)]
+    words = [f"Predicted for {w.device(device)}, {w.runs_on(found)}: {', '.join(costs)}.", "" if is_short else w.plain(found.why)]
     if found.calibrated_with:
         words.append(f"Calibrated with {found.calibrated_with} of your measurements.")
     return " ".join(word for word in words if word)
 
 
 def _latency_help(best: Variant, device: str) -> str:
-    host = best.host
+    host, found = best.host, best.estimates.get(device)
+    why = f"{w.plain(found.why)}  \n" if found and found.why else ""
     if not host or not host.latency_ms:
-        return "Not measured."
-    return (f"Measured on this machine with {host.runtime} {host.runtime_version}, {host.threads} threads: "
+        return f"{why}Not measured."
+    return (f"{why}Measured on this machine with {host.runtime} {host.runtime_version}, {host.threads} threads: "
             f"{w.ms(host.latency_ms.p50)} (p95 {w.ms(host.latency_ms.p95)}, p99 {w.ms(host.latency_ms.p99)}).")
 
 

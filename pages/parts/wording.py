@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 
 from engine.experiment import DEVICES, Constraints, Estimate, Experiment, Variant
+from estimator.confidence import in_words
 
 NBSP = "\u00a0"
 NONE = "–"
@@ -146,8 +147,7 @@ def confidence(found: Estimate) -> str:
     """Returns an estimate's confidence in words."""
     if found.confidence is None:
         return "confidence unknown"
-    level = "high" if found.confidence >= 0.75 else "fair" if found.confidence >= 0.4 else "low"
-    return f"{level} confidence"
+    return f"{in_words(found.confidence)} confidence"
 
 
 # ---- data that someone else chose ----------------------------------------------------------------------------------
