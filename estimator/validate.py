@@ -45,6 +45,17 @@ def nested_coverage(group: fit.Group) -> tuple[float, float]:
     return float(np.mean(np.abs(group.errors) <= half)), float(np.exp(2 * np.median(half)))
 
 
+def noise_floor(group: fit.Group) -> float | None:
+    """Median difference of a row from the median of its own network: no prediction can do better. None where nothing
+    was measured twice."""
+    off = []
+    for network in np.unique(group.network):
+        times = group.latency_ms[group.network == network]
+        if len(times) > 1:
+            off.extend(np.abs(times / np.median(times) - 1))
+    return float(np.median(off)) if off else None
+
+
 def of_group(group: fit.Group) -> dict[str, Any]:
     """The validation table's entry for one group."""
     macs = group.x[:, 2:6].sum(axis=1)
@@ -53,7 +64,7 @@ def of_group(group: fit.Group) -> dict[str, Any]:
     own = float(np.mean(np.abs(group.errors) <= group.base * growth))
     return {"families": sorted(set(group.family)), "networks": len(set(group.network)), "rows": len(group.x),
             "protocol": "leave one family out", "leave_one_family_out": metrics(group.held_out, group.latency_ms),
-            "random": metrics(group.random, group.latency_ms), "coverage": own, "coverage_nested": coverage,
+            "random": metrics(group.random, group.latency_ms), "noise_floor": noise_floor(group), "coverage": own, "coverage_nested": coverage,
             "interval_width": float(np.exp(2 * np.median(group.base * growth))), "interval_width_nested": width,
             "rival_macs": metrics(rival(group, macs), group.latency_ms),
             "rival_parameters": metrics(rival(group, group.x[:, features.NAMES.index("parameters")]),
@@ -72,7 +83,7 @@ def of_large(group: dict[str, Any]) -> dict[str, Any]:
         ("rival_macs", x[:, 2:6].sum(axis=1)), ("rival_parameters", x[:, features.NAMES.index("parameters")]))}
     return {"families": ["nas-bench-201"], "networks": len(measured) // 3, "rows": len(measured),
             "protocol": "five folds over cells", "leave_one_family_out": metrics(group["folds"], measured),
-            "random": metrics(group["folds"], measured), "coverage": float(np.mean(half <= group["base"])),
+            "random": metrics(group["folds"], measured), "noise_floor": None, "coverage": float(np.mean(half <= group["base"])),
             "coverage_nested": float(np.mean(np.concatenate(covered))),
             "interval_width": float(np.exp(2 * group["base"])), "interval_width_nested": float(
                 np.exp(2 * group["base"])),
@@ -100,14 +111,16 @@ def markdown(table: dict[str, dict[str, Any]], bins: list[dict[str, float]]) -> 
 
     lines = ["# Estimator: validation", "", "Command: `python -m estimator validate`. Every prediction is for a family of "
              "networks that the fit did not see (NAS-Bench-201, one family: five folds over cells). Errors in percent; "
-             "width is the 90 % interval's high / low.", "",
-             "| device, runtime, precision, threads | rows | networks | median error | within 10 | within 25 | rank | "
-             "coverage | nested | width | random folds | MACs alone | params x constant |",
-             "|---|" + "---:|" * 12]
+             "width is the 90 % interval's high / low. The noise floor is what rows of one network differ by. Nested: coverage "
+             "by intervals that were calibrated without the tested family too.", "",
+             "| device, runtime, precision, threads | rows | networks | noise floor | median error | within 10 | within 25 | "
+             "rank | coverage | nested | width | random folds | MACs alone | params x constant |",
+             "|---|" + "---:|" * 13]
     for name, entry in sorted(table.items()):
         held = entry["leave_one_family_out"]
         lines.append("| " + " | ".join([
-            name.replace("|", ", "), str(entry["rows"]), str(entry["networks"]), percent(held["median_error"]),
+            name.replace("|", ", "), str(entry["rows"]), str(entry["networks"]),
+            "" if entry["noise_floor"] is None else percent(entry["noise_floor"]), percent(held["median_error"]),
             percent(held["within_10"]), percent(held["within_25"]), f"{held['rank_correlation']:.3f}",
             percent(entry["coverage"]), percent(entry["coverage_nested"]), f"{entry['interval_width']:.2f}",
             percent(entry["random"]["median_error"]), percent(entry["rival_macs"]["median_error"]),
