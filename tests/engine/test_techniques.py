@@ -11,7 +11,7 @@ from onnx import TensorProto, numpy_helper
 
 from deploy.runtime.decoder import decode
 from deploy.runtime.preprocessing import preprocess
-from engine import datasets, measure
+from engine import datasets, jobs, measure
 from engine.techniques import TECHNIQUES
 from engine.workspace import read_json
 
@@ -251,3 +251,18 @@ def test_the_recommendation_follows_from_the_variants(digits_run):
     assert by_id[run.recommendation.winner].size_bytes < by_id["baseline"].size_bytes
     assert by_id[run.recommendation.picks["compact"]].size_bytes == min(
         v.size_bytes for v in run.variants if by_id["baseline"].validation_accuracy - v.validation_accuracy <= 0.02)
+
+
+@pytest.mark.slow
+def test_without_a_data_set_only_what_needs_none_runs(workspace, asked):
+    run_id = jobs.start(asked(dataset=None, techniques=["ptq_int8", "ptq_int4", "prune_structured", "distill"]), workspace)
+    jobs.wait(run_id, workspace)
+    run = workspace.run(run_id)
+    assert run.state == "done", run.reason
+    found = {v.id: v for v in run.variants}
+    assert found["ptq_int8"].status == found["ptq_int4"].status == found["ptq_int4@mixed"].status == "done"
+    for name in (*STRUCTURED, "distill@0.5"):
+        assert found[name].status == "skipped" and "no labelled images" in found[name].reason
+    assert all(v.accuracy is None and v.validation_accuracy is None for v in run.variants)
+    assert found["ptq_int8"].size_bytes < found["baseline"].size_bytes / 3
+    assert run.recommendation.winner and "accuracy is not known" in run.recommendation.reasons[0]
