@@ -119,11 +119,11 @@ def _other_zip(names: list[str]) -> str:
 
 
 def _pickle(path: Path, head: bytes) -> str | None:
-    from engine.formats import torchfile
+    from engine.formats import torch_pickle, torchfile
 
     if head.startswith(torchfile.LEGACY_MAGIC):
         with open(path, "rb") as stream:
-            data = stream.read(torchfile.MAX_PICKLE)
+            data = stream.read(torch_pickle.MAX_PICKLE)
         try:
             start = _after_pickles(data, 3)
         except (ValueError, UnicodeError, IndexError, struct.error):
@@ -162,9 +162,9 @@ def _globals_until_damage(data: bytes) -> list[str]:
 def _state_or_module(data: bytes) -> str:
     """A module's pickle names the classes of layers; a state dict's names only tensors and what options need."""
     plain = re.compile(r"(torch\.(?!nn\.modules)|torch\._utils|collections|numpy|_codecs|argparse|builtins|__builtin__|pathlib)")
-    from engine.formats import torchfile
+    from engine.formats import torch_pickle
 
-    return "state_dict" if all(plain.match(name) for name in torchfile.globals_of(data)) else "torch_module"
+    return "state_dict" if all(plain.match(name) for name in torch_pickle.globals_of(data)) else "torch_module"
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:

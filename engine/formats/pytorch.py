@@ -17,7 +17,7 @@ from torch import nn
 
 from engine.errors import BadInput
 from engine.experiment import ModelFile
-from engine.formats import architectures, onnx_network, torch_modules, torchfile, torchscript
+from engine.formats import architectures, onnx_network, torch_modules, torch_pickle, torchfile, torchscript
 from engine.formats import safetensors as safetensors_format
 from engine.formats.architectures import Candidate
 from engine.formats.preprocessing import Opening
@@ -102,7 +102,7 @@ def _open_module(path: Path, architecture: str | None) -> nn.Module:
     if architecture == torch_modules.IN_ORDER:
         network = torch_modules.rebuild_in_order(record)
         if network is None:
-            raise BadInput(f"The layers can't be run in their order: save the weights with {torchfile.SAVE_WEIGHTS}.")
+            raise BadInput(f"The layers can't be run in their order: save the weights with {torch_pickle.SAVE_WEIGHTS}.")
         return network
     if architecture:
         return architectures.build(architecture, clean(torch_modules.state_of(record)))
@@ -206,12 +206,12 @@ def read_weights(path: Path, format: str) -> dict[str, np.ndarray]:
     return clean({name: tensor.array() for name, tensor in find_state(torchfile.read(path).value).items()})
 
 
-def find_state(value: Any) -> Mapping[str, torchfile.Tensor]:
+def find_state(value: Any) -> Mapping[str, torch_pickle.Tensor]:
     """Returns the state dict inside a checkpoint. Raises BadInput when there is none."""
     for _ in range(4):
         if not isinstance(value, dict):
             break
-        tensors = {key: item for key, item in value.items() if isinstance(key, str) and isinstance(item, torchfile.Tensor)}
+        tensors = {key: item for key, item in value.items() if isinstance(key, str) and isinstance(item, torch_pickle.Tensor)}
         if tensors and len(tensors) >= len(value) / 2:
             return tensors
         inner = [value[key] for key in WRAPPERS if isinstance(value.get(key), dict)]
@@ -219,7 +219,7 @@ def find_state(value: Any) -> Mapping[str, torchfile.Tensor]:
             break
         value = inner[0]
     raise BadInput("The file holds no weights that could be found: save them with "
-                   f"{torchfile.SAVE_WEIGHTS} and upload that file.")
+                   f"{torch_pickle.SAVE_WEIGHTS} and upload that file.")
 
 
 def clean(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

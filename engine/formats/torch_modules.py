@@ -16,7 +16,7 @@ from torch import nn
 
 from engine.errors import BadInput
 from engine.formats import torchfile
-from engine.formats.torchfile import SAVE_WEIGHTS, Record, Reference, Tensor
+from engine.formats.torch_pickle import SAVE_WEIGHTS, Record, Reference, Tensor
 from engine.formats.torchvision_shim import import_torchvision
 
 IN_ORDER = "modules_in_order"

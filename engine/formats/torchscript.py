@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from engine.errors import BadInput
-from engine.formats import archives, torchfile
+from engine.formats import archives, torch_pickle
 
 ADVICE = "export the network with `torch.onnx.export(model, example, 'model.onnx', dynamo=False)`."
 OPERATORS = set("""
@@ -34,15 +34,15 @@ def check(path: Path) -> None:
     with archives.open_checked(path) as archive:
         for name in archive.namelist():
             if name.endswith(".pkl"):
-                _check_pickle(archives.read_entry(archive, name, torchfile.MAX_PICKLE))
+                _check_pickle(archives.read_entry(archive, name, torch_pickle.MAX_PICKLE))
             elif name.endswith(".py") and "/code/" in f"/{name}":
                 _check_code(archives.read_entry(archive, name, 20_000_000).decode("utf-8", "replace"))
 
 
 def _check_pickle(data: bytes) -> None:
-    for name in torchfile.globals_of(data):
+    for name in torch_pickle.globals_of(data):
         if not (name.startswith(("__torch__.", "torch._utils._rebuild_", "torch.jit._pickle.")) or name == "collections.OrderedDict"
-                or name.removeprefix("torch.") in torchfile.STORAGES):
+                or name.removeprefix("torch.") in torch_pickle.STORAGES):
             raise BadInput(f"The TorchScript file asks to load '{name[:80]}', which is on no allow-list: {ADVICE}")
 
 
