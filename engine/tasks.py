@@ -24,8 +24,15 @@ GENERATED_IMAGES = 128
 def prepare_data(request: dict, send: Send) -> dict:
     """Makes the data set ready on disk; returns {}."""
     datasets.prepare(request["dataset"], request["home"],
-                     lambda fraction, text: send({"kind": "progress", "fraction": fraction, "text": text}))
+                     lambda fraction, text: send({"kind": "progress", "fraction": fraction, "text": text}), image_shape=_image_shape(request))
     return {}
+
+
+def _image_shape(request: dict) -> tuple[int, int, int] | None:
+    """Returns the size that images are brought to: the model's input, or None where that is the preset's own size."""
+    wanted = tuple(request["model"]["input_shape"]) if request.get("model") else None
+    preset = datasets.DATASETS.get(request["dataset"])
+    return None if preset is not None and wanted in (None, tuple(preset.image_shape)) else wanted
 
 
 def facts(request: dict, send: Send) -> dict:
@@ -115,7 +122,7 @@ def _data(request: dict, model: ModelFile):
 
     if request["dataset"] is None:
         return Data(None, None, generated(model))
-    parts = datasets.load(request["dataset"], request["home"])
+    parts = datasets.load(request["dataset"], request["home"], image_shape=_image_shape(request))
     return Data(parts["train"], parts["validation"], parts["calibration"])
 
 
@@ -144,7 +151,7 @@ def accuracy(request: dict, send: Send) -> dict:
 
     model = ModelFile(**request["model"])
     keep = Path(request["folder"]) / "cache" / "baseline_predictions.npy"
-    parts = datasets.load(request["dataset"], request["home"], ("test",)) if request["dataset"] else {}
+    parts = datasets.load(request["dataset"], request["home"], ("test",), image_shape=_image_shape(request)) if request["dataset"] else {}
     results = {}
     for variant, files in request["artifacts"].items():
         path = _decoded(files, request["folder"])
