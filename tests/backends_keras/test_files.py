@@ -25,6 +25,11 @@ def weights_of(file, files) -> list:
     return [t for i, t in enumerate(file.graph.tensors) if len(t.shape) >= 2 and file.is_constant(i) and t.type != files.INT32]
 
 
+def alike(backend, path, network, images) -> float:
+    """Returns how well a file's scores follow the network's: their correlation. Noise has too many near ties for classes."""
+    return float(np.corrcoef(backend.predict(path, images).ravel(), backend.logits(network, images).ravel())[0, 1])
+
+
 def test_float_file_answers_like_the_network(small, tmp_path):
     backend, network, images = small
     path = backend.export(network, None, None, tmp_path / "float")
@@ -37,8 +42,7 @@ def test_full_int8_has_no_float_inside(small, tmp_path, files):
     file = files.TFLite.read(path)
     assert {t.type for t in file.graph.tensors if t.type not in (files.INT32, files.TYPES.INT64)} == {files.INT8}
     assert not {file.op(o) for o in file.graph.operators} & {"QUANTIZE", "DEQUANTIZE"}
-    agree = backend.predict(path, images).argmax(1) == backend.logits(network, images).argmax(1)
-    assert agree.mean() > 0.97
+    assert alike(backend, path, network, images) > 0.995
 
 
 def test_float_input_and_output_on_request(small, tmp_path, files):
@@ -64,10 +68,12 @@ def test_layers_kept_in_float_are_bridged(small, tmp_path, files):
 def test_every_range_rule_keeps_the_answers(small, tmp_path, rule):
     backend, network, images = small
     path = backend.export(network, QuantSpec("static_int8", calibrate=rule), images, tmp_path / rule)
-    assert (backend.predict(path, images).argmax(1) == backend.logits(network, images).argmax(1)).mean() > 0.95
+    assert alike(backend, path, network, images) > 0.98
 
 
 def test_int4_is_packed_and_is_the_grid(small, tmp_path, files):
+    from engine.backends.tflite_quantize import unpacked
+
     backend, network, _ = small
     folded = backend.folded(network)
     grids = {name: nearest_grid(w, 4) for name, w in backend.weights(folded).items()}
@@ -75,9 +81,13 @@ def test_int4_is_packed_and_is_the_grid(small, tmp_path, files):
     file = files.TFLite.read(path)
     stored = weights_of(file, files)
     assert {t.type for t in stored} == {files.INT4}
-    sizes = sum(len(file.model.buffers[t.buffer].data) for t in stored)
-    assert sizes <= sum(-(-g.codes.size // 2) for g in grids.values())
-    assert path.stat().st_size < 4 * sum(g.codes.size for g in grids.values()) / 6.5
+    packed = sum(len(file.model.buffers[t.buffer].data) for t in stored)
+    scales = sum(4 * len(t.quantization.scale) for t in stored)
+    weights = sum(g.codes.size for g in grids.values())
+    assert packed == weights // 2 and packed + scales <= 4 * weights / 6.5
+    codes = grids[backend.facts(network, True).layers[-1].name].codes
+    last = next(t for t in stored if tuple(t.shape) == codes.shape)
+    assert np.array_equal(unpacked(np.asarray(file.model.buffers[last.buffer].data), codes.size).reshape(codes.shape), codes)
 
 
 def test_int4_file_computes_what_its_codes_say(small, tmp_path):
@@ -118,7 +128,7 @@ def test_fp16_and_dynamic_store_what_they_say(small, tmp_path, files):
     path = backend.export(network, QuantSpec("dynamic_int8"), None, tmp_path / "dynamic")
     dynamic = files.TFLite.read(path)
     assert {t.type for t in weights_of(dynamic, files)} == {files.INT8}
-    assert (backend.predict(path, images).argmax(1) == backend.logits(network, images).argmax(1)).mean() > 0.97
+    assert alike(backend, path, network, images) > 0.995
 
 
 def test_many_zeros_are_stored_sparsely_and_mean_the_same(small, tmp_path, files):
