@@ -45,9 +45,12 @@ def _show_words(chosen: Recommendation, best: Variant, baseline: Variant, device
     # the first reason says what the verdict says
     reasons = [w.plain(reason) for reason in chosen.reasons[1:]]
     st.markdown("\n".join(f"- {line}" for line in [*reasons, *(w.plain(flip.text) for flip in chosen.flips[:4])]))
-    picks = [f"{words} {w.code(chosen.picks[name])}" for name, words in PICKS.items() if chosen.picks.get(name)]
+    picks: dict[str, list[str]] = {}
+    for name, words in PICKS.items():
+        if chosen.picks.get(name):
+            picks.setdefault(chosen.picks[name], []).append(words)
     if picks:
-        st.caption(" · ".join(picks))
+        st.caption("Best picks within your limits: " + " · ".join(f"{w.code(pick)} {w.listing(words)}" for pick, words in picks.items()))
 
 
 def show_metrics(best: Variant, baseline: Variant, device: str, is_short: bool = False) -> None:

@@ -212,18 +212,20 @@ def verdict(variant: Variant, baseline: Variant, where: str) -> str:
     """Returns what a variant is worth beside the baseline, in one sentence of markdown."""
     if variant.id == baseline.id:
         return "**Your own model, unchanged,** is the best choice: nothing that meets every limit beats it."
-    gains = [word for word in (_gain(baseline.size_bytes, variant.size_bytes, "smaller", "larger"),
-                               _gain(*_latencies(variant, baseline, where), "faster", "slower")) if word]
-    gain = f"**{' and '.join(gains).capitalize()}** than your model" if gains else "About as large and fast as your model"
+    before, after, basis = _latencies(variant, baseline, where)
+    faster = _gain(before, after, "faster", "slower")
+    gains = [word for word in (_gain(baseline.size_bytes, variant.size_bytes, "smaller", "larger"), faster) if word]
+    gain = (f"**{' and '.join(gains).capitalize()}**{f' ({basis})' if faster else ''} than your model" if gains
+            else "About as large and fast as your model")
     return f"{gain}, {_accuracy_words(variant)}."
 
 
-def _latencies(variant: Variant, baseline: Variant, where: str) -> tuple[float | None, float | None]:
+def _latencies(variant: Variant, baseline: Variant, where: str) -> tuple[float | None, float | None, str]:
     """Compares like with like: both estimates for the device, else both measurements on this machine."""
     ours, theirs = variant.estimates.get(where), baseline.estimates.get(where)
     if ours and theirs and ours.latency_ms and theirs.latency_ms:
-        return theirs.latency_ms, ours.latency_ms
-    return measured(baseline), measured(variant)
+        return theirs.latency_ms, ours.latency_ms, "as predicted"
+    return measured(baseline), measured(variant), "measured here"
 
 
 def measured(variant: Variant) -> float | None:

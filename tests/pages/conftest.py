@@ -54,11 +54,3 @@ def open_page(home):
         return app
 
     return opened
-
-
-def words(app: AppTest) -> str:
-    """Returns all the text on a page, for tests that look for a sentence."""
-    found = []
-    for kind in ("title", "header", "subheader", "markdown", "caption", "error", "info", "warning", "success", "code"):
-        found += [element.value for element in getattr(app, kind)]
-    return "\n".join(str(text) for text in found).replace("\\", "").replace("\u00a0", " ").replace("\u2060", "")

@@ -1,8 +1,12 @@
-"""Handmade runs, written through the workspace as the engine writes them; their figures are invented, for tests only."""
+"""Handmade runs, written through the workspace as the engine writes them; their figures are invented, for tests only.
+
+And how tests read a page.
+"""
 
 import json
 import os
 import time
+from pathlib import Path
 
 import psutil
 
@@ -10,6 +14,7 @@ from engine.experiment import (Artifact, Constraints, Estimate, Experiment, Host
                                Preprocessing, Recommendation, Step, Variant)
 from engine.workspace import Workspace
 
+ROOT = Path(__file__).resolve().parents[2]
 DEVICE = "raspberry_pi_4"
 TECHNIQUES = ["ptq_int8", "ptq_int4", "prune_structured", "hybrid", "distill"]
 HOSTILE = '=HYPERLINK("x")<script>alert(1)</script>`$a$:red[b]'
@@ -143,3 +148,11 @@ def ended(home: Workspace, state: str, reason: str) -> str:
     run = begun(home, os.getpid())
     home.append(run, {"kind": "state", "state": state, "reason": reason, "time": time.time()})
     return run
+
+
+def words(app) -> str:
+    """Returns all the text on a page, for tests that look for a sentence."""
+    found = []
+    for kind in ("title", "header", "subheader", "markdown", "caption", "error", "info", "warning", "success", "code"):
+        found += [element.value for element in getattr(app, kind)]
+    return "\n".join(str(text) for text in found).replace("\\", "").replace("\u00a0", " ").replace("\u2060", "")

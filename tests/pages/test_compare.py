@@ -1,7 +1,7 @@
 """Compare: the recommendation, limits to try, the table, details."""
 
 import seed
-from conftest import words
+from seed import words
 from engine.experiment import Constraints, Recommendation
 
 

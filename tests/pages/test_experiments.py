@@ -1,7 +1,7 @@
 """Experiments and home: what is listed, for whom, and how a run is deleted or gone on with."""
 
 import seed
-from conftest import words
+from seed import words
 
 
 def button(app, label):

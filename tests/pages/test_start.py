@@ -2,7 +2,7 @@
 
 import pytest
 import seed
-from conftest import words
+from seed import words
 from engine import jobs
 from engine.errors import BadInput
 

@@ -2,7 +2,7 @@
 
 import pytest
 import seed
-from conftest import words
+from seed import words
 
 PAGES = ("home", "upload", "configure", "run", "compare", "deploy", "experiments")
 

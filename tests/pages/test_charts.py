@@ -1,0 +1,86 @@
+"""The trade-off chart: what is joined, what is labelled, what is drawn, and what is said instead."""
+
+import math
+
+import pytest
+import seed
+from pages.parts import charts
+
+
+@pytest.fixture
+def draw(home):
+    """Draws the handmade variants on one axis with some limits."""
+
+    def drawn(axis="Size", limits=None, names=("baseline", "hybrid"), found=None):
+        return charts.trade_off(found or seed.variants(), charts.AXES[axis], seed.DEVICE, limits or {}, "hybrid", list(names), "Size")
+
+    return drawn
+
+
+def trace(figure, name):
+    """Returns the trace of that legend, or None."""
+    return next((trace for trace in figure.data if trace.name == name), None)
+
+
+def test_front_joins_admissible_points_only(draw):
+    figure, _, _ = draw()
+    rejected = {row[1] / 1e6 for row in seed.FIGURES if seed.variant(*row).admissible == "no"}
+    front = trace(figure, "best trade-offs")
+    assert len(front.x) > 1 and not rejected & set(front.x)
+    assert list(front.x) == sorted(front.x) and list(front.y) == sorted(front.y)
+
+
+def test_rejected_stay_as_crosses_and_baseline_is_distinct(draw):
+    figure, _, _ = draw()
+    symbols = {found.name: found.marker.symbol for found in figure.data if found.mode == "markers"}
+    assert symbols["misses a limit"].startswith("x")
+    assert len(set(symbols.values())) == len(symbols)
+
+
+def test_limits_are_lines_with_their_figures(draw):
+    figure, _, _ = draw(limits={"max_accuracy_drop_pp": 0.8, "max_size_mb": 0.5})
+    assert len(figure.layout.shapes) == 2
+    texts = [note.text for note in figure.layout.annotations]
+    assert "≤ 0.5 MB" in texts and "drop ≤ 0.8 pp" in texts
+
+
+def test_far_limit_does_not_stretch_the_axis(draw):
+    figure, _, notes = draw(limits={"max_size_mb": 500})
+    assert figure.layout.xaxis.range[1] < math.log10(5)
+    assert any("outside the chart" in note for note in notes)
+
+
+def test_collapsed_variant_does_not_flatten_the_others(draw):
+    collapsed = seed.variants() + [seed.variant("distill@bad", 100_000, 0.5, 0.1, 89)]
+    figure, alt, notes = draw(found=collapsed)
+    assert figure.layout.yaxis.range[0] > 80
+    assert any("not drawn" in note for note in notes) and "distill@bad" in alt
+
+
+def test_labels_do_not_overlap(draw):
+    figure, _, _ = draw(names=("baseline", "ptq_int8", "ptq_int4@mixed", "prune_structured@0.5", "hybrid"))
+    boxes = []
+    (x0, x1), (y0, y1) = figure.layout.xaxis.range, figure.layout.yaxis.range
+    for note in figure.layout.annotations:
+        x = (note.x - x0) / (x1 - x0) * charts.PHONE[0] + note.ax
+        y = (y1 - note.y) / (y1 - y0) * charts.PHONE[1] + note.ay
+        boxes.append(charts._box(x, y, 7 * len(note.text), 15))
+    assert len(boxes) == 5
+    for i, box in enumerate(boxes):
+        assert sum(charts._covered(box, [other]) for other in boxes[i + 1:]) < 60
+
+
+@pytest.mark.parametrize("axis", charts.AXES)
+def test_every_axis_draws(draw, axis):
+    figure, alt, _ = draw(axis=axis)
+    assert figure.data and alt.startswith("Scatter plot")
+
+
+def test_no_figures_is_said(draw):
+    _, _, notes = draw(found=seed.variants()[-2:])
+    assert notes == ["No finished variant has both figures yet."]
+
+
+def test_one_point_draws(draw):
+    figure, _, _ = draw(found=seed.variants()[:1])
+    assert all(math.isfinite(end) for end in [*figure.layout.xaxis.range, *figure.layout.yaxis.range])
