@@ -23,6 +23,14 @@ def models() -> list[ModelFile]:
     return [_shipped(entry) for entry in CATALOG.values()]
 
 
+def architectures() -> list[str]:
+    """Returns the names that may be chosen by hand for bare weights, besides chains (`chain:28:p0s1m2,p0s1m2:max:relu:flat`)."""
+    table = json.loads((Path(__file__).parent / "formats" / "torchvision_keys.json").read_text(encoding="utf-8"))
+    resnets = [f"cifar_resnet{depth}{shortcut}" for shortcut in ("", "_b") for depth in (20, 32, 44, 56, 110)]
+    shipped = sorted({entry.architecture for entry in CATALOG.values() if entry.framework == "pytorch"})
+    return [*shipped, *resnets, *sorted(f"torchvision/{name}" for names in table.values() for name in names)]
+
+
 def inspect_model(path: str | Path, name: str | None = None, *, dataset: str | None = None,
                   architecture: str | None = None, home: str | Path | None = None) -> ModelFile:
     """Recognises, checks and opens a model behind the wall and returns the facts about it.

@@ -1,13 +1,15 @@
 """Which network do bare weights belong to? Found by the tensors' names and shapes, built and filled.
 
-Three families: the networks that Edgewise ships, torchvision's classifiers (`torchvision/resnet18`), and those of
-widely copied repositories (`cifar_resnet20`; akamaster/pytorch_resnet_cifar10, after He et al., arXiv 1512.03385).
+Three families: the networks that Edgewise ships, torchvision's classifiers (`torchvision/resnet18`, also under the
+names that kuangliu/pytorch-cifar gives their layers), and CIFAR ResNets after He et al., arXiv 1512.03385:
+`cifar_resnet20` as in akamaster/pytorch_resnet_cifar10, `cifar_resnet20_b` as in chenyaofo/pytorch-cifar-models.
 Plain chains of layers, such as LeNet-5, are in chains.py. Imports torch: only for use behind the wall.
 `python -m engine.formats.architectures` writes torchvision_keys.json anew.
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +75,7 @@ def build(architecture: str, weights: Weights) -> nn.Module:
         return chains.Chain.parse(architecture).build(weights)
     try:
         if architecture.startswith("torchvision/"):
+            weights = _renamed(weights)
             network = _torchvision_network(architecture.removeprefix("torchvision/"), weights)
         else:
             network = KNOWN[architecture](*_ends(KNOWN[architecture], weights))
@@ -138,6 +141,7 @@ def _usual_size(name: str) -> int:
 # ---- torchvision -----------------------------------------------------------------------------------------------------
 
 def _torchvision(weights: Weights, size: int | None) -> list[Candidate]:
+    weights = _renamed(weights)
     names = json.loads(KEYS.read_text(encoding="utf-8")).get(_hash_of(weights), [])
     found = []
     for name in names:
@@ -150,6 +154,17 @@ def _torchvision(weights: Weights, size: int | None) -> list[Candidate]:
             channels, classes = _ends_of(network)
             found += [Candidate(f"torchvision/{name}", side, channels, classes) for side in _usual_sizes(name, network, size)]
     return found
+
+
+def _renamed(weights: Weights) -> Weights:
+    """Gives the layers torchvision's names, where a copy of the network or a new head names them otherwise."""
+    heads = {key.split(".")[1] for key in weights if re.match(r"fc\.\d+\.", key)}
+    renamed = {}
+    for key, value in weights.items():
+        if "layer1.0.conv1.weight" in weights:
+            key = re.sub(r"^linear\.", "fc.", key.replace(".shortcut.", ".downsample."))
+        renamed[re.sub(r"^fc\.\d+\.", "fc.", key) if len(heads) == 1 else key] = value
+    return renamed
 
 
 def _usual_sizes(name: str, network: nn.Module, size: int | None) -> list[int]:
@@ -217,44 +232,50 @@ class Subsample(nn.Module):
 
 
 class CifarBlock(nn.Module):
-    """Two 3x3 convolutions with a shortcut."""
+    """Two 3x3 convolutions with a shortcut; `projected`: the shortcut has weights of its own where the shape changes."""
 
-    def __init__(self, channels: int, width: int, stride: int):
+    def __init__(self, channels: int, width: int, stride: int, projected: bool):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, width, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu1 = nn.ReLU()
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
-        self.shortcut = Subsample(width - channels) if stride > 1 else nn.Identity()
+        if stride == 1:
+            self.downsample = nn.Identity()
+        elif projected:
+            self.downsample = nn.Sequential(nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+        else:
+            self.downsample = Subsample(width - channels)
         self.relu2 = nn.ReLU()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
-        return self.relu2(y + self.shortcut(x))
+        return self.relu2(y + self.downsample(x))
 
 
 class CifarResNet(nn.Module):
-    """ResNet for 32x32 images with `depth` = 6n + 2 layers and option-A shortcuts."""
+    """ResNet for 32x32 images with `depth` = 6n + 2 layers; its last layer is called `linear`, or `fc` if `projected`."""
 
-    def __init__(self, channels: int, classes: int, depth: int):
+    def __init__(self, channels: int, classes: int, depth: int, projected: bool = False):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, 16, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
         self.relu = nn.ReLU()
         width = 16
         for stage, wide in enumerate((16, 32, 64), start=1):
-            blocks = [CifarBlock(width if i == 0 else wide, wide, 2 if i == 0 and stage > 1 else 1)
+            blocks = [CifarBlock(width if i == 0 else wide, wide, 2 if i == 0 and stage > 1 else 1, projected)
                       for i in range((depth - 2) // 6)]
             setattr(self, f"layer{stage}", nn.Sequential(*blocks))
             width = wide
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
-        self.linear = nn.Linear(64, classes)
+        self.last = "fc" if projected else "linear"
+        setattr(self, self.last, nn.Linear(64, classes))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.layer3(self.layer2(self.layer1(self.relu(self.bn1(self.conv1(x))))))
-        return self.linear(self.flatten(self.pool(x)))
+        return getattr(self, self.last)(self.flatten(self.pool(x)))
 
 
 def _known() -> dict[str, Callable[[int, int], nn.Module]]:
@@ -262,8 +283,9 @@ def _known() -> dict[str, Callable[[int, int], nn.Module]]:
 
     shipped = {name: lambda channels, classes, name=name: pytorch.build(name, channels, classes)
                for name in pytorch.ARCHITECTURES}
-    resnets = {f"cifar_resnet{depth}": lambda channels, classes, depth=depth: CifarResNet(channels, classes, depth)
-               for depth in (20, 32, 44, 56, 110)}
+    resnets = {f"cifar_resnet{depth}{'_b' if projected else ''}":
+               lambda channels, classes, depth=depth, projected=projected: CifarResNet(channels, classes, depth, projected)
+               for projected in (False, True) for depth in (20, 32, 44, 56, 110)}
     return shipped | resnets
 
 

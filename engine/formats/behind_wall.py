@@ -4,6 +4,7 @@ Started by `engine.inspect`, never imported by a front.
 """
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,8 +64,20 @@ def _openings(path: Path, format: str, architecture: str | None, size: int | Non
 def _choose(openings: list[Opening], part, meta: dict | None, dataset: str | None) -> Found:
     usable = [opening for opening in openings if opening.facts.get("reach") != "inspect"]
     if part is None or not usable:
-        return preprocessing.assume(openings[0], dataset)
+        found = preprocessing.assume(openings[0], dataset)
+        return replace(found, warnings=[*found.warnings, *_open_choices(openings)])
     return preprocessing.detect(usable, part.images, part.labels, meta["classes"], str(dataset))
+
+
+def _open_choices(openings: list[Opening]) -> list[str]:
+    """Says what bare weights leave open when there are no images to settle it."""
+    first = openings[0].architecture or ""
+    others = [opening.architecture for opening in openings[1:]]
+    if not first.startswith("chain:") and not others:
+        return []
+    rest = f", {', '.join(map(str, others[:3]))} {'and more ' if len(others) > 3 else ''}fit as well" if others else ""
+    return [f"Bare weights don't tell activation, pooling and image size: {first} is assumed{rest}; choose the data set, and "
+            "they will be tried on its images, or name the architecture."]
 
 
 def _describe(path: Path, format: str, name: str, found: Found, meta: dict | None) -> ModelFile:

@@ -21,6 +21,7 @@ ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "leaky_r
                "elu": nn.ELU, "gelu": nn.GELU}
 SIZES = (28, 32, 64, 96, 128, 224)
 MAX_CANDIDATES = 40
+VGG = {8: (1, 1, 2, 2, 2), 10: (2, 2, 2, 2, 2), 13: (2, 2, 3, 3, 3), 16: (2, 2, 4, 4, 4)}  # convolutions a block, by their sum
 SUFFIXES = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
 
 
@@ -129,7 +130,7 @@ def candidates(weights: Weights, size: int | None = None) -> list[Chain]:
     layers = _layers(weights)
     convs = [layer for layer in layers if layer.kind == "conv"]
     dense = [layer for layer in layers if layer.kind == "dense"]
-    if not layers or len(convs) > 10:
+    if not layers or (len(convs) > 10 and len(convs) not in VGG):
         return []
     if not convs:
         inputs = dense[0].weight.shape[1]
@@ -157,7 +158,7 @@ def _leading_to(convs: list[_Layer], inputs: int, side: int, has_dense: bool) ->
     found = []
     for padding, stride in itertools.product(map(list, dict.fromkeys(map(tuple, paddings))),
                                              map(list, dict.fromkeys(map(tuple, strides)))):
-        for pools in itertools.product((2, 1), repeat=len(kernels)):
+        for pools in _poolings(len(kernels)):
             chain = Chain(side, tuple(map(Conv, padding, stride, pools)))
             last = _side_after(kernels, chain)
             width = convs[-1].weight.shape[0]
@@ -166,6 +167,16 @@ def _leading_to(convs: list[_Layer], inputs: int, side: int, has_dense: bool) ->
             elif last > 1 and inputs == width and (sum(pools) > len(pools) or sum(stride) > len(stride) or not has_dense):
                 found.append(replace(chain, end="mean"))
     return found
+
+
+def _poolings(count: int):
+    """Yields where pooling may follow: at the ends of VGG's blocks for as many convolutions as it has, else anywhere."""
+    if count in VGG:
+        ends = set(itertools.accumulate(VGG[count]))
+        for blocks in (5, 4):
+            yield tuple(2 if place in sorted(ends)[:blocks] else 1 for place in range(1, count + 1))
+    if count <= 8:
+        yield from itertools.product((2, 1), repeat=count)
 
 
 def _side_after(kernels: list[int], chain: Chain) -> int:

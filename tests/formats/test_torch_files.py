@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from engine import inspect
 from engine.errors import BadInput
 from engine.experiment import ModelFile
 from engine.formats import architectures, pytorch, torch_modules, torchfile
@@ -83,6 +84,42 @@ def test_resnet_with_the_stem_of_small_images(tmp_path):
     torch.testing.assert_close(architectures.build(found.architecture, weights)(x), network(x))
 
 
+def test_torchvision_under_other_names_and_with_another_head(tmp_path):
+    network = import_torchvision().models.resnet18(num_classes=7).eval()
+    x = torch.rand(2, 3, 64, 64)
+    copied = {k.replace("downsample", "shortcut").replace("fc.", "linear."): v for k, v in network.state_dict().items()}
+    new_head = {k.replace("fc.", "fc.1."): v for k, v in network.state_dict().items()}
+    for state in (copied, new_head):
+        weights = pytorch.read_weights(file(tmp_path, state), "state_dict")
+        found = architectures.candidates(weights, None)[0]
+        assert (found.architecture, found.classes) == ("torchvision/resnet18", 7)
+        torch.testing.assert_close(architectures.build(found.architecture, weights)(x), network(x))
+
+
+def test_cifar_resnet_with_projected_shortcuts(tmp_path):
+    network = CifarResNet(3, 10, 20, projected=True).eval()
+    weights = pytorch.read_weights(file(tmp_path, network.state_dict()), "state_dict")
+    assert [c.architecture for c in architectures.candidates(weights, None)] == ["cifar_resnet20_b"]
+
+
+def test_vgg_of_small_images_is_the_first_candidate(tmp_path):
+    layers, channels = [], 3
+    for width in (16, 16, 0, 32, 32, 0, 48, 48, 48, 0, 64, 64, 64, 0, 64, 64, 64, 0):
+        layers += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()] if width else [nn.MaxPool2d(2)]
+        channels = width or channels
+    network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64, 10)).eval()
+    weights = pytorch.read_weights(file(tmp_path, network.state_dict()), "state_dict")
+    x = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(architectures.build(architectures.candidates(weights, 32)[0].architecture, weights)(x), network(x))
+
+
+def test_the_names_to_choose_from_are_those_that_can_be_built():
+    names = inspect.architectures()
+    assert {name for name in architectures.KNOWN if name.startswith("cifar")} <= set(names)
+    assert {name for name in names if "/" not in name} <= set(architectures.KNOWN)
+    assert "torchvision/mobilenet_v2" in names and len(names) > 85
+
+
 def test_a_chain_is_among_the_candidates(tmp_path):
     network = Example().eval()
     weights = pytorch.read_weights(file(tmp_path, network.state_dict()), "state_dict")
@@ -115,6 +152,7 @@ def test_a_users_class_runs_in_the_order_of_its_layers_or_by_its_keys(tmp_path, 
     path = file(tmp_path, Example())
     model = look(path)
     assert model.format == "torch_module" and model.architecture.startswith("chain:28:")
+    assert any("is assumed" in warning and "name the architecture" in warning for warning in model.warnings)
 
 
 def test_a_file_that_changed_is_not_opened(tmp_path):
