@@ -149,7 +149,7 @@ class _Run:
         except Cancelled:
             raise
         except (Failed, BadInput) as error:
-            self.measure_what_is_there(name, wanted)
+            self.measure_one_by_one(name, wanted)
             self.fail(name, wanted, str(error))
         self.end(name, wanted)
 
@@ -161,7 +161,7 @@ class _Run:
         try:
             self.child("technique", "sensitivity", GRACE_S + 5 * seconds, technique="sensitivity", facts=self.plain_facts, seconds=seconds)
             self.workspace.write_result(self.id, sensitivity=read_json(self.folder / "cache" / "sensitivity.json") or [])
-        except Failed as error:
+        except (Failed, BadInput) as error:
             self.on_event({"kind": "log", "technique": "sensitivity", "text": f"per-layer sensitivity failed: {error}"})
 
     # ---- lines and variants ----------------------------------------------------------------------------------------
@@ -206,11 +206,13 @@ class _Run:
 
     # ---- measuring -------------------------------------------------------------------------------------------------
 
-    def measure_what_is_there(self, name: str, wanted: tuple[str, ...]) -> None:
-        try:
-            self.measure(name, wanted)
-        except (Failed, BadInput) as error:
-            self.on_event({"kind": "log", "technique": name, "text": f"measuring failed: {error}"})
+    def measure_one_by_one(self, name: str, wanted: tuple[str, ...]) -> None:
+        """Measures what is there after a child died, each alone, so that a file that no runtime survives fails alone."""
+        for variant_id in wanted:
+            try:
+                self.measure(name, (variant_id,))
+            except (Failed, BadInput) as error:
+                self.fail(name, (variant_id,), f"it could not be measured: {error}")
 
     def measure(self, name: str, wanted: tuple[str, ...]) -> None:
         """Measures a technique's variants on the test part and gives them a first, provisional timing."""
