@@ -208,7 +208,9 @@ class Making:
         folder.mkdir(parents=True, exist_ok=True)
         calibration = self.bench.data.calibration.images[:CALIBRATION_IMAGES] if spec else None
         path = self.bench.backend.export(network, spec, calibration, folder / name)
-        self.add(path)
+        for file in (path, *self.bench.backend.companions(path)):
+            self.add(file)
+        self.notes.extend(self.bench.backend.remarks(path))
         if spec is not None and self.bench.data.train is None:
             self.note("No data set was given: calibration used generated images, so accuracy is unknown and may suffer. "
                       "Give labelled images to have it measured.")

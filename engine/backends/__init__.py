@@ -39,7 +39,8 @@ class LayerInfo:
 class Facts:
     """What is known of a network before any time is spent: techniques decide by it whether they apply.
 
-    `unprunable` and `untraceable` hold the reason where channels can't be removed or layers can't be followed.
+    `unprunable` and `untraceable` hold the reason where channels can't be removed or layers can't be followed, `locked`
+    the reason by layer where only some layers keep all their channels.
     """
 
     framework: str
@@ -50,6 +51,7 @@ class Facts:
     quantized: bool = False
     unprunable: str = ""
     untraceable: str = ""
+    locked: dict[str, str] = field(default_factory=dict)
     images_per_s: float = 0.0
     evaluate_images_per_s: float = 0.0
 
@@ -213,6 +215,12 @@ class Backend(Protocol):
     def export(self, network: Network, spec: QuantSpec | None, calibration: np.ndarray | None, path: Path) -> Path:
         """Writes the deployable file (`path` without ending) and returns it. A network of a shape that was exported
         before is not exported again: its weights are written into the kept graph. calibration: uint8 images."""
+
+    def remarks(self, artifact: Path) -> list[str]:
+        """Returns what the user should know about a written file, as sentences read from the file itself."""
+
+    def companions(self, artifact: Path) -> list[Path]:
+        """Writes beside an artifact what other uses want of it (full INT8 TFLite with float input and output)."""
 
     def predict(self, artifact: Path, images: np.ndarray) -> np.ndarray:
         """Runs a written artifact in its own runtime; returns float32 [n, classes]."""

@@ -19,12 +19,12 @@ import tensorflow as tf
 
 from deploy.runtime.preprocessing import preprocess
 from engine.backends import (Facts, LayerInfo, QuantSpec, Trained, Training, keras_channels, keras_export, keras_training, tflite_calibrate,
-                             tflite_integer, tflite_quantize)
+                             tflite_integer, tflite_quantize, tflite_remarks)
 from engine.backends.keras_channels import Channels
 from engine.backends.keras_fold import folded
 from engine.backends.keras_graph import Network, Node, graph_of, kind_of, to_common, to_keras
 from engine.backends.keras_live import Live, Lives, batches
-from engine.backends.tflite_file import stored_tensors
+from engine.backends.tflite_file import TFLite, stored_tensors
 from engine.datasets import Part
 from engine.errors import BadInput
 from engine.experiment import ModelFile, Preprocessing
@@ -63,7 +63,7 @@ class KerasBackend:
         macs, parameters = self.cost(network)
         quantized = any(getattr(live.layers[n.layer], "quantization_mode", None) for n in network.graph.weighted())
         return Facts(framework=self.framework, layers=tuple(layers), parameters=parameters, macs=macs, labelled=labelled, quantized=quantized,
-                     unprunable=keras_channels.why_unprunable(Channels(network, live.shapes)))
+                     unprunable=keras_channels.why_unprunable(Channels(network, live.shapes)), locked=self.locked(network))
 
     def locked(self, network: Network) -> dict[str, str]:
         """Returns why layers keep all their channels in structured pruning, by layer."""
@@ -267,6 +267,18 @@ class KerasBackend:
 
     def stored_tensors(self, artifact: Path) -> list[tuple[bytes, str]]:
         return stored_tensors(artifact)
+
+    def remarks(self, artifact: Path) -> list[str]:
+        return tflite_remarks.remarks(TFLite.read(artifact))
+
+    def companions(self, artifact: Path) -> list[Path]:
+        file = TFLite.read(artifact)
+        if not tflite_integer.takes_integers(file):
+            return []
+        tflite_integer.bridge(file, set(range(len(file.graph.operators))), float_io=True)
+        beside = artifact.with_name(f"{artifact.stem}_float_io.tflite")
+        beside.write_bytes(file.bytes())
+        return [beside]
 
     def predict(self, artifact: Path, images: np.ndarray) -> np.ndarray:
         model = LiteRTModel(artifact, self.threads)

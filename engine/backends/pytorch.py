@@ -219,6 +219,12 @@ class PyTorchBackend:
     def stored_tensors(self, artifact: Path) -> list[tuple[bytes, str]]:
         return onnx_quantize.stored_tensors(artifact)
 
+    def remarks(self, artifact: Path) -> list[str]:
+        return []
+
+    def companions(self, artifact: Path) -> list[Path]:
+        return []
+
     def predict(self, artifact: Path, images: np.ndarray) -> np.ndarray:
         model = ONNXModel(artifact, self.threads)
         spec = self.preprocessing.model_dump()

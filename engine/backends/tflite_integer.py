@@ -21,8 +21,8 @@ REDUCED = 63  # the largest code of 7-bit weights
 MOST_BIAS = 2**30
 
 
-def to_integer(exported: Exported, spec: QuantSpec, ranges: dict[int, tuple[float, float]]) -> list[str]:
-    """Rewrites the file in place; returns the names of the operators that stay in float.
+def to_integer(exported: Exported, spec: QuantSpec, ranges: dict[int, tuple[float, float]]) -> None:
+    """Rewrites the file in place; operators without integer kernels stay in float between QUANTIZE and DEQUANTIZE.
 
     ranges: (low, high) by tensor; those that `spec.activations` fixes are replaced.
     """
@@ -39,9 +39,7 @@ def to_integer(exported: Exported, spec: QuantSpec, ranges: dict[int, tuple[floa
         operator = file.graph.operators[number]
         _constants(file, operator, *layers.get(number, ("", None)), spec)
         file.set_version(operator, INT8_VERSIONS.get(file.op(operator), 1))
-    floats = [file.op(o) for n, o in enumerate(file.graph.operators) if n not in integer and any(_is_activation(file, int(i)) for i in o.inputs)]
-    _bridge(file, integer, spec.float_io)
-    return floats
+    bridge(file, integer, spec.float_io)
 
 
 def _is_activation(file: TFLite, index: int) -> bool:
@@ -150,7 +148,12 @@ def _weight_codes(values: np.ndarray, axis: int, spec: QuantSpec, grid: Grid | N
     return codes, scales
 
 
-def _bridge(file: TFLite, integer: set[int], float_io: bool) -> None:
+def takes_integers(file: TFLite) -> bool:
+    """Tells whether a file's input is INT8."""
+    return file.tensor(int(file.graph.inputs[0])).type == INT8
+
+
+def bridge(file: TFLite, integer: set[int], float_io: bool) -> None:
     """Puts QUANTIZE and DEQUANTIZE where integer and float operators meet, and at both ends with `float_io`."""
     graph, old = file.graph, list(file.graph.operators)
     floats: dict[int, int] = {}

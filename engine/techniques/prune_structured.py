@@ -17,6 +17,7 @@ SHARE = {"one-shot": 1 / 8, "iterative": 5 / 24}  # of the technique's time, for
 STAGES = 3
 SPARED = 0.35  # how much less than the target ratio the most fragile layer loses, and the sturdiest more
 LEARNING_RATE = 1e-3
+LOCKED = "These layers keep all their channels:"
 
 
 def run(bench: Workbench) -> Iterator[None]:
@@ -73,6 +74,9 @@ def cut(bench: Workbench, making: Making, network: Network, ratio: float, import
     making.progress(0.05, "removing channels")
     making.step("remove_channels", "Whole channels go, with all that is coupled to them; fragile layers lose fewer.",
                 ratio=round(ratio, 4), importance=importance, layer_ratios={n: round(r, 4) for n, r in ratios.items()}, seed=making.seed)
+    if bench.facts.locked and not any(note.startswith(LOCKED) for note in making.notes):
+        reasons = "; ".join(dict.fromkeys(bench.facts.locked.values()))
+        making.note(f"{LOCKED} {', '.join(bench.facts.locked)}. The reason: {reasons}.")
     return bench.backend.remove_channels(network, ratios, importance, bench.data.train, making.seed)
 
 

@@ -158,3 +158,38 @@ def test_entropy_coding_finds_the_tensors(small, tmp_path):
     grids = {name: nearest_grid(w, 4) for name, w in backend.weights(folded).items()}
     path = backend.export(folded, QuantSpec("weights", grids=grids), None, tmp_path / "int4")
     assert len(encode(path.read_bytes(), backend.stored_tensors(path))) < path.stat().st_size
+
+
+def test_full_int8_has_a_companion_with_float_ends(small, tmp_path, files):
+    backend, network, images = small
+    path = backend.export(network, QuantSpec("static_int8"), images, tmp_path / "int8")
+    beside, = backend.companions(path)
+    assert np.allclose(backend.predict(beside, images), backend.predict(path, images), atol=1e-5)
+    assert files.TFLite.read(beside).op(files.TFLite.read(beside).graph.operators[0]) == "QUANTIZE"
+    assert backend.companions(backend.export(network, None, None, tmp_path / "float")) == []
+
+
+def test_remarks_say_what_stays_in_float(small, tmp_path):
+    backend, network, images = small
+    assert backend.remarks(backend.export(network, QuantSpec("static_int8"), images, tmp_path / "int8")) == []
+    kept = backend.facts(network, True).layers[1].name
+    mixed = backend.export(network, QuantSpec("static_int8", keep_float=(kept,)), images, tmp_path / "mixed")
+    assert backend.remarks(mixed) == ["These operators stay in float inside the INT8 graph: CONV_2D."]
+
+
+def test_depthwise_int4_is_in_the_file_and_said_to_be_widened(backend_for, images, tmp_path, files):
+    import keras
+    from keras import layers
+
+    from engine.backends.keras_graph import graph_of
+
+    inputs = keras.Input((16, 16, 3))
+    x = layers.DepthwiseConv2D(3, padding="same", depth_multiplier=4)(inputs)
+    network = graph_of(keras.Model(inputs, layers.Dense(10)(layers.Flatten()(x))))
+    backend = backend_for(16, 3)
+    grids = {name: nearest_grid(w, 4) for name, w in backend.weights(network).items()}
+    path = backend.export(network, QuantSpec("weights", grids=grids), None, tmp_path / "depthwise")
+    assert {t.type for t in weights_of(files.TFLite.read(path), files)} == {files.INT4}
+    assert backend.remarks(path)[0].startswith("LiteRT has no INT4 kernel for depthwise convolutions: the weights of 1 of them")
+    wanted = backend.logits(backend.with_weights(network, {n: dequantized(g) for n, g in grids.items()}), images)
+    assert np.abs(backend.predict(path, images) - wanted).mean() < 0.05 * np.abs(wanted).mean()
