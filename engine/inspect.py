@@ -15,7 +15,7 @@ from engine.experiment import ModelFile, Preprocessing, parse
 from engine.formats import safetensors
 from models.catalog import CATALOG, ShippedModel
 
-LIMITS = sandbox.Limits(memory_bytes=1_500_000_000, seconds=30, file_bytes=50_000_000, threads=2)
+LIMITS = sandbox.Limits(memory_bytes=1_500_000_000, seconds=28, file_bytes=50_000_000, threads=2)
 
 
 def models() -> list[ModelFile]:
@@ -54,7 +54,7 @@ def inspect_model(path: str | Path, name: str | None = None, *, dataset: str | N
     request = {"path": str(file.resolve()), "name": name or file.name, "dataset": dataset, "architecture": architecture,
                "home": str(home) if home else None}
     try:
-        answer = sandbox.run("engine.formats.behind_wall", request, LIMITS if not dataset else replace(LIMITS, seconds=60))
+        answer = sandbox.run("engine.formats.behind_wall", request, LIMITS if not dataset else replace(LIMITS, seconds=56))
     except sandbox.Failed as failed:
         raise BadInput(f"'{name or file.name}' could not be opened, because {failed}: check that it is a whole, "
                        "unaltered image classifier.") from None

@@ -21,7 +21,15 @@ MAX_UPLOAD = 600_000_000
 
 
 def look(request: dict, send) -> dict:
-    """Answers one request of `engine.inspect.inspect_model` with a ModelFile as JSON. Raises BadInput."""
+    """Answers one request of `engine.inspect.inspect_model` with a ModelFile as JSON. Raises BadInput in one line."""
+    try:
+        return _look(request)
+    except BadInput as error:  # names from the file stand in it; they must not break the line or steer a terminal
+        line = " ".join(str(error).split())
+        raise BadInput("".join(letter for letter in line if letter.isprintable())) from None
+
+
+def _look(request: dict) -> dict:
     path = Path(request["path"])
     if path.stat().st_size > MAX_UPLOAD:
         raise BadInput(f"The file has {path.stat().st_size / 1e6:,.0f} MB; models of at most {MAX_UPLOAD / 1e6:.0f} MB are "

@@ -42,7 +42,7 @@ CODE = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "T
         "TensorFlowOpLayer", "Custom", "function", "__typespec__", "__numpy__", "__tensor__"}
 MODULES = ("keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras", "builtins")
 COUNTED = {"units", "filters", "kernel_size", "pool_size", "strides", "padding", "size", "target_shape", "dilation_rate",
-           "depth_multiplier", "cropping", "height", "width", "batch_shape", "batch_input_shape", "shape", "n", "input_dim", "groups"}
+           "depth_multiplier", "cropping", "height", "width", "batch_shape", "batch_input_shape", "input_shape", "shape", "n", "input_dim", "groups"}
 
 
 def check(path: Path) -> None:
@@ -185,7 +185,7 @@ def _check_object(value: Any, layers: list, depth: int) -> None:
             raise BadInput(f"The activation '{item[:60]}' is not one of Keras' own: {ADVICE}")
         if key in COUNTED:
             _check_counts(key, item)
-        if key not in ("compile_config", "training_config", "build_config"):
+        if key not in ("compile_config", "training_config"):  # never deserialized: models are opened uncompiled
             _check_object(item, layers, depth + 1)
 
 

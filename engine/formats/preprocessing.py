@@ -111,7 +111,7 @@ def detect(openings: Iterable[Opening], images: np.ndarray, labels: np.ndarray, 
 
 
 def _deadline() -> float:
-    """Returns when the trials must end: the child is killed 30 s after its start, and a busy machine starts slowly."""
+    """Returns when the trials must end: they come after a start that is slow on a busy machine, and the child's time is limited."""
     now = time.monotonic()
     age = time.time() - psutil.Process().create_time()
     return min(now + SECONDS, max(now + SECONDS / 3, now - age + 25))

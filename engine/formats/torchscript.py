@@ -48,6 +48,8 @@ def _check_pickle(data: bytes) -> None:
 
 def _check_code(code: str) -> None:
     code = re.sub(r'"(?:[^"\\\n]|\\.)*"', '""', code)
+    if re.search(r"^\s*(while|for)\b", code, re.M):
+        raise BadInput(f"The TorchScript program has loops, which may never end: {ADVICE}")
     used = re.findall(r"\btorch\.(\w+)", code) + re.findall(r"\bops\.(?:aten|prim)\.(\w+)", code)
     for name in re.findall(r"\bops\.(\w+)", code):
         if name not in ("aten", "prim"):

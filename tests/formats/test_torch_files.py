@@ -174,6 +174,12 @@ def test_other_networks_are_named(tmp_path, key, says):
         pytorch.openings(path, "state_dict", None, None)
 
 
+def test_names_in_a_refusal_keep_to_one_line(tmp_path, look):
+    with pytest.raises(BadInput) as caught:
+        look(file(tmp_path, {"a\n\x1b[31m<b>.weight": torch.rand(8, 4, 3, 3), "z.w": torch.rand(3)}))
+    assert str(caught.value).isprintable()
+
+
 def test_weights_that_are_not_finite_are_refused(tmp_path):
     path = file(tmp_path, {"conv.weight": torch.full((4, 1, 3, 3), float("nan"))})
     with pytest.raises(BadInput, match="not finite"):

@@ -155,6 +155,6 @@ CASES = [
     *(Case(f"script with {line}", "script", partial(script, line)) for line in (
         'a = torch.from_file("/etc/passwd", False, 10)', 'a = ops.prim.PythonOp()', 'a = ops.evil.run("x")', 'a = torch.save(x, "f")',
         'a = ops.aten.from_file("f", True, 10)', 'a = torch.zeros([1000000, 1000000])', 'a = torch.load("f")',
-        'a = torch._load_from_bytes("f")', 'a = torch.ones([99999999999])', 'a = torch.empty([99999999999])')),
+        'a = torch._load_from_bytes("f")', "while True:\n      pass", "for i in range(10000000000):\n      pass", 'a = torch.ones([99999999999])', 'a = torch.empty([99999999999])')),
     Case("script with a pickle that calls", "script", script_pickle, "os.system"),
 ]
