@@ -143,7 +143,7 @@ def calibrate(groups: list[Group]) -> None:
     """Sets each group's half-width, and one slope of novelty a pool: the one that makes intervals narrowest.
 
     The 90 % quantile of a group of few rows is all but its worst row, so it is drawn to that of its pool's groups on
-    our devices: by half (geometric mean) below MANY rows, wholly below FEW.
+    our devices: by half (geometric mean) below MANY rows; below FEW the larger of the two stands.
     """
     for pool in sorted({g.pool for g in groups}):
         members = [g for g in groups if g.pool == pool]
@@ -162,7 +162,7 @@ def calibrate(groups: list[Group]) -> None:
 
 def _drawn(own: np.ndarray, shared: np.ndarray) -> float:
     if len(own) < FEW:
-        return confidence.conformal(shared)
+        return max(confidence.conformal(shared), confidence.conformal(own))
     alone = confidence.conformal(own)
     return alone if len(own) >= MANY else float(np.sqrt(alone * confidence.conformal(shared)))
 
