@@ -94,7 +94,8 @@ def calibrate(results: tuple[BenchmarkResult, ...]) -> Calibration:
 
     names = {result.device for result in results}
     if len(names) != 1:
-        raise ValueError("Benchmark results of one device are needed; these are of " + (", ".join(sorted(names)) or "none") + ".")
+        found = ", ".join(sorted(names)) or "none"
+        raise ValueError(f"Benchmark results of one device are needed; these are of {found}.")
     device = names.pop()
     errors: dict[tuple[str, Precision, int], dict[str, float]] = {}
     for result in results:

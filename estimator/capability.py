@@ -126,7 +126,8 @@ def arithmetic(machine: Device, runtime: str, stored: Precision, profile: Profil
         raise ValueError(f"{machine.name} has no runtime {runtime!r} here; it has {', '.join(machine.runtimes)}.")
     chosen = machine.runtimes[runtime].precisions.get(stored)
     if chosen is None:
-        return Arithmetic(runs_as=stored, verdict="unsupported", why=f"{runtime} on {machine.name} is not known to run {stored}.")
+        return Arithmetic(runs_as=stored, verdict="unsupported",
+                          why=f"{runtime} on {machine.name} is not known to run {stored}.")
     heavy = [layer for layer in profile.layers if layer.macs]
     if stored == "int4" and heavy and max(heavy, key=lambda la: la.macs).activation_precision == "int8":
         return chosen.model_copy(update={"runs_as": machine.runtimes[runtime].precisions["int8"].runs_as})

@@ -52,6 +52,7 @@ class Group:
 
     @property
     def weights(self) -> np.ndarray:
+        """So that a network counts once, however often it was measured."""
         return row_weights(self.network)
 
     @property
@@ -61,6 +62,7 @@ class Group:
 
 
 def columns(form: tuple[str, ...]) -> list[int]:
+    """Where a form's terms stand among all features."""
     return [features.NAMES.index(name) for name in form]
 
 
@@ -205,17 +207,19 @@ def fit(path: Path, before: dict[str, Any] | None = None) -> tuple[dict[str, Any
     nas = rows.read_nasbench(path)
     bench = large.fit_all(nas)
     entries = {g.name: _entry(g) for g in mine} | {g["name"]: _large_entry(g) for g in bench}
-    ratios = transfer.measure(data[data.shippable], set(rows.DEVICES.values()))
+    shippable = data[data.shippable]
+    ratios = transfer.measure(shippable, set(rows.DEVICES.values()))
     runtimes = transfer.between_runtimes(nas)
     kept = {k: v for k, v in (before or {}).get("groups", {}).items() if v["frozen"] and k not in entries}
     if not runtimes and before:
         runtimes = before["frozen_ratios"]
-    networks = {key: rows.table_of_features(path)[key] for g in mine for key in sorted(set(g.network))}
+    known = rows.table_of_features(path)
+    networks = {key: known[key] for entry in (entries | kept).values() for key in entry.get("networks", [])}
     content = {
         "schema_version": coefficients.SCHEMA_VERSION, "rows_sha256": rows.digest(rows.SHIPPED),
         "groups": entries | kept, "networks": networks, **ratios, "frozen_ratios": runtimes,
-        "memory": memory.measure(data[data.shippable], rows.largest_activation(path)), "power": power.measure(data[data.shippable & data.device.isin(list(rows.DEVICES.values()))], nas,
-                                                                              (before or {}).get("power", {})),
+        "memory": memory.measure(shippable, rows.largest_activation(path)),
+        "power": power.measure(shippable[shippable.device.isin(list(all_devices()))], nas, (before or {}).get("power", {})),
         "confidence": validate.confidence_bins(mine) if closed else (before or {}).get("confidence", [])}
     points = {g.name: [[k, m, p] for k, m, p in zip(g.network.tolist(), g.latency_ms, g.held_out, strict=True)]
               for g in mine if not g.frozen}

@@ -29,7 +29,8 @@ def measure(data: Any, largest: dict[str, float]) -> dict[str, Any]:
     """Returns the error of the rule on published rows, and TensorRT's constant by device.
 
     `largest` holds the elements of each known network's largest activation. Gives
-    `{"rule": {"half_width" (log), "median_error" (log), "rows"}, "constant_mb": {device: {"mb", "half_width", "rows"}}}`.
+    `{"rule": {"half_width" (log), "median_error" (log), "rows"},
+    "constant_mb": {device: {"mb", "half_width", "rows"}}}`.
     """
     known = data[data.memory_mb.notna() & data.params_m.notna()]
     rows = known[known.runtime.eq("litert") & known.feat_key.isin(list(largest))]

@@ -28,6 +28,7 @@ class Tensor:
 
     @property
     def elements(self) -> int:
+        """How many numbers it holds."""
         return prod(self.shape)
 
     @property
@@ -64,6 +65,7 @@ class Graph:
         return name
 
     def tensor(self, name: str) -> Tensor | None:
+        """The tensor that stands for a name, None where its shape is not known."""
         return self.tensors.get(self.resolve(name)) if name else None
 
 

@@ -64,7 +64,8 @@ def of_group(group: fit.Group) -> dict[str, Any]:
     own = float(np.mean(np.abs(group.errors) <= group.base * growth))
     return {"families": sorted(set(group.family)), "networks": len(set(group.network)), "rows": len(group.x),
             "protocol": "leave one family out", "leave_one_family_out": metrics(group.held_out, group.latency_ms),
-            "random": metrics(group.random, group.latency_ms), "noise_floor": noise_floor(group), "coverage": own, "coverage_nested": coverage,
+            "random": metrics(group.random, group.latency_ms), "noise_floor": noise_floor(group),
+            "coverage": own, "coverage_nested": coverage,
             "interval_width": float(np.exp(2 * np.median(group.base * growth))), "interval_width_nested": width,
             "rival_macs": metrics(rival(group, macs), group.latency_ms),
             "rival_parameters": metrics(rival(group, group.x[:, features.NAMES.index("parameters")]),
@@ -83,7 +84,8 @@ def of_large(group: dict[str, Any]) -> dict[str, Any]:
         ("rival_macs", x[:, 2:6].sum(axis=1)), ("rival_parameters", x[:, features.NAMES.index("parameters")]))}
     return {"families": ["nas-bench-201"], "networks": len(measured) // 3, "rows": len(measured),
             "protocol": "five folds over cells", "leave_one_family_out": metrics(group["folds"], measured),
-            "random": metrics(group["folds"], measured), "noise_floor": None, "coverage": float(np.mean(half <= group["base"])),
+            "random": metrics(group["folds"], measured), "noise_floor": None,
+            "coverage": float(np.mean(half <= group["base"])),
             "coverage_nested": float(np.mean(np.concatenate(covered))),
             "interval_width": float(np.exp(2 * group["base"])), "interval_width_nested": float(
                 np.exp(2 * group["base"])),
