@@ -48,8 +48,16 @@ def facts(request: dict, send: Send) -> dict:
     backend.logits(network, images)
     plain["evaluate_images_per_s"] = len(images) / (time.perf_counter() - began)
     if data.train is not None and not found.quantized:
-        plain["images_per_s"] = backend.training_speed(network, data.train, PROBE_S)
+        plain |= _training_cost(backend, network, data.train)
     return plain
+
+
+def _training_cost(backend, network, train: Part) -> dict:
+    """Times steps of two batch sizes: what a step costs whatever its batch, and what each image adds."""
+    few, many = min(16, len(train.labels)), min(64, len(train.labels))
+    slow, fast = (backend.step_seconds(network, train, batch, PROBE_S / 2) for batch in (many, few))
+    image_s = max((slow - fast) / max(1, many - few), 0.3 * slow / many)  # noise must not make images free
+    return {"image_s": image_s, "step_s": max(slow - image_s * many, 0.0)}
 
 
 def _check_fit(model: ModelFile, backend, network, data) -> None:

@@ -198,9 +198,10 @@ class Making:
     def _plan(self, network: Network, share: float) -> tuple[int, int]:
         bench = self.bench
         macs, parameters = bench.backend.cost(network)
-        # a step costs in part its arithmetic and in part its parameters' update; below a tenth the loop itself counts
-        lighter = max(0.1, 0.5 * macs / max(1, bench.facts.macs) + 0.5 * parameters / max(1, bench.facts.parameters))
-        return plan_steps(bench.facts.images_per_s / lighter, bench.seconds * share, len(bench.data.train.labels))
+        # the update of the weights costs by their number, the passes by the MACs; below a tenth the loop itself counts
+        step_s = bench.facts.step_s * max(0.1, parameters / max(1, bench.facts.parameters))
+        image_s = bench.facts.image_s * max(0.1, macs / max(1, bench.facts.macs))
+        return plan_steps(step_s, image_s, bench.seconds * share, len(bench.data.train.labels))
 
     def export(self, network: Network, spec: QuantSpec | None = None, name: str = "model") -> Path:
         """Writes the artifact, adds it to the variant and measures its validation accuracy; returns its path."""
@@ -239,16 +240,20 @@ class Making:
         self.bench.send({"kind": "variant", "variant": self.id, "status": status})
 
 
-def plan_steps(images_per_s: float, seconds: float, images: int) -> tuple[int, int]:
+def plan_steps(step_s: float, image_s: float, seconds: float, images: int) -> tuple[int, int]:
     """Returns optimizer steps and batch size for `seconds` of training on `images` images.
 
-    The batch grows with the number of images that will be seen, 32 to 128, so that a short budget still makes
-    enough steps for a cosine schedule to work.
+    step_s: what a step costs whatever its batch, image_s: what each image adds. The batch is the largest of 32, 64 and
+    128 that leaves 150 steps, so that a cosine schedule can work; where none does, the smallest one whose images cost as
+    much as the step itself, so that a large network's short budget is not spent on updates.
     """
-    seen = min(max(images_per_s * seconds, 320), MAX_EPOCHS * images)
-    batch = next((size for size in (128, 64) if seen / size >= 150), 32)
-    batch = min(batch, images)
-    return max(10, int(seen / batch)), batch
+    def steps(batch: int) -> int:
+        return int(seconds / max(step_s + image_s * batch, 1e-9))
+
+    ample = [batch for batch in (128, 64, 32) if steps(batch) >= 150]
+    worth = [batch for batch in (32, 64, 128) if image_s * batch >= step_s]
+    batch = min((ample or worth or [128])[0], images)
+    return max(10, min(steps(batch), MAX_EPOCHS * images // batch)), batch
 
 
 def host_has_dot_product() -> bool:

@@ -39,6 +39,7 @@ class LayerInfo:
 class Facts:
     """What is known of a network before any time is spent: techniques decide by it whether they apply.
 
+    `step_s` and `image_s` are what an optimizer step costs here whatever its batch, and what each image adds to it.
     `unprunable` and `untraceable` hold the reason where channels can't be removed or layers can't be followed, `locked`
     the reason by layer where only some layers keep all their channels.
     """
@@ -52,7 +53,8 @@ class Facts:
     unprunable: str = ""
     untraceable: str = ""
     locked: dict[str, str] = field(default_factory=dict)
-    images_per_s: float = 0.0
+    step_s: float = 0.0
+    image_s: float = 0.0
     evaluate_images_per_s: float = 0.0
 
 
@@ -172,8 +174,8 @@ class Backend(Protocol):
     def cost(self, network: Network) -> tuple[int, int]:
         """Returns MACs for one input and parameters."""
 
-    def training_speed(self, network: Network, train: Part, seconds: float) -> float:
-        """Returns images per second of fine-tuning, measured for about that long on a copy."""
+    def step_seconds(self, network: Network, train: Part, batch: int, seconds: float) -> float:
+        """Returns what an optimizer step takes with this batch, measured for about `seconds` on a copy."""
 
     def stored_tensors(self, artifact: Path) -> list[tuple[bytes, str]]:
         """Returns the stored bytes of an artifact's weights, each with `float32`, `int8` or `int4`."""

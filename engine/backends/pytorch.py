@@ -87,17 +87,14 @@ class PyTorchBackend:
     def cost(self, network: nn.Module) -> tuple[int, int]:
         return sum(layer.macs for layer in self._layers(network)), sum(p.numel() for p in network.parameters())
 
-    def training_speed(self, network: nn.Module, train: Part, seconds: float) -> float:
-        trial, done, began = copy.deepcopy(network), 0, None
-        deadline = time.perf_counter() + seconds
-        while time.perf_counter() < deadline or done == 0:
-            torch_training.train(trial, train, train, Training(steps=2, batch=min(64, len(train.labels)), learning_rate=1e-5, seed=0, evaluations=0),
-                                 self.preprocessing, lambda fraction: None)
-            if began is None:
-                began = time.perf_counter()  # the first round warms up and does not count
-            else:
-                done += 2 * min(64, len(train.labels))
-        return done / (time.perf_counter() - began)
+    def step_seconds(self, network: nn.Module, train: Part, batch: int, seconds: float) -> float:
+        trial, times, deadline = copy.deepcopy(network), [], time.perf_counter() + seconds
+        training = Training(steps=3, batch=batch, learning_rate=1e-5, seed=0, evaluations=0)
+        while len(times) < 2 or time.perf_counter() < deadline:  # the first round warms up
+            began = time.perf_counter()
+            torch_training.train(trial, train, train, training, self.preprocessing, lambda fraction: None)
+            times.append((time.perf_counter() - began) / training.steps)
+        return min(times[1:])
 
     # ---- weights ---------------------------------------------------------------------------------------------------
 

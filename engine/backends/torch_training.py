@@ -161,7 +161,7 @@ def _optimizer(network: nn.Module, training: Training) -> tuple:
     rest = [p for p in network.parameters() if id(p) not in chosen]
     optimizer = torch.optim.AdamW([{"params": rest, "weight_decay": 1e-4},
                                    {"params": grids, "lr": training.learning_rate * 0.1, "weight_decay": 0.0}],
-                                  lr=training.learning_rate)
+                                  lr=training.learning_rate, fused=True)
     warm = max(1, training.steps // 20)
 
     def rate(step: int) -> float:

@@ -12,11 +12,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from onnx import TensorProto, numpy_helper, version_converter
+from onnx import TensorProto, version_converter
 from torch import nn
 
 from engine.errors import BadInput
 from engine.formats import onnx as onnx_format
+from engine.formats.onnx_tidy import tidy
 from engine.formats.preprocessing import Opening
 from engine.formats.torchvision_shim import import_torchvision
 
@@ -181,7 +182,7 @@ def _try_network(model: onnx.ModelProto, face: Face, session) -> tuple[nn.Module
     predict = _run(session, face)
     expected = np.concatenate([predict(images[:1]), predict(images[1:])])
     why = "onnx2torch can't follow its operators"
-    for prepared in _versions(_with_free_batch(model, face)):
+    for prepared in _versions(tidy(model, face.output)):
         try:
             network = _convert(prepared)
             with torch.inference_mode():
@@ -210,63 +211,3 @@ def _versions(model: onnx.ModelProto):
         yield version_converter.convert_version(model, TARGET_OPSET)
     except Exception:  # a converter that lacks an adapter; the first form was tried already
         return
-
-
-def _with_free_batch(model: onnx.ModelProto, face: Face) -> onnx.ModelProto:
-    """Returns a copy with one output, a free batch, and reshapes that no longer name a batch of one."""
-    free = onnx.ModelProto()
-    free.CopyFrom(model)
-    graph = free.graph
-    free.ir_version = max(free.ir_version, 8)  # before 4, every weight had to be listed as an input as well
-    _write_paddings_out(graph, model)
-    constants = {t.name: t for t in graph.initializer}
-    constants |= {node.output[0]: node.attribute[0].t for node in graph.node
-                  if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t")}
-    weights = set(constants)
-    for node in graph.node:
-        if node.op_type in ("Reshape", "Transpose", "Identity") and node.input[0] in weights:
-            weights.add(node.output[0])
-        elif node.op_type == "Reshape" and len(node.input) > 1 and node.input[1] in constants:
-            shape = numpy_helper.to_array(constants[node.input[1]]).copy()
-            if len(shape) > 1 and shape[0] == 1:
-                shape[0] = -1 if -1 not in shape else 0
-                name = f"{node.input[1]}_free_{node.output[0]}"
-                graph.initializer.append(numpy_helper.from_array(shape, name))
-                node.input[1] = name
-    for value in [*graph.input, *graph.output]:
-        dims = value.type.tensor_type.shape.dim
-        if value.name not in constants and len(dims):
-            dims[0].ClearField("dim_value")
-            dims[0].dim_param = "batch"
-    for value in [v for v in graph.output if v.name != face.output]:
-        graph.output.remove(value)
-    kept = [v for v in graph.input if v.name not in {t.name for t in graph.initializer}]
-    del graph.input[:]
-    graph.input.extend(kept)
-    del graph.value_info[:]
-    return free
-
-
-def _write_paddings_out(graph: onnx.GraphProto, model: onnx.ModelProto) -> None:
-    """Replaces auto_pad by the pads that it means; onnx2torch reads no other spelling."""
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    sides = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
-             for value in (*inferred.input, *inferred.value_info)}
-    weights = {t.name: list(t.dims) for t in graph.initializer}
-    for node in graph.node:
-        given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-        auto = given.get("auto_pad", b"NOTSET").decode()
-        shape = sides.get(node.input[0], [])[2:] if node.input else []
-        kernel = given.get("kernel_shape") or weights.get(node.input[1] if len(node.input) > 1 else "", [])[2:]
-        if auto not in ("SAME_UPPER", "SAME_LOWER", "VALID") or not kernel or (auto != "VALID" and (not shape or 0 in shape)):
-            continue
-        before, after = [], []
-        for side, k, stride, step in zip(shape or [0] * len(kernel), kernel, given.get("strides", [1] * len(kernel)),
-                                         given.get("dilations", [1] * len(kernel)), strict=False):
-            total = 0 if auto == "VALID" else max((math.ceil(side / stride) - 1) * stride + (k - 1) * step + 1 - side, 0)
-            small, large = total // 2, total - total // 2
-            before.append(small if auto != "SAME_LOWER" else large)
-            after.append(large if auto != "SAME_LOWER" else small)
-        for attribute in [a for a in node.attribute if a.name in ("auto_pad", "pads")]:
-            node.attribute.remove(attribute)
-        node.attribute.append(onnx.helper.make_attribute("pads", before + after))

@@ -97,8 +97,8 @@ def test_taylor_importance_needs_labels_and_gives_a_network(small, part):
     assert backend.cost(by_loss)[0] == backend.cost(backend.remove_channels(network, ratios, "l2", None, 0))[0]
 
 
-def test_training_speed_is_measured_on_a_copy(small, part):
+def test_step_seconds_are_measured_on_a_copy(small, part):
     backend, network, images = small
     before = backend.logits(network, images)
-    assert backend.training_speed(network, part, 0.2) > 0
+    assert backend.step_seconds(network, part, 16, 0.2) > 0
     assert np.array_equal(backend.logits(network, images), before)

@@ -143,7 +143,12 @@ def test_sparse_bytes_by_hand():
 
 
 def test_steps_follow_from_speed_and_seconds():
-    assert plan_steps(1000, 20, 50_000) == (156, 128)
-    assert plan_steps(1e-3, 1, 50_000) == (10, 32)  # never fewer than ten
-    assert plan_steps(1e9, 1e9, 1000) == (12 * 1000 // 64, 64)  # never more than twelve rounds
-    assert plan_steps(1000, 20, 20)[1] == 20
+    assert plan_steps(0.0, 1e-3, 20, 50_000) == (156, 128)
+    assert plan_steps(0.0, 1e3, 1, 50_000) == (10, 32)  # never fewer than ten
+    assert plan_steps(0.0, 1e-9, 1e9, 1000) == (12 * 1000 // 128, 128)  # never more than twelve rounds
+    assert plan_steps(0.0, 1e-3, 20, 20)[1] == 20
+
+
+def test_a_short_budget_of_a_large_network_is_not_spent_on_updates():
+    assert plan_steps(0.1, 1e-3, 10, 50_000)[1] == 128  # the step itself costs as much as a hundred images
+    assert plan_steps(0.05, 1e-3, 5, 50_000)[1] == 64
