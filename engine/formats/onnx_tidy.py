@@ -1,0 +1,139 @@
+"""An ONNX graph put into the shape that PyTorch's layers have, its scores unchanged.
+
+Exporters write a dense layer as MatMul and Add, a flattening as Reshape to a batch of one, padding as "auto_pad", a bias as
+an Add after the convolution. Techniques know layers, so the layers are put together again.
+"""
+
+import math
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+
+def tidy(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
+    """Returns a copy with that one output, a free batch, and plain layers."""
+    free = onnx.ModelProto()
+    free.CopyFrom(model)
+    graph = free.graph
+    free.ir_version = max(free.ir_version, 8)  # before 4, every weight had to be listed as an input as well
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    ranks = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
+             for value in (*inferred.input, *inferred.value_info, *inferred.output)}
+    _write_paddings_out(graph, ranks)
+    constants = _fold_constants(graph)
+    _flatten(graph, constants, ranks)
+    _join_dense(graph, constants, ranks)
+    _join_bias(graph, constants)
+    _free_batch(graph, constants, output)
+    return free
+
+
+def _fold_constants(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
+    """Turns constants, and reshapes and transpositions of weights, into weights; returns all of them by name."""
+    known = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for node in list(graph.node):
+        given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        folded = None
+        if node.op_type == "Constant" and "value" in given:
+            folded = numpy_helper.to_array(given["value"])
+        elif node.input and node.input[0] in known:
+            if node.op_type == "Reshape" and node.input[1] in known and 0 not in known[node.input[1]]:
+                folded = known[node.input[0]].reshape(known[node.input[1]])
+            elif node.op_type == "Transpose":
+                folded = known[node.input[0]].transpose(given.get("perm"))
+            elif node.op_type == "Identity":
+                folded = known[node.input[0]]
+        if folded is not None:
+            known[node.output[0]] = folded
+            graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(folded), node.output[0]))
+            graph.node.remove(node)
+    return known
+
+
+def _flatten(graph: onnx.GraphProto, constants: dict[str, np.ndarray], ranks: dict[str, list[int]]) -> None:
+    """Reads a reshape of a picture's channels into one row as what it is; other reshapes lose their batch of one."""
+    for node in graph.node:
+        if node.op_type != "Reshape" or node.input[1] not in constants:
+            continue
+        shape = constants[node.input[1]].copy()
+        if len(shape) == 2 and len(ranks.get(node.input[0], [])) == 4 and (shape[0] in (1, 0, -1)):
+            del node.input[1:], node.attribute[:]
+            node.op_type = "Flatten"
+            node.attribute.append(helper.make_attribute("axis", 1))
+        elif len(shape) > 1 and shape[0] == 1:
+            shape[0] = -1 if -1 not in shape else 0
+            _add(graph, constants, shape, name := f"{node.output[0]}_shape")
+            node.input[1] = name
+
+
+def _join_dense(graph: onnx.GraphProto, constants: dict[str, np.ndarray], ranks: dict[str, list[int]]) -> None:
+    """Joins MatMul with a matrix and the Add of a row to one Gemm."""
+    for node in list(graph.node):
+        if node.op_type != "MatMul" or node.input[1] not in constants or constants[node.input[1]].ndim != 2 \
+                or len(ranks.get(node.output[0], [])) != 2:
+            continue
+        node.op_type = "Gemm"
+        _take_bias(graph, node, constants, len(constants[node.input[1]][0]), lambda bias: bias.size == bias.shape[-1])
+
+
+def _join_bias(graph: onnx.GraphProto, constants: dict[str, np.ndarray]) -> None:
+    """Joins a convolution without bias and the Add of one number a channel."""
+    for node in list(graph.node):
+        if node.op_type == "Conv" and len(node.input) == 2 and node.input[1] in constants:
+            channels = len(constants[node.input[1]])
+            _take_bias(graph, node, constants, channels, lambda bias: bias.ndim >= 3 and bias.shape[-3] == bias.size)
+
+
+def _take_bias(graph: onnx.GraphProto, node: onnx.NodeProto, constants: dict, width: int, fits) -> None:
+    users = [other for other in graph.node if node.output[0] in other.input]
+    if len(users) != 1 or users[0].op_type != "Add" or any(node.output[0] == value.name for value in graph.output):
+        return
+    names = [name for name in users[0].input if name != node.output[0]]
+    bias = constants.get(names[0]) if len(names) == 1 else None
+    if bias is None or bias.size != width or not bias.ndim or not fits(bias):
+        return
+    _add(graph, constants, bias.reshape(-1), name := f"{users[0].output[0]}_bias")
+    node.input.append(name)
+    node.output[0] = users[0].output[0]
+    graph.node.remove(users[0])
+
+
+def _add(graph: onnx.GraphProto, constants: dict, value: np.ndarray, name: str) -> None:
+    constants[name] = value
+    graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+
+
+def _free_batch(graph: onnx.GraphProto, constants: dict[str, np.ndarray], output: str) -> None:
+    for value in [v for v in graph.output if v.name != output]:
+        graph.output.remove(value)
+    kept = [value for value in graph.input if value.name not in constants]
+    del graph.input[:], graph.value_info[:]
+    graph.input.extend(kept)
+    for value in [*graph.input, *graph.output]:
+        dims = value.type.tensor_type.shape.dim
+        if len(dims):
+            dims[0].ClearField("dim_value")
+            dims[0].dim_param = "batch"
+
+
+def _write_paddings_out(graph: onnx.GraphProto, sides: dict[str, list[int]]) -> None:
+    """Replaces auto_pad by the pads that it means; onnx2torch reads no other spelling."""
+    weights = {t.name: list(t.dims) for t in graph.initializer}
+    for node in graph.node:
+        given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        auto = given.get("auto_pad", b"NOTSET").decode()
+        shape = sides.get(node.input[0], [])[2:] if node.input else []
+        kernel = given.get("kernel_shape") or weights.get(node.input[1] if len(node.input) > 1 else "", [])[2:]
+        if auto not in ("SAME_UPPER", "SAME_LOWER", "VALID") or not kernel or (auto != "VALID" and (not shape or 0 in shape)):
+            continue
+        before, after = [], []
+        for side, k, stride, step in zip(shape or [0] * len(kernel), kernel, given.get("strides", [1] * len(kernel)),
+                                         given.get("dilations", [1] * len(kernel)), strict=False):
+            total = 0 if auto == "VALID" else max((math.ceil(side / stride) - 1) * stride + (k - 1) * step + 1 - side, 0)
+            small, large = total // 2, total - total // 2
+            before.append(small if auto != "SAME_LOWER" else large)
+            after.append(large if auto != "SAME_LOWER" else small)
+        for attribute in [a for a in node.attribute if a.name in ("auto_pad", "pads")]:
+            node.attribute.remove(attribute)
+        node.attribute.append(helper.make_attribute("pads", before + after))
