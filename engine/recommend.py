@@ -182,6 +182,8 @@ def _reasons(winner, baseline, done, constraints, goal, device, binding) -> list
                     Goal.accuracy: "Goal accuracy: it lost least on validation images of all that keep your limits."}[goal])
     if constraints.max_accuracy_drop_pp is None and goal != Goal.accuracy:
         reasons.append(f"You set no limit on accuracy, so what loses more than {FREE_DROP_PP:g} pp on validation images is ranked last.")
+    if winner.capability and winner.capability.answer != "supported":
+        reasons.append(winner.capability.why)
     if binding:
         reasons.append(f"Your limit on {LIMITS[binding][0]} decides: without it another variant would win.")
     rejected = sum(check(v, constraints, device)[0] == "no" for v in done)
