@@ -14,6 +14,8 @@ def work(run_id: str) -> None:
     with workspace.lease(run_id) as held:
         if not held:
             return  # another worker has it
+        if workspace.state(run_id) in ENDED:
+            return  # cancelled while this process was starting
 
         def on_event(event: dict) -> None:
             workspace.append(run_id, event)
