@@ -8,7 +8,7 @@ import time
 import psutil
 import pytest
 
-from engine import jobs, memory, sandbox
+from engine import jobs, memory, sandbox, worker
 from engine.errors import BadInput
 from engine.workspace import ENDED, Workspace, write_json
 
@@ -211,8 +211,36 @@ def test_a_resumed_run_is_queued_again(workspace, asked, nothing_starts):
     assert workspace.state(run_id) == "done"
 
 
-def test_what_ended_stays_ended():
-    assert set(ENDED) == {"done", "failed", "cancelled"}
+@pytest.mark.parametrize("state", ENDED)
+def test_a_worker_leaves_an_ended_run_alone(workspace, asked, state, monkeypatch):
+    """A run may be cancelled while its worker is still starting."""
+    run_id = idle(workspace, asked)
+    workspace.append(run_id, {"kind": "state", "state": state})
+    before = workspace.events(run_id)
+    monkeypatch.setattr(worker, "optimize", lambda *given: pytest.fail("it went to work"))
+    worker.work(run_id)
+    assert workspace.events(run_id) == before
+
+
+def test_a_second_worker_leaves_the_run_to_the_first(workspace, asked, monkeypatch):
+    run_id = idle(workspace, asked)
+    monkeypatch.setattr(worker, "optimize", lambda *given: pytest.fail("it went to work"))
+    with workspace.lease(run_id) as held:
+        assert held
+        worker.work(run_id)
+    assert workspace.state(run_id) == "queued"
+
+
+def test_a_defect_of_ours_ends_the_run_with_a_reason_and_the_queue_goes_on(workspace, asked, monkeypatch, nothing_starts):
+    def stumble(*given):
+        raise ZeroDivisionError("division by zero")
+
+    first, second = idle(workspace, asked), idle(workspace, asked)
+    workspace.append(first, {"kind": "state", "state": "running"})
+    monkeypatch.setattr(worker, "optimize", stumble)
+    worker.work(first)
+    assert workspace.run(first).reason.startswith("An internal error: ZeroDivisionError: division by zero")
+    assert nothing_starts == [second]
 
 
 def test_an_interrupted_write_of_a_variant_is_done_again(workspace, asked):
