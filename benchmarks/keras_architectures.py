@@ -57,7 +57,8 @@ def one_network(name: str, size: int, techniques: list[str], every: bool) -> dic
             if reason:
                 found[technique] = f"skipped: {reason}"
                 continue
-            bench = Workbench(technique, model, backend, facts, Data(part, part, part), home, 0, 0.01, False, lambda message: None)
+            bench = Workbench(technique, model, backend, facts, Data(part, part, part), home, 0, seconds=0.01, tolerance=0.003,
+                              dot_product=False, send=lambda message: None)
             bench._network = network
             for _ in TECHNIQUES[technique].run(bench):
                 if not every:

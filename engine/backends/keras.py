@@ -169,7 +169,7 @@ class KerasBackend:
 
     def train(self, network: Network, train: Part, validation: Part, training: Training, progress: Callable[[float], None]) -> Trained:
         start = folded(network) if training.fake_bits else network
-        live = self.live(start)
+        live = Live(start.graph).load(start)  # its own: the teacher may be of the same structure
         nodes = {node.layer: node for node in start.graph.weighted()}
 
         def keras_order(name: str, array: np.ndarray) -> np.ndarray:

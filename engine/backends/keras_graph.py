@@ -20,6 +20,7 @@ from engine.errors import BadInput
 WEIGHTED = ("Conv2D", "DepthwiseConv2D", "Dense")
 DROPPED = ("Dropout", "SpatialDropout2D", "GaussianDropout", "GaussianNoise", "AlphaDropout", "ActivityRegularization")
 INPUT = "input"
+EVERYWHERE = {"dtype": "float32", "trainable": True}  # whatever mixed precision or frozen layers it was trained with
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def _add(operation, args: tuple, kwargs: dict, prefix: str, nodes: list, weights
     for suffix, kind, config, arrays in parts:
         taken.add(name + suffix)
         called = args if last is None else (Ref(last),)
-        nodes.append(Node(name + suffix, kind.__name__, operation if kind is type(operation) else kind, config | {"dtype": "float32"}, called,
+        nodes.append(Node(name + suffix, kind.__name__, operation if kind is type(operation) else kind, config | EVERYWHERE, called,
                           kwargs if last is None else {}, layer + suffix))
         weights[layer + suffix] = [np.asarray(a, np.float32) for a in arrays]
         last = name + suffix

@@ -175,3 +175,18 @@ def test_grams_and_means_are_those_of_the_layers(small):
     flat = backend.weights(folded)[first].reshape(16, -1)
     wanted = ((np.concatenate(outputs) - bias) ** 2).mean((0, 1, 2))
     assert np.allclose(np.einsum("od,de,oe->o", flat, gram, flat), wanted, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["static_int8", "dynamic_int8", "fp16", "int4"])
+def test_grouped_convolutions_in_every_file(backend_for, images, tmp_path, kind):
+    from engine.backends import QuantSpec
+    from engine.backends.keras_graph import graph_of
+    from engine.sensitivity import nearest_grid
+
+    inputs = keras.Input((16, 16, 3))
+    x = layers.Conv2D(16, 3, groups=4, activation="relu")(layers.Conv2D(8, 3, activation="relu")(inputs))
+    backend, network = backend_for(16, 3), graph_of(keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(x))))
+    grids = {name: nearest_grid(w, 4) for name, w in backend.weights(network).items()}
+    spec = QuantSpec("weights", grids=grids) if kind == "int4" else QuantSpec(kind)
+    found, wanted = backend.predict(backend.export(network, spec, images, tmp_path / kind), images), backend.logits(network, images)
+    assert np.abs(found - wanted).mean() < (0.3 if kind == "int4" else 0.1) * np.abs(wanted).mean()

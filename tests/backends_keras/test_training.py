@@ -102,3 +102,35 @@ def test_step_seconds_are_measured_on_a_copy(small, part):
     before = backend.logits(network, images)
     assert backend.step_seconds(network, part, 16, 0.2) > 0
     assert np.array_equal(backend.logits(network, images), before)
+
+
+def test_a_teacher_of_the_same_structure_does_not_disturb_the_student(backend_for):
+    import keras
+    from keras import layers
+
+    from engine.backends.keras_graph import graph_of
+
+    inputs = keras.Input((16, 16, 3))
+    x = layers.Dropout(0.3)(layers.Conv2D(8, 3, activation="relu", trainable=False)(inputs))
+    network, backend = graph_of(keras.Model(inputs, layers.Dense(10)(layers.Flatten()(x)))), backend_for(16, 3)
+    half = backend.with_weights(network, {name: w / 2 for name, w in backend.weights(network).items()})
+    data = Part(np.zeros((32, 16, 16, 3), np.uint8), np.zeros(32, np.int64))
+    asked = Training(steps=2, batch=16, learning_rate=1e-9, seed=0, teacher=network, mix=0.5, evaluations=1)
+    found = backend.weights(backend.train(half, data, data, asked, lambda done: None).network)
+    assert all(np.allclose(found[name], w, atol=1e-6) for name, w in backend.weights(half).items())
+
+
+def test_layers_that_were_frozen_are_trained_too(backend_for):
+    import keras
+    from keras import layers
+
+    from engine.backends.keras_graph import graph_of
+
+    inputs = keras.Input((16, 16, 3))
+    x = layers.Conv2D(8, 3, activation="relu", name="frozen", trainable=False)(inputs)
+    network, backend = graph_of(keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))), backend_for(16, 3)
+    random = np.random.default_rng(0)
+    data = Part(random.integers(0, 256, (32, 16, 16, 3), dtype=np.uint8), random.integers(0, 10, 32))
+    found = backend.train(network, data, data, Training(steps=2, batch=16, learning_rate=1e-2, seed=0, evaluations=0), lambda done: None)
+    assert not np.allclose(backend.weights(found.network)["frozen"], backend.weights(network)["frozen"])
+    assert backend.facts(network, True).parameters == 8 * 27 + 8 + 8 * 10 + 10
