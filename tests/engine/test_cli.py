@@ -63,6 +63,9 @@ def is_one_sentence(err: str) -> bool:
     (["inspect", "nothing.pt"], "nothing.pt"),
     (["inspect"], "MODEL"),
     (["estimate", "nothing.onnx"], "nothing.onnx"),
+    *[(["estimate", "digits/pytorch/small", option, value], says) for option, value, says in (
+        ("--device", "toaster", "No device is called 'toaster'"), ("--threads", "0", "0 threads"), ("--threads", "x", "--threads"),
+        ("--precision", "int3", "No precision is called 'int3'"), ("--runtime", "foo", "No runtime is called 'foo'"))],
     (["calibrate", "toaster", "result.json"], "toaster"),
     (["calibrate", "raspberry_pi_4", "nothing.json"], "nothing.json"),
 ])
@@ -92,6 +95,15 @@ def test_a_text_that_is_no_model_is_one_sentence(command, tmp_path):
     (tmp_path / "poem.onnx").write_text("Shall I compare thee to a summer's day?")
     code, _, err = command("optimize", str(tmp_path / "poem.onnx"), "--device", "raspberry_pi_4")
     assert code == 1 and is_one_sentence(err)
+
+
+@pytest.mark.parametrize("text", ["", "not JSON", "[]", "{}", '{"models": []}', '{"schema_version": 1, "device": "raspberry_pi_4", "models": [{}]}'])
+def test_a_benchmark_result_that_is_none_is_one_sentence(command, workspace, tmp_path, text):
+    (tmp_path / "result.json").write_text(text)
+    before = sorted(os.listdir(workspace.home))
+    code, _, err = command("calibrate", "raspberry_pi_4", str(tmp_path / "result.json"))
+    assert code == 1 and is_one_sentence(err)
+    assert sorted(os.listdir(workspace.home)) == before
 
 
 def test_an_older_run_is_one_sentence(command, workspace, asked):
