@@ -44,6 +44,8 @@ def _changes(weight: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _scores(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    if logits.min() >= 0 and np.allclose(logits.sum(axis=1), 1, atol=1e-3):
+        logits = np.log(np.maximum(logits, 1e-7))  # the network ends in a softmax
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     log_probability = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return float((logits.argmax(1) == labels).mean()), float(-log_probability[np.arange(len(labels)), labels].mean())

@@ -198,7 +198,16 @@ def _answers(training: Training, part: Part, chosen: np.ndarray, preprocessing: 
     return torch.from_numpy(np.ascontiguousarray(rows))
 
 
+def as_logits(scores: torch.Tensor) -> torch.Tensor:
+    """Returns logits [n, classes] of a network that ends in a softmax as well: the logarithm of its probabilities."""
+    detached = scores.detach()
+    if float(detached.min()) >= 0 and torch.allclose(detached.sum(1), torch.ones(len(scores)), atol=1e-3):
+        return scores.clamp(min=1e-7).log()
+    return scores
+
+
 def _loss(scores: torch.Tensor, labels: torch.Tensor, wanted: torch.Tensor | None, training: Training) -> torch.Tensor:
+    scores, wanted = as_logits(scores), None if wanted is None else as_logits(wanted)
     hard = nn.functional.cross_entropy(scores, labels)
     if wanted is None or training.mix == 0:
         return hard
