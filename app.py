@@ -4,12 +4,11 @@ from pathlib import Path
 
 import streamlit as st
 
-st.set_page_config(page_title="Edgewise", page_icon=":material/tune:", layout="wide")
-st.html(Path(__file__).parent / "pages" / "parts" / "style.css")
+PAGES = Path(__file__).parent / "pages"
 
-library = [st.Page("pages/experiments.py", title="Experiments", icon=":material/history:")]
-if (Path(__file__).parent / "pages" / "devices.py").exists():
-    library.append(st.Page("pages/devices.py", title="Devices", icon=":material/developer_board:"))
+# a file of ours: the browser would fetch a named icon from another host
+st.set_page_config(page_title="Edgewise", page_icon=str(PAGES / "parts" / "icon.svg"), layout="wide")
+st.html(PAGES / "parts" / "style.css")
 
 st.navigation({
     "": [st.Page("pages/home.py", title="Home", icon=":material/home:", default=True)],
@@ -20,5 +19,8 @@ st.navigation({
         st.Page("pages/compare.py", title="4 Compare", icon=":material/scatter_plot:", url_path="compare"),
         st.Page("pages/deploy.py", title="5 Deploy", icon=":material/package_2:", url_path="deploy"),
     ],
-    "Library": library,
+    "Library": [
+        st.Page("pages/experiments.py", title="Experiments", icon=":material/history:", url_path="experiments"),
+        st.Page("pages/devices.py", title="Devices", icon=":material/developer_board:", url_path="devices"),
+    ],
 }, expanded=True).run()

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "pages"))
 import seed  # noqa: E402
 
 pytestmark = pytest.mark.timeout(180)
-PAGES = ("", "upload", "configure", "run", "compare", "deploy", "experiments")
+PAGES = ("", "upload", "configure", "run", "compare", "deploy", "experiments", "devices")
 CONTRAST = """() => {
   const parse = c => (c.match(/[\\d.]+/g) || []).map(Number);
   const light = ([r, g, b]) => [r, g, b].map(v => v / 255).map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
@@ -117,3 +117,11 @@ def test_charts_have_text(page, server):
     page.locator(".js-plotly-plot").first.wait_for()
     described = page.evaluate("() => document.querySelector('[data-testid=stMain]').innerHTML")
     assert "Scatter plot of test accuracy against size for 9 variants" in described
+
+
+def test_nothing_is_fetched_from_another_host(page, server):
+    run, asked = seed.finished(Workspace(server.home)), []
+    page.on("request", lambda request: asked.append(request.url))
+    for name in ("", "compare"):
+        open_page(page, server, name, run)
+    assert [url for url in asked if not url.startswith((server.url, "data:", "blob:"))] == []

@@ -4,7 +4,7 @@ import pytest
 import seed
 from seed import words
 
-PAGES = ("home", "upload", "configure", "run", "compare", "deploy", "experiments")
+PAGES = ("home", "upload", "configure", "run", "compare", "deploy", "experiments", "devices")
 
 
 @pytest.mark.parametrize("page", PAGES)
