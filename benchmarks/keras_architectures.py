@@ -83,7 +83,8 @@ def _in_child(name: str, arguments: argparse.Namespace) -> dict:
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "OMP_WAIT_POLICY": "PASSIVE"}
     done = subprocess.run(command + ["--every"] * arguments.every, stdout=subprocess.PIPE, env=environment, timeout=arguments.limit)
     if done.returncode:
-        return {t: f"failed: the process ended with code {done.returncode}" for t in arguments.techniques.split(",")} | {"states": {"all": "failed"}, "seconds": 0}
+        reason = f"failed: the process ended with code {done.returncode}"
+        return dict.fromkeys(arguments.techniques.split(","), reason) | {"states": {"all": "failed"}, "seconds": 0}
     return json.loads(done.stdout.splitlines()[-1])
 
 

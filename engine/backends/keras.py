@@ -23,7 +23,7 @@ from engine.backends import (Facts, LayerInfo, QuantSpec, Trained, Training, ker
 from engine.backends.keras_channels import Channels
 from engine.backends.keras_fold import folded
 from engine.backends.keras_graph import Network, Node, graph_of, kind_of, to_common, to_keras
-from engine.backends.keras_live import Live, Lives, batches
+from engine.backends.keras_live import Live, Lives, batches, rows_of
 from engine.backends.tflite_file import TFLite, stored_tensors
 from engine.datasets import Part
 from engine.errors import BadInput
@@ -283,19 +283,3 @@ class KerasBackend:
     def predict(self, artifact: Path, images: np.ndarray) -> np.ndarray:
         model = LiteRTModel(artifact, self.threads)
         return np.concatenate([model.predict(self._inputs(images[i:i + PREDICTED_AT_ONCE])) for i in range(0, len(images), PREDICTED_AT_ONCE)])
-
-
-def rows_of(node: Node, x: tf.Tensor) -> np.ndarray:
-    """Returns all inputs that a layer's weights meet, float32 [n, in · kh · kw]: input channel first, as techniques order them."""
-    if node.kind == "Dense":
-        return x.numpy().reshape(-1, x.shape[-1])
-    (kh, kw), (sh, sw), (dh, dw) = (node_pair(node, key) for key in ("kernel_size", "strides", "dilation_rate"))
-    patches = tf.image.extract_patches(x, [1, kh, kw, 1], [1, sh, sw, 1], [1, dh, dw, 1], node.config.get("padding", "valid").upper()).numpy()
-    channels = int(x.shape[-1])
-    return patches.reshape(-1, kh * kw, channels).transpose(0, 2, 1).reshape(-1, channels * kh * kw)
-
-
-def node_pair(node: Node, key: str) -> tuple[int, int]:
-    """Returns an option of a convolution for height and width."""
-    value = node.config.get(key, 1)
-    return (value, value) if isinstance(value, int) else tuple(value)

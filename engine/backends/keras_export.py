@@ -90,7 +90,8 @@ def _make_template(network: Network, rewritten: list[Node], target: Path) -> Non
 
 
 def _converted(live: Live) -> bytes:
-    forward = tf.function(lambda x: live.run(x), input_signature=[tf.TensorSpec((1, *live.graph.input_shape), tf.float32, name="input")])
+    one_image = tf.TensorSpec((1, *live.graph.input_shape), tf.float32, name="input")
+    forward = tf.function(lambda x: live.run(x), autograph=False, input_signature=[one_image])
     # frozen beforehand: the converter would keep variables as variables, and matrix products with them
     frozen = convert_variables_to_constants_v2(forward.get_concrete_function())
     return tf.lite.TFLiteConverter.from_concrete_functions([frozen]).convert()

@@ -27,8 +27,9 @@ class Live:
                 self.layers[node.layer] = self._made(node)
         self.shapes: dict[str, list[tuple[int, ...]]] = {INPUT: [(1, *graph.input_shape)]}
         self.current: dict[str, list] = {}
+        self.step: tf.Tensor | tf.Variable = tf.constant(0, tf.int64)  # the training step, which dropout follows
         self.run(tf.zeros((1, *graph.input_shape)), look=self._note)
-        self.logits = tf.function(lambda x: self._flat(self.run(x, until=graph.logits)), reduce_retracing=True,
+        self.logits = tf.function(lambda x: self._flat(self.run(x, until=graph.logits)), autograph=False,
                                   input_signature=[tf.TensorSpec((None, *graph.input_shape), tf.float32)])
 
     @staticmethod
@@ -103,8 +104,6 @@ class Live:
             return x
         return tf.nn.experimental.stateless_dropout(x, node.config["rate"], seed=tf.stack([self.step, tf.constant(number, tf.int64)]))
 
-    step: tf.Tensor | tf.Variable = tf.constant(0, tf.int64)
-
 
 class Lives:
     """The networks that are live: the last few graphs, so that the same structure is not built again and again."""
@@ -126,3 +125,18 @@ def batches(x: np.ndarray, size: int = BATCH) -> Iterator[tf.Tensor]:
     """Yields a float32 array as tensors of at most `size` rows."""
     for start in range(0, len(x), size):
         yield tf.constant(x[start:start + size])
+
+
+def rows_of(node: Node, x: tf.Tensor) -> np.ndarray:
+    """Returns all inputs that a layer's weights meet, float32 [n, in · kh · kw]: input channel first, as techniques order them."""
+    if node.kind == "Dense":
+        return x.numpy().reshape(-1, x.shape[-1])
+    (kh, kw), (sh, sw), (dh, dw) = (_pair(node, key) for key in ("kernel_size", "strides", "dilation_rate"))
+    patches = tf.image.extract_patches(x, [1, kh, kw, 1], [1, sh, sw, 1], [1, dh, dw, 1], node.config.get("padding", "valid").upper()).numpy()
+    channels = int(x.shape[-1])
+    return patches.reshape(-1, kh * kw, channels).transpose(0, 2, 1).reshape(-1, channels * kh * kw)
+
+
+def _pair(node: Node, key: str) -> tuple[int, int]:
+    value = node.config.get(key, 1)
+    return (value, value) if isinstance(value, int) else tuple(value)

@@ -35,8 +35,8 @@ class Trainer:
         self.kernels = {node.layer: live.layers[node.layer].weights[0].value for node in live.graph.weighted()}
         masked = training.masks is not None or training.on_step is not None
         self.masks = {name: tf.Variable(tf.ones(k.shape, tf.bool), trainable=False) for name, k in self.kernels.items()} if masked else {}
-        self.step = tf.function(self._step, reduce_retracing=True)
-        self.score = tf.function(lambda x: self._scores(x, training=False), input_signature=[
+        self.step = tf.function(self._step, autograph=False, reduce_retracing=True)
+        self.score = tf.function(lambda x: self._scores(x, training=False), autograph=False, input_signature=[
             tf.TensorSpec((None, *live.graph.input_shape), tf.float32)])
 
     def _scores(self, x: tf.Tensor, training: bool) -> tf.Tensor:

@@ -133,7 +133,8 @@ class TFLite:
     def _compact(self) -> None:
         """Leaves out tensors, buffers and operator codes that nothing refers to."""
         graph = self.graph
-        used = sorted({int(i) for o in graph.operators for i in (*o.inputs, *o.outputs) if i >= 0} | {int(i) for i in (*graph.inputs, *graph.outputs)})
+        ends = {int(i) for i in (*graph.inputs, *graph.outputs)}
+        used = sorted(ends | {int(i) for o in graph.operators for i in (*o.inputs, *o.outputs) if i >= 0})
         place = {old: new for new, old in enumerate(used)} | {-1: -1}
         graph.tensors = [graph.tensors[i] for i in used]
         for operator in graph.operators:

@@ -85,8 +85,8 @@ def test_the_teacher_is_asked_once_an_image(small, part, monkeypatch):
     plain = backend.logits
     monkeypatch.setattr(backend, "logits", lambda net, x: asked.append(len(x)) or plain(net, x))
     student = backend.slim(network, 0.5, 0)
-    backend.train(student, part, part, Training(steps=20, batch=25, learning_rate=1e-3, seed=0, teacher=network, answers=answers, mix=0.7, evaluations=0),
-                  lambda done: None)
+    training = Training(steps=20, batch=25, learning_rate=1e-3, seed=0, teacher=network, answers=answers, mix=0.7, evaluations=0)
+    backend.train(student, part, part, training, lambda done: None)
     assert sum(asked) == len(images) and not np.isnan(answers).any()
 
 
