@@ -3,7 +3,6 @@
 import streamlit as st
 
 from engine import recommend
-from engine.experiment import Constraints
 from pages.parts import charts, limits, session, tables, variants
 from pages.parts import wording as w
 

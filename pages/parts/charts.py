@@ -40,8 +40,8 @@ def blank(height: int) -> go.Figure:
     figure = go.Figure()
     figure.update_layout(
         height=height, margin={"l": 8, "r": 12, "t": 8, "b": 8}, paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)", font={"color": ink, "size": 13, "family": FONT}, template=None, xaxis=axis, yaxis=axis, hovermode="closest",
-        hoverlabel={"font": {"size": 13}},
+        plot_bgcolor="rgba(0,0,0,0)", font={"color": ink, "size": 13, "family": FONT}, template=None, xaxis=axis, yaxis=axis,
+        hovermode="closest", hoverlabel={"font": {"size": 13}},
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "title": "",
                 "font": {"color": ink, "size": 12}, "itemsizing": "constant", "itemclick": False, "itemdoubleclick": False})
     return figure
@@ -180,7 +180,7 @@ def _draw_points(figure: go.Figure, points: list[Point], role: str, axis: Axis, 
     legend, symbol, colour, size = ROLES[role]
     colour = COLOURS[mode()][colour]
     # twenty overlapping intervals in full colour would hide the marks
-    faded = colour if role in ("winner", "baseline") else f"rgba({', '.join(str(int(colour[i:i + 2], 16)) for i in (1, 3, 5))}, 0.55)"
+    faded = colour if role in ("winner", "baseline") else _see_through(colour)
     edge = {"width": 2 if symbol.endswith("open") else 1, "color": colour if symbol.endswith("open") else INK[mode()]}
     bars = [(p.variant.accuracy_low, p.variant.accuracy_high) for p in points]
     error = {"type": "data", "symmetric": False, "thickness": 1, "width": 3, "color": faded,
@@ -195,6 +195,11 @@ def _draw_points(figure: go.Figure, points: list[Point], role: str, axis: Axis, 
         error_x=sideways if axis.title == "Estimated ms" else None,
         marker={"symbol": symbol, "color": colour, "size": size, "line": edge},
         customdata=[[_hover(p.variant, device)] for p in points], hovertemplate="%{customdata[0]}<extra></extra>")
+
+
+def _see_through(colour: str) -> str:
+    red, green, blue = (int(colour[i:i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red}, {green}, {blue}, 0.55)"
 
 
 def _hover(variant: Variant, device: str) -> str:

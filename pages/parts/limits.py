@@ -13,13 +13,13 @@ FIELDS = {"max_accuracy_drop_pp": "Accuracy drop at most (pp)", "max_size_mb": "
 
 
 def fields(model: ModelFile, device: str) -> tuple[Constraints, str]:
-    """Shows a field a limit with the model's own figure below; returns the limits and what is wrong with them, if anything."""
-    found = devices.before_the_run(model, device)
+    """Shows a field a limit with the model's own figure below; returns the limits, and what is wrong with them or ""."""
+    found, later = devices.before_the_run(model, device), "Your model: known in the run."
     own = {"max_accuracy_drop_pp": "Your model: 0 pp, by definition.",
            "max_size_mb": f"Your model: {w.with_unit(model.size_bytes / 1e6, 'MB')}.",
-           "max_latency_ms": f"Your model: about {w.estimate(found)}." if found and found.latency_ms else "Your model: known in the run.",
+           "max_latency_ms": f"Your model: about {w.estimate(found)}." if found and found.latency_ms else later,
            "max_memory_mb": f"Your model: about {w.with_unit(found.memory_mb, 'MB')}." if found and found.memory_mb
-           else "Your model: known in the run."}
+           else later}
     values, wrong = {}, ""
     with st.container(horizontal=True, gap="medium"):
         for name, label in FIELDS.items():
@@ -89,7 +89,8 @@ def show_outcome(judged: list[Variant], found: Recommendation, own: Recommendati
         return
     if found.winner is None:
         nearest = next((v for v in judged if v.id == found.nearest), None)
-        st.markdown("Nothing meets these limits." + (f" Nearest: {w.code(nearest.id)}, it {w.misses(nearest)}." if nearest else ""))
+        near = f" Nearest: {w.code(nearest.id)}, it {w.misses(nearest)}." if nearest else ""
+        st.markdown(f"Nothing meets these limits.{near}")
     else:
         st.markdown(f"{w.code(found.winner)} would {'still ' if found.winner == own.winner else ''}win.")
     st.button("Back to the run's limits", on_click=_reset, type="tertiary", icon=":material/undo:")

@@ -146,10 +146,10 @@ def choose_shipped(name: str) -> None:
 
 def chosen_model(home: Workspace) -> ModelFile | None:
     """Returns the model of the next run: the session's, or the one that the URL names."""
-    model, named = st.session_state.get("model"), st.query_params.get("model")
-    if model is None and named:
+    model, named = st.session_state.get("model"), _new_in_url("model")
+    if named and (model is None or name_of(model) != named):
         model = _named_model(named, home)
-        choose(model=model)
+        st.session_state["model"] = model
     if model is not None:
         name_in_url(model=name_of(model))
     return model
@@ -157,10 +157,10 @@ def chosen_model(home: Workspace) -> ModelFile | None:
 
 def chosen_dataset(home: Workspace) -> str | None:
     """Returns the data set of the next run, a preset's id or a file's path: the session's, or the one that the URL names."""
-    dataset, named = st.session_state.get("dataset"), st.query_params.get("dataset", "")
-    if dataset is None and named in DATASETS:
+    dataset, named = st.session_state.get("dataset"), _new_in_url("dataset")
+    if named in DATASETS:
         dataset = named
-    if dataset is None and re.fullmatch("[0-9a-f]{64}", named) and (home.home / "uploads" / named / "data.zip").exists():
+    elif re.fullmatch("[0-9a-f]{64}", named) and (home.home / "uploads" / named / "data.zip").exists():
         dataset = str(home.home / "uploads" / named / "data.zip")
     if dataset:
         choose(dataset=dataset)
@@ -171,6 +171,14 @@ def chosen_dataset(home: Workspace) -> str | None:
 def name_of_dataset(dataset: str) -> str:
     """Returns what a data set is called in a URL: a preset its id, an uploaded one its hash."""
     return dataset if dataset in DATASETS else Path(dataset).parent.name
+
+
+def _new_in_url(key: str) -> str:
+    """Returns what the URL names when that is news: a link or Back outweighs the session, an old name does not."""
+    named = st.query_params.get(key, "")
+    is_news = named != st.session_state.get(f"seen_{key}")
+    st.session_state[f"seen_{key}"] = named
+    return named if is_news else ""
 
 
 def keep_upload(data: bytes, home: Workspace, name: str) -> Path:

@@ -41,7 +41,8 @@ def _show_words(chosen: Recommendation, best: Variant, baseline: Variant, device
         st.markdown(w.verdict(best, baseline, device))
     else:
         st.subheader(":material/warning: Nothing meets every limit")
-        st.markdown(f"The nearest is {w.code(best.id)}: it {w.misses(best) or 'was not judged'}. {w.verdict(best, baseline, device)}")
+        st.markdown(f"The nearest is {w.code(best.id)}: it {w.misses(best) or 'was not judged'}. "
+                    + w.verdict(best, baseline, device))
     # the first reason says what the verdict says
     reasons = [w.plain(reason) for reason in chosen.reasons[1:]]
     st.markdown("\n".join(f"- {line}" for line in [*reasons, *(w.plain(flip.text) for flip in chosen.flips[:4])]))
@@ -50,7 +51,8 @@ def _show_words(chosen: Recommendation, best: Variant, baseline: Variant, device
         if chosen.picks.get(name):
             picks.setdefault(chosen.picks[name], []).append(words)
     if picks:
-        st.caption("Best picks within your limits: " + " · ".join(f"{w.code(pick)} {w.listing(words)}" for pick, words in picks.items()))
+        named = " · ".join(f"{w.code(pick)} {w.listing(words)}" for pick, words in picks.items())
+        st.caption(f"Best picks within your limits: {named}")
 
 
 def show_metrics(best: Variant, baseline: Variant, device: str, is_short: bool = False) -> None:

@@ -153,3 +153,17 @@ def picture_zip() -> bytes:
                 archive.writestr(f"{name}/{number}.png", picture.getvalue())
         archive.writestr("cat/notes.txt", "no picture")
     return file.getvalue()
+
+
+def test_link_outweighs_what_the_session_had_chosen(home, open_page):
+    app = open_page("configure", **SMALL)
+    app.query_params.update({"model": "digits/keras/small"})
+    app.run()
+    assert "digits/keras/small" in words(app)
+
+
+def test_choice_outweighs_what_the_url_still_says(home, open_page):
+    app = open_page("upload", **SMALL)
+    next(box for box in app.selectbox if "digits/keras/small" in box.options).select("digits/keras/small").run()
+    assert app.session_state["model"].name == "digits/keras/small"
+    assert not app.exception
