@@ -82,6 +82,7 @@ def _make_template(network: Network, rewritten: list[Node], target: Path) -> Non
     missing = [node.layer for node in rewritten if node.layer not in places]
     if missing:
         raise EdgewiseError(f"the converter changed the weights of {', '.join(missing[:3])}, so they can't be written into the file")
+    _rename(file, places)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.with_suffix(".places.json").write_text(json.dumps({name: list(vars(p).values()) for name, p in places.items()}))
     partial = target.with_suffix(".partial")
@@ -107,6 +108,21 @@ def _free_batch(file: TFLite) -> None:
                 file.store(int(operator.inputs[1]), shape)
                 if operator.builtinOptions is not None:
                     operator.builtinOptions.newShape = shape
+
+
+def _rename(file: TFLite, places: dict[str, Place]) -> None:
+    """Gives tensors short names of their own, weights those of their layers: the converter's own take kilobytes."""
+    wanted = {int(file.graph.inputs[0]): "input", int(file.graph.outputs[0]): "output"}
+    for layer, place in places.items():
+        wanted |= {place.weight: f"{layer}.weight", place.bias: f"{layer}.bias"}
+    taken: set[str] = set()
+    for index, tensor in enumerate(file.graph.tensors):
+        short = plain = wanted.get(index) or file.name(index).split(";")[0].split("/")[0]
+        number = 2
+        while short in taken:
+            short, number = f"{plain}_{number}", number + 1
+        taken.add(short)
+        tensor.name = short.encode()
 
 
 def _found(file: TFLite, nodes: list[Node], weights: dict[str, list[np.ndarray]]) -> dict[str, Place]:

@@ -193,3 +193,11 @@ def test_depthwise_int4_is_in_the_file_and_said_to_be_widened(backend_for, image
     assert backend.remarks(path)[0].startswith("LiteRT has no INT4 kernel for depthwise convolutions: the weights of 1 of them")
     wanted = backend.logits(backend.with_weights(network, {n: dequantized(g) for n, g in grids.items()}), images)
     assert np.abs(backend.predict(path, images) - wanted).mean() < 0.05 * np.abs(wanted).mean()
+
+
+def test_weights_are_named_after_their_layers(small, tmp_path, files):
+    backend, network, _ = small
+    file = files.TFLite.read(backend.export(network, None, None, tmp_path / "named"))
+    names = [file.name(i) for i in range(len(file.graph.tensors))]
+    assert len(set(names)) == len(names) and {"input", "output"} <= set(names)
+    assert {f"{layer.name}.weight" for layer in backend.facts(network, True).layers} <= set(names)
