@@ -65,8 +65,11 @@ def classification(predicted: np.ndarray, labels: np.ndarray, baseline: np.ndarr
 
 
 def compressed_bytes(path: Path) -> int:
-    """Returns the file's bytes after DEFLATE at level 9, what a zip or an update over the air would carry."""
-    return len(zlib.compress(path.read_bytes(), 9))
+    """Returns the file's bytes after DEFLATE at its usual level 6, what a zip or an update over the air would carry.
+
+    Level 9 gains less than 1 % on weights and takes ten times as long on pruned ones.
+    """
+    return len(zlib.compress(path.read_bytes(), 6))
 
 
 def percentiles(times_ms: list[float]) -> dict[str, float]:
