@@ -79,6 +79,7 @@ with left, st.container(border=True):
                     st.stop()
             session.remember_upload(model)
             session.choose(model=model)
+            session.name_in_url(model=session.name_of(model))
             st.session_state["inspected"] = known
     if model:
         facts.show_model(model)

@@ -125,3 +125,17 @@ def test_nothing_is_fetched_from_another_host(page, server):
     for name in ("", "compare"):
         open_page(page, server, name, run)
     assert [url for url in asked if not url.startswith((server.url, "data:", "blob:"))] == []
+
+
+@pytest.mark.slow
+def test_upload_survives_a_refresh(page, server):
+    weights = Path(__file__).resolve().parents[2] / "models" / "weights" / "digits_pytorch_small.safetensors"
+    page.goto(f"{server.url}/upload?dataset=digits")
+    page.get_by_text("My file").click()
+    page.locator("input[type=file]").set_input_files(str(weights))
+    page.get_by_text("242,410").wait_for(timeout=90_000)
+    page.wait_for_function("() => /model=[0-9a-f]{64}/.test(location.search)")
+    page.reload()
+    page.get_by_text("242,410").wait_for()
+    page.get_by_role("button", name="Configure the run").click()
+    page.get_by_text("digits_pytorch_small.safetensors").wait_for()
