@@ -191,9 +191,9 @@ def remove(network: Network, channels: Channels, ratios: dict[str, float], score
 
 def _kept(count: int, ratio: float, widest: int) -> int:
     kept = max(1, round(count * (1 - ratio)))
-    if widest >= WIDE and count >= 2 * ROUND_TO and ratio > 0:
-        kept = max(ROUND_TO, round(kept / ROUND_TO) * ROUND_TO)
-    return min(kept, count)
+    in_steps = max(ROUND_TO, round(kept / ROUND_TO) * ROUND_TO)
+    # a small share of a stage would be rounded away, stage after stage: then the exact number goes
+    return in_steps if widest >= WIDE and count >= 2 * ROUND_TO and ratio > 0 and in_steps < count else min(kept, count)
 
 
 def _class_scores(network: Network, channels: Channels, score: Callable) -> dict[int, float]:
