@@ -123,6 +123,8 @@ def _compressed_rows(weight: np.ndarray) -> tuple:
     where it takes as many bytes as the dense tensor."""
     rows = weight.reshape(-1, weight.shape[-1])
     at, columns = np.nonzero(rows)
+    if not len(at):
+        at, columns = np.zeros(1, int), np.zeros(1, int)  # the runtime takes an empty buffer for no constant
     segments = np.concatenate([[0], np.cumsum(np.bincount(at, minlength=len(rows)))])
     small_segments, small_columns = _narrowest(segments), _narrowest(columns)
     if 4 * len(columns) + small_segments.nbytes + small_columns.nbytes + 200 >= weight.nbytes:

@@ -201,3 +201,12 @@ def test_weights_are_named_after_their_layers(small, tmp_path, files):
     names = [file.name(i) for i in range(len(file.graph.tensors))]
     assert len(set(names)) == len(names) and {"input", "output"} <= set(names)
     assert {f"{layer.name}.weight" for layer in backend.facts(network, True).layers} <= set(names)
+
+
+def test_a_layer_that_is_all_zeros_is_stored_sparsely_too(small, tmp_path):
+    backend, network, images = small
+    weights = backend.weights(network)
+    name = list(weights)[2]
+    silent = backend.with_weights(network, {name: np.zeros_like(weights[name])})
+    path = backend.export(silent, None, None, tmp_path / "silent")
+    assert np.allclose(backend.predict(path, images), backend.logits(silent, images), atol=TOLERANCE)
