@@ -145,6 +145,35 @@ def prepare_dataset(dataset: str, home: Path) -> None:
                 sandbox.Limits(seconds=1800, network=True))
 
 
+@cli.command("train-starter")
+@click.option("--dataset", required=True, help="A ZIP or folder of class folders, or a preset.")
+@click.option("--size", default="small", show_default=True, help="small or medium.")
+@click.option("--framework", default="pytorch", show_default=True, help="pytorch or keras.")
+@click.option("--time-budget", "seconds", type=Number(), default=120, metavar="S", show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
+@click.option("--no-mirror", is_flag=True, help="A picture and its mirror image are of different classes, as with letters.")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Write the model to this file.")
+@json_option
+def train_starter(dataset, size, framework, seconds, seed, no_mirror, output, as_json) -> None:
+    """Train a small model of ours on your own pictures."""
+    from engine import starter
+
+    check_dataset(dataset)
+    asked = parse(starter.Asked, {"dataset": dataset, "size": size, "framework": framework, "seconds": seconds, "seed": seed,
+                                  "mirror": not no_mirror})
+    make_folder(output.parent)
+    if output.is_dir():
+        raise BadInput(f"{output} is a folder: give a file to --output.")
+    model = starter.train(asked, Workspace().home, lambda m: None if as_json else click.echo(
+        f"  {100 * m.get('fraction', 0.0):3.0f} %  {m.get('text', '')}", err=True))
+    try:
+        shutil.copyfile(model.path, output)
+    except OSError as error:
+        raise EdgewiseError(f"{output} can't be written ({error.strerror}): give another file to --output.") from None
+    model = model.model_copy(update={"path": str(output)})
+    show(model.model_dump(mode="json"), as_json, lambda: f"{output} ({model.size_bytes:,} bytes): {model.evidence[0]}")
+
+
 @cli.command()
 @click.argument("model")
 @click.option("--device", default="all", help="A device id, or all.")
