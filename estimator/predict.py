@@ -118,7 +118,8 @@ def _time(x: np.ndarray, route: routes.Route) -> Time:
     smallest = max(entry["smallest_work_ms"], 1e-9)
     kept = overhead * min(1.0, work / smallest)
     doubt = log(1 + overhead / smallest) * min(1.0, max(0.0, log(smallest / max(work, 1e-9))))
-    distance = confidence.novelty(x, reference)
+    # Reference points stand for a whole benchmark: within their radius nothing is new.
+    distance = max(confidence.novelty(x, reference) - entry.get("radius", 0.0), 0.0)
     half = confidence.half_width(entry["half_width"], entry["novelty_slope"], distance, sqrt(
         route.half_width**2 + doubt**2))
     return Time((work + kept) * route.ratio, half, distance, confidence.similar(x, reference))

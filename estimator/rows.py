@@ -98,8 +98,8 @@ def read_nasbench(path: Path) -> pd.DataFrame | None:
         return None
     rows = pd.read_csv(file)
     rows = rows[(rows.status == "ok") & (rows.connected == 1)].sort_values(["runtime", "task", "arch_idx"])
-    rows["features"] = list(nasbench.features_of(rows))
     rows["runtime"] = rows.runtime.map({"litert": "litert", "onnx": "onnxruntime", "torchmobile": "torchscript"})
+    rows["features"] = list(nasbench.features_of(rows))
     rows["group"] = "raspberry_pi_5|" + rows.runtime + "|float32|1"
     return rows.reset_index(drop=True)
 
