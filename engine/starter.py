@@ -60,7 +60,7 @@ def train(asked: Asked, home: Path, tell: Tell = lambda message: None) -> ModelF
     sandbox.run("engine.tasks", {"task": "prepare_data", **work}, sandbox.Limits(seconds=1800, network=True), watch)
     limits = sandbox.Limits(memory_bytes=MEMORY_BYTES, seconds=2 * asked.seconds + GRACE_S)
     with tempfile.TemporaryDirectory(dir=home, prefix=".starter-") as folder:
-        work |= {"folder": folder, "threads": limits.threads}
+        work["folder"] = folder
         facts = sandbox.run("engine.starter_task", {"task": "train", "origin": ORIGINS[asked.size], **work,
                                                     **asked.model_dump(include={"seconds", "seed", "mirror"})}, limits, watch)
         if asked.framework == "keras":

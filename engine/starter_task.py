@@ -22,9 +22,6 @@ LEAST_AGREEMENT = 0.99
 
 def train(request: dict, send: Send) -> dict:
     """Trains in PyTorch and writes `weights.safetensors` and the validation logits; returns the facts."""
-    import torch
-    from safetensors.torch import save_file
-
     from models.catalog import CATALOG
     from models.starter import Starter
 
@@ -33,7 +30,6 @@ def train(request: dict, send: Send) -> dict:
     datasets.prepare(dataset, home, lambda fraction, text: send(_progress(0.0, None, None, text)), image_shape=shape)
     meta = datasets.describe(dataset, home, shape)
     parts = datasets.load(dataset, home, ("train", "validation"), image_shape=shape)
-    torch.set_num_threads(request["threads"])
     origin, classes = CATALOG[request["origin"]], meta["classes"]
     preprocessing = {"height": shape[0], "width": shape[1], "color": "grey" if shape[2] == 1 else "rgb", "layout": "NCHW",
                      "scale": 1 / 255, "mean": [0.0] * shape[2], "std": [1.0] * shape[2]}
@@ -43,7 +39,7 @@ def train(request: dict, send: Send) -> dict:
         send(_progress(now.fraction, now.remaining_s, now.accuracy, f"{now.accuracy:.1%} of the validation images are right so far"))
 
     starter.fit(request["seconds"], tell)
-    save_file({name: value.contiguous() for name, value in starter.network.state_dict().items()}, folder / "weights.safetensors")
+    starter.save(folder / "weights.safetensors")
     np.save(folder / "logits.npy", starter.logits())
     return {"architecture": origin.architecture, "input_shape": list(shape), "classes": classes, "preprocessing": preprocessing,
             "layers": sum(value.ndim in (2, 4) for value in starter.network.state_dict().values()),

@@ -8,11 +8,12 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from deploy.runtime.preprocessing import preprocess
 from models.catalog import ShippedModel
@@ -90,6 +91,10 @@ class Starter:
             batches = [self.network(torch.from_numpy(preprocess(self.validation_images[i:i + 100], self.preprocessing)))
                        for i in range(0, len(self.validation_images), 100)]
         return torch.cat(batches).numpy()
+
+    def save(self, path: Path) -> None:
+        """Writes the weights as safetensors."""
+        save_file({name: value.contiguous() for name, value in self.network.state_dict().items()}, path)
 
     def _plan(self, seconds: float) -> tuple[int, int]:
         """Times a few steps of a copy; returns the steps that fit and after how many the validation part is tried."""

@@ -6,7 +6,7 @@ from engine import inspect
 from engine.datasets import DATASETS
 from engine.errors import EdgewiseError
 from models.catalog import CATALOG
-from pages.parts import facts, session
+from pages.parts import facts, session, starter
 
 home = session.workspace()
 st.title("Choose a model and a data set")
@@ -85,6 +85,11 @@ with left, st.container(border=True):
         facts.show_model(model)
     else:
         st.caption("Edgewise reads PyTorch, ONNX and Keras image classifiers.")
+
+# ---- a model of one's own, where there is none yet ------------------------------------------------------------------
+
+if info:
+    starter.section(info.id, home)
 
 # ---- the next step -------------------------------------------------------------------------------------------------
 

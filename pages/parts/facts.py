@@ -139,6 +139,8 @@ def mismatches(model: ModelFile, info: DatasetInfo) -> list[str]:
     elif sorted(model.classes) == sorted(info.classes) and list(model.classes) != list(info.classes):
         found.append(f"The model names the classes of {info.title} in another order: every figure would be wrong if its "
                      "outputs are in that order too.")
+    if info.id not in DATASETS:
+        return found  # pictures of one's own are brought to the model's size
     if model.input_shape[2] != info.image_shape[2]:
         kinds = {1: "grey", 3: "colour"}
         found.append(f"The model takes {kinds.get(model.input_shape[2], 'other')} images and {info.title} holds "
