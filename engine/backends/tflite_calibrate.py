@@ -30,11 +30,15 @@ def ranges(file: TFLite, inputs: np.ndarray, rule: str, threads: int) -> dict[in
     counts = {index: np.zeros(BINS, np.int64) for index in found}
     for values in runner:
         for index, array in values.items():
-            low, high = found[index]
-            if high > low:
-                counts[index] += np.histogram(array, BINS, (low, high))[0]
+            if _has_bins(*found[index]):
+                counts[index] += np.histogram(array, BINS, found[index])[0]
     clip = _percentile if rule == "percentile" else _entropy
-    return {index: clip(counts[index], *limits) if limits[1] > limits[0] else limits for index, limits in found.items()}
+    return {index: clip(counts[index], *limits) if _has_bins(*limits) else limits for index, limits in found.items()}
+
+
+def _has_bins(low: float, high: float) -> bool:
+    """Tells whether float32 can tell the bins of a range apart; a tensor that hardly changes has nothing to clip."""
+    return high - low > max(1e-30, 4 * BINS * np.finfo(np.float32).eps * max(abs(low), abs(high)))
 
 
 class _Runner:

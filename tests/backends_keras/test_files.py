@@ -210,3 +210,12 @@ def test_a_layer_that_is_all_zeros_is_stored_sparsely_too(small, tmp_path):
     silent = backend.with_weights(network, {name: np.zeros_like(weights[name])})
     path = backend.export(silent, None, None, tmp_path / "silent")
     assert np.allclose(backend.predict(path, images), backend.logits(silent, images), atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("rule", ["percentile", "entropy"])
+@pytest.mark.parametrize("scale", [0.0, 1e-38, 1e-8])
+def test_activations_that_hardly_change_have_a_range_too(small, tmp_path, rule, scale):
+    backend, network, images = small
+    weights = {name: w * scale for name, w in backend.weights(network).items()}
+    path = backend.export(backend.with_weights(network, weights), QuantSpec("static_int8", calibrate=rule), images[:20], tmp_path / "still")
+    assert np.isfinite(backend.predict(path, images[:4])).all()
