@@ -23,6 +23,7 @@ from engine.experiment import Artifact, LayerSensitivity, ModelFile, Step, Varia
 from engine.workspace import read_json, write_json
 
 MAX_EPOCHS = 12
+LOOP_STEP_S = 0.003  # what a step of the smallest network takes
 VALIDATION_IMAGES = 2_000
 CALIBRATION_IMAGES = 300
 PACKAGES = {"pytorch": ("torch", "onnx", "onnxruntime", "numpy"), "keras": ("tensorflow-cpu", "keras", "ai-edge-litert", "numpy")}
@@ -198,9 +199,10 @@ class Making:
     def _plan(self, network: Network, share: float) -> tuple[int, int]:
         bench = self.bench
         macs, parameters = bench.backend.cost(network)
-        # the update of the weights costs by their number, the passes by the MACs; below a tenth the loop itself counts
-        step_s = bench.facts.step_s * max(0.1, parameters / max(1, bench.facts.parameters))
-        image_s = bench.facts.image_s * max(0.1, macs / max(1, bench.facts.macs))
+        # the update of the weights costs by their number; narrow layers wait for memory, so that their passes cost by the
+        # number of activations, which falls with the width where the MACs fall with its square
+        step_s = max(LOOP_STEP_S, bench.facts.step_s * parameters / max(1, bench.facts.parameters))
+        image_s = bench.facts.image_s * (macs / max(1, bench.facts.macs)) ** 0.5
         return plan_steps(step_s, image_s, bench.seconds * share, len(bench.data.train.labels))
 
     def export(self, network: Network, spec: QuantSpec | None = None, name: str = "model") -> Path:

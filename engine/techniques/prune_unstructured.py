@@ -93,7 +93,7 @@ def why_not(facts: Facts) -> str:
 
 
 TECHNIQUE = Technique(
-    id="prune_unstructured", title="Unstructured pruning", precision="float32", trains=True, weight=3, needs=(),
+    id="prune_unstructured", title="Unstructured pruning", precision="float32", trains=True, weight=2, needs=(),
     text="Sets the smallest weights to zero: smaller when compressed, not faster.",
     variants=tuple(f"prune_unstructured@{t}" for t in TARGETS) + tuple(f"prune_unstructured@{t},iterative" for t in TARGETS),
     why_not=why_not, run=run)
