@@ -15,7 +15,7 @@ from engine.workspace import write_json
 LAYERS = [{"name": "conv1", "kind": "conv", "shape": [8, 1, 3, 3], "macs": 1000, "is_output": False},
           {"name": "fc", "kind": "dense", "shape": [10, 8], "macs": 80, "is_output": True}]
 FACTS = {"framework": "pytorch", "layers": LAYERS, "parameters": 152, "macs": 1080, "labelled": True, "quantized": False, "unprunable": "",
-         "untraceable": "", "images_per_s": 1000.0, "evaluate_images_per_s": 5000.0}
+         "untraceable": "", "evaluate_images_per_s": 5000.0}
 
 
 class Children:
