@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import fx, nn
+from torch import nn
 from torch.fx.experimental.optimization import fuse
 
 from deploy.runtime.preprocessing import preprocess

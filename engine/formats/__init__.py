@@ -7,7 +7,6 @@ belongs behind the wall like what opens the files: pytorch.py, keras.py, onnx.py
 import pickletools
 import re
 import struct
-import zipfile
 from pathlib import Path
 
 from engine.errors import BadInput
