@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from estimator import coefficients, confidence, features, large, memory, power, rows, transfer
+from estimator import coefficients, features, large, memory, power, rows, transfer
 from estimator.devices import all_devices
 from estimator.roofline import fit_group, fit_shape, row_weights
 
@@ -24,8 +24,6 @@ FORMS = (MIXED, MIXED[1:], (MIXED[0], *MIXED[2:]), MIXED[2:])
 STRENGTHS = (0.003, 0.03, 0.1, 0.3)
 POOLED = {"litert", "armnn", "ncnn"}
 NETWORKS, FAMILIES = 5, 2  # fewer can't be checked by leaving a family out
-FEW, MANY = 10, 50
-SLOPES = (0.0, 0.25, 0.5, 1.0, 2.0)
 
 
 @dataclass
@@ -47,6 +45,7 @@ class Group:
     correction: dict[str, Any] | None = None
     base: float = 0.0
     slope: float = 0.0
+    nested: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     @property
     def weights(self) -> np.ndarray:
@@ -139,42 +138,6 @@ def fit_one(group: Group, pools: Pools) -> None:
                                    group.strength)
 
 
-def calibrate(groups: list[Group]) -> None:
-    """Sets each group's half-width, and one slope of novelty a pool: the one that makes intervals narrowest.
-
-    The 90 % quantile of a group of few rows is all but its worst row, so it is drawn to that of its pool's groups on
-    our devices: by half (geometric mean) below MANY rows; below FEW the larger of the two stands.
-    """
-    for pool in sorted({g.pool for g in groups}):
-        members = [g for g in groups if g.pool == pool]
-        distances = {g.name: held_out_novelty(g) for g in members}
-        widths = {}
-        for slope in SLOPES:
-            scores = {g.name: np.abs(g.errors) / (1 + slope * distances[g.name]) for g in members}
-            shared = np.concatenate(list(scores.values()))
-            base = {g.name: _drawn(scores[g.name], shared) for g in members}
-            width = np.concatenate([base[g.name] * (1 + slope * distances[g.name]) for g in members])
-            widths[slope] = (float(np.mean(np.minimum(width, 1.5))), base)
-        slope = min(widths, key=lambda s: (widths[s][0], s))
-        for group in members:
-            group.slope, group.base = slope, widths[slope][1][group.name]
-
-
-def _drawn(own: np.ndarray, shared: np.ndarray) -> float:
-    if len(own) < FEW:
-        return max(confidence.conformal(shared), confidence.conformal(own))
-    alone = confidence.conformal(own)
-    return alone if len(own) >= MANY else float(np.sqrt(alone * confidence.conformal(shared)))
-
-
-def held_out_novelty(group: Group) -> np.ndarray:
-    """Distance of each row's network to the nearest one of another family."""
-    where = confidence.position(group.x)
-    gaps = np.linalg.norm(where[:, None] - where[None], axis=-1)
-    gaps[group.family[:, None] == group.family[None]] = np.inf
-    return gaps.min(axis=1)
-
-
 def ours(groups: list[Group]) -> list[Group]:
     """The groups that may be asked for: of a device that is described here and a runtime that it names."""
     found = []
@@ -191,7 +154,7 @@ def fit(path: Path, before: dict[str, Any] | None = None) -> tuple[dict[str, Any
     Returns the content of `coefficients.json` and of `held_out.json`. Frozen groups whose rows are absent are taken
     from `before`, the coefficients as they were.
     """
-    from estimator import validate  # it reads Group
+    from estimator import intervals, validate  # they read Group
 
     data = rows.read(path)
     # Rows that may not ship would make this fit differ from one on the shipped rows, so they only feed frozen groups.
@@ -201,7 +164,7 @@ def fit(path: Path, before: dict[str, Any] | None = None) -> tuple[dict[str, Any
     mine = ours(open_groups + closed)
     for group in mine:
         fit_one(group, pools)
-    calibrate(mine)
+    intervals.calibrate(mine)
     nas = rows.read_nasbench(path)
     bench = large.fit_all(nas)
     entries = {g.name: _entry(g) for g in mine} | {g["name"]: _large_entry(g) for g in bench}

@@ -35,6 +35,7 @@ SHIPPABLE = tuple(f"github {name}" for name in (
     "kentaroy47/benchmark-FP32-FP16-INT8-with-TensorRT", "NobuoTsukamoto/benchmarks", "opencv/opencv_zoo",
     "aallan/benchmarking-ml-on-the-edge", "freedomtan/edge_tpu_python_scripts", "google-coral/pycoral",
     "RCL-lab/QutibenchWeb"))
+SLOWER = 1.5
 # Networks that are built from the same blocks count as one family, whatever they are used for.
 FAMILIES = (("mobilenet_ssd", "mobilenet_v1"), ("mobilenet_yolo", "mobilenet_v1"), ("mobilenetv2", "mobilenet_v2"),
             ("mobilenet_v1", "mobilenet_v1"), ("mobilenet_v2", "mobilenet_v2"), ("mobilenet_v3", "mobilenet_v3"),
@@ -71,12 +72,28 @@ def read(path: Path) -> pd.DataFrame:
     rows["threads"] = pd.to_numeric(rows.threads, errors="coerce").fillna(0).astype(int).where(~accelerator, 1)
     rows["shippable"] = rows.source.str.startswith(SHIPPABLE)
     rows = rows[rows.precision.notna()]
+    rows = rows[~broken(rows)].copy()
     table = table_of_features(path)
     rows["features"] = rows.feat_key.map(table)
     rows["family"] = rows.feat_key.map(lambda key: family(key) if isinstance(key, str) else "")
     rows["size"] = rows.input_hw.astype(str)
     rows["group"] = rows.device + "|" + rows.runtime + "|" + rows.precision + "|" + rows.threads.astype(str)
     return rows.sort_values(["group", "feat_key", "model", "source", "latency_ms"]).reset_index(drop=True)
+
+
+def broken(rows: pd.DataFrame) -> np.ndarray:
+    """Marks rows where more threads took over SLOWER times as long as fewer did, same board, runtime and source.
+
+    Threads that have nothing to do cost a little; a time half as long again means that something else ran, or that the
+    clock was throttled. Only on our own devices, whose cores are all alike; decided without regard to any prediction.
+    """
+    place = ["board", "runtime", "precision", "feat_key", "source"]
+    uniform = rows[(rows.threads > 0) & rows.device.isin(list(DEVICES.values()))]
+    fewest = uniform.groupby([*place, "threads"]).latency_ms.median().reset_index()
+    ordered = fewest.sort_values([*place, "threads"])
+    ordered["before"] = ordered.groupby(place).latency_ms.transform(lambda times: times.cummin().shift())
+    bad = ordered[ordered.latency_ms > SLOWER * ordered.before]
+    return pd.MultiIndex.from_frame(rows[[*place, "threads"]]).isin(pd.MultiIndex.from_frame(bad[[*place, "threads"]]))
 
 
 def table_of_features(path: Path) -> dict[str, np.ndarray]:
