@@ -20,7 +20,8 @@ PLAIN = ("overhead", "layers", "dense_macs", "window_macs", "depthwise_macs", "g
          "parameters")
 MIXED = (*PLAIN, "mixed")
 # Overhead per inference and per layer are hard to tell apart on few networks, so either may be left out.
-FORMS = (MIXED, MIXED[1:], (MIXED[0], *MIXED[2:]), MIXED[2:])
+NARROW = (MIXED, MIXED[1:], (MIXED[0], *MIXED[2:]), MIXED[2:])
+FORMS = (*NARROW, *((*form, "wide_macs") for form in NARROW))
 STRENGTHS = (0.003, 0.03, 0.1, 0.3)
 POOLED = {"litert", "armnn", "ncnn"}
 NETWORKS, FAMILIES = 5, 2  # fewer can't be checked by leaving a family out

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from estimator import coefficients, confidence, features, fit, intervals, large, predict, rows
+from estimator import coefficients, confidence, features, fit, intervals, large, predict, rows, targets
 
 BINS = 4
 
@@ -123,6 +123,8 @@ def markdown(table: dict[str, dict[str, Any]], bins: list[dict[str, float]]) -> 
               "| confidence | rows | median error | within 25 |", "|---|---:|---:|---:|"]
     lines += [f"| {b['from']:.2f} to {b['to']:.2f} | {b['rows']} | {percent(b['median_error'])} | "
               f"{percent(b['within_25'])} |" for b in bins]
+    lines += ["", "| target | figure | met |", "|---|---|---|"]
+    lines += [f"| {t['target']} | {t['figure']} | {'yes' if t['met'] else 'no'} |" for t in targets.rows(table)]
     return "\n".join(lines) + "\n"
 
 
