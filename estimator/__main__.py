@@ -50,7 +50,7 @@ def _fit(chosen: Any) -> int:
 
 
 def _validate(chosen: Any) -> int:
-    from estimator import validate
+    from estimator import targets, validate
 
     if chosen.test:
         print(validate.kept_aside(Path(chosen.test)), end="")
@@ -59,7 +59,7 @@ def _validate(chosen: Any) -> int:
     table = {name: group["validation"] for name, group in content["groups"].items()}
     page = validate.markdown(table, content["confidence"])
     record = coefficients.dump({"command": "python -m estimator validate --write", "groups": table,
-                                "confidence": content["confidence"]})
+                                "confidence": content["confidence"], "targets": targets.rows(table)})
     print(record if chosen.json else page, end="")
     if chosen.write:
         RESULTS.mkdir(parents=True, exist_ok=True)

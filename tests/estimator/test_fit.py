@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from estimator import coefficients, confidence, fit, roofline, rows, validate
+from estimator import coefficients, confidence, fit, roofline, rows, targets, validate
 from estimator.fit import Group
 
 
@@ -133,6 +133,7 @@ def test_the_published_table_is_the_coefficients_own():
     from estimator.__main__ import RESULTS
     record = json.loads((RESULTS / "estimator_validation.json").read_text())
     table = record["groups"]
+    assert record["targets"] == targets.rows(table)
     assert table == {name: group["validation"] for name, group in coefficients.load()["groups"].items()}
     page = validate.markdown(table, coefficients.load()["confidence"])
     assert page == (RESULTS / "estimator_validation.md").read_text()
