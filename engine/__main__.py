@@ -72,6 +72,7 @@ def optimize(model, dataset, device, goal, techniques, time_budget_s, seed, caut
     workspace = Workspace()
     if output is not None:
         make_folder(output)
+    say_too_few(experiment, workspace.home)
     run_id = jobs.start(experiment, workspace)
     if not as_json:
         click.echo(f"run {run_id}", err=True)
@@ -116,6 +117,15 @@ def build_experiment(model, dataset, device, goal, techniques, time_budget_s, se
     return parse(Experiment, {"model": open_model(model, dataset), "dataset": dataset, "device": device, "goal": goal,
                               "constraints": constraints, "techniques": chosen, "seed": seed,
                               "time_budget_s": int(time_budget_s), "cautious": cautious})
+
+
+def say_too_few(experiment: Experiment, home: Path) -> None:
+    """Says on the error stream, before the run, which techniques the data set has too few images for."""
+    from engine.datasets import describe
+    from engine.enough import too_few
+
+    for sentence in too_few(describe(experiment.dataset, home), experiment.techniques) if experiment.dataset else []:
+        click.echo(f"Note: {sentence}", err=True)
 
 
 def check_dataset(dataset: str | None) -> None:

@@ -12,6 +12,8 @@ from statistics import NormalDist
 
 import numpy as np
 
+FAR = 0.05
+
 
 def accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
     """Returns the share of equal entries of two integer arrays [n]."""
@@ -62,6 +64,19 @@ def classification(predicted: np.ndarray, labels: np.ndarray, baseline: np.ndarr
         figures["accuracy_drop_pp"] = round(100 * float(baseline_right.mean() - right.mean()), 6)
         figures["p_value"] = mcnemar_p(baseline_right, right)
     return figures
+
+
+def overfitting(seen: np.ndarray, unseen: np.ndarray) -> list[str]:
+    """Returns a sentence where images of the training part (right or not, bool [n]) do far better than test images, else none.
+
+    Far is 5 percentage points or more, and further than both 95 % intervals reach.
+    """
+    gap = float(seen.mean() - unseen.mean())
+    low, high = wilson_interval(int(seen.sum()), len(seen))[0], wilson_interval(int(unseen.sum()), len(unseen))[1]
+    if gap < FAR or low <= high:
+        return []
+    return [f"{seen.mean():.1%} of {len(seen):,} training images are right and {unseen.mean():.1%} of {len(unseen):,} test images: the model has "
+            "partly learnt its training images by heart; more or more varied images would help."]
 
 
 def compressed_bytes(path: Path) -> int:

@@ -12,17 +12,17 @@ from engine.backends import Facts, LayerInfo
 from engine.errors import BadInput, EdgewiseError
 from engine.estimates import estimates_for
 from engine.experiment import Experiment, Host, LayerSensitivity, Latency, Variant
+from engine.plan import expected_seconds, training_seconds
 from engine.recommend import judge, recommend
 from engine.memory import needed_bytes
 from engine.sandbox import Cancelled, Failed, Limits, Watch
 from engine.techniques import TECHNIQUES
-from engine.workspace import Workspace, read_json
+from engine.workspace import Workspace, read_json, write_json
 from estimator import capability
 from estimator.types import Profile
 
 THREADS = 1  # one thread is timed: what a device's single core does, and the steadiest figure on a shared machine
 WORK_THREADS = 2
-TRAINING_SHARE = 0.7  # of the time budget; the rest is for exports, measuring and sensitivity
 SENSITIVITY_SHARE = 0.05
 DOT_PRODUCT_DEVICES = ("raspberry_pi_5", "jetson_xavier_nx")  # Cortex-A76 and Carmel: ARMv8.2 dot product
 TOLERANCE, LIMIT_SHARE = 0.005, 0.7  # some of a limit is left for the difference between validation and test images
@@ -118,8 +118,6 @@ class _Run:
         plain = read_json(kept)
         if plain is None:
             plain = self.child("facts", "baseline", 300)
-            from engine.workspace import write_json
-
             write_json(kept, plain)
         layers = tuple(LayerInfo(**{**layer, "shape": tuple(layer["shape"])}) for layer in plain["layers"])
         self.plain_facts = plain
@@ -127,12 +125,10 @@ class _Run:
 
     def plan(self, facts: Facts) -> None:
         """Splits the time budget over the techniques that train; the split is what progress is weighed by."""
-        chosen = [TECHNIQUES[name] for name in self.experiment.techniques]
-        total = sum(t.weight for t in chosen if t.trains and not t.why_not(facts)) or 1
-        budget = self.experiment.time_budget_s
-        self.training = {t.id: TRAINING_SHARE * budget * t.weight / total for t in chosen if t.trains}
-        self.seconds = {"baseline": 8.0, "timing": 5.0 + 2.0 * sum(len(t.variants) for t in chosen)}
-        self.seconds |= {t.id: 6.0 + 2.0 * len(t.variants) + self.training.get(t.id, 0.0) for t in chosen}
+        chosen = self.experiment.techniques
+        trained = [t for t in chosen if TECHNIQUES[t].trains and not (TECHNIQUES[t].why_not(facts) or self.lacks(TECHNIQUES[t]))]
+        self.training = training_seconds(trained, self.experiment.time_budget_s)
+        self.seconds = expected_seconds(chosen, self.training)
         self.on_event({"kind": "plan", "seconds": self.seconds})
 
     def stage(self, name: str, facts: Facts) -> None:
@@ -227,10 +223,12 @@ class _Run:
         for variant in new:
             found = figures[variant.id]
             zeros = found.pop("zero_share")
+            remarks = found.pop("remarks", [])
             host = hosts[variant.id] | {"latency_ms": Latency(**hosts[variant.id]["latency_ms"]), "interleaved": False}
             updated = variant.model_copy(update=found | {
                 "host": Host(**host), "sparsity": variant.sparsity if variant.sparsity is not None else zeros,
                 **self.on_devices(variant)})
+            updated.notes.extend(remarks)
             if exact[variant.id]:
                 updated.notes.append("Its full 8-bit range is for the device's dot-product instructions; this processor would saturate, "
                                      "so accuracy was measured with exact arithmetic.")

@@ -14,11 +14,12 @@ from engine.datasets import Part
 from engine.errors import BadInput
 from engine.experiment import ModelFile
 from engine.sandbox import serve
-from engine.workspace import read_json, write_json
+from engine.workspace import write_json
 
 Send = Callable[[dict], None]
 PROBE_S = 1.5  # seconds spent on finding out how fast this network trains here
 GENERATED_IMAGES = 128
+MOST_COMPARED = 1_000
 
 
 def prepare_data(request: dict, send: Send) -> dict:
@@ -170,9 +171,19 @@ def accuracy(request: dict, send: Send) -> dict:
             if variant == "baseline":
                 np.save(keep, predicted)
             figures |= measure.classification(predicted, parts["test"].labels, np.load(keep) if keep.exists() else None, len(model.classes))
+            if variant == "baseline":
+                figures["remarks"] = _learnt_by_heart(loaded, request, model, predicted == parts["test"].labels)
         figures["compressed_bytes"] = measure.compressed_bytes(Path(request["folder"]) / files["path"])
         results[variant] = figures
     return results
+
+
+def _learnt_by_heart(loaded, request: dict, model: ModelFile, right: np.ndarray) -> list[str]:
+    """Compares the test part (bool [n]) with as many training images; returns a sentence where those do far better."""
+    count = min(len(right), MOST_COMPARED)
+    train = datasets.load(request["dataset"], request["home"], ("train",), count, _image_shape(request))["train"]
+    seen = _predict(loaded, train.images, model) == train.labels
+    return measure.overfitting(seen, right)
 
 
 def _open_exact(path: Path, request: dict):

@@ -48,7 +48,7 @@ class Starter:
         self.random = torch.Generator().manual_seed(seed)
         self.preprocessing, self.train_part, self.classes = preprocessing, train, classes
         self.validation_images = np.asarray(validation.images[:MOST_VALIDATION])
-        self.validation_labels = np.asarray(validation.labels[:MOST_VALIDATION])
+        self.validation_labels = np.array(validation.labels[:MOST_VALIDATION])
         self.batch = min(BATCH, len(train.labels))
         height, width, channels = train.images.shape[1:]
         self.how = Augmentation(shift_px=max(1, min(height, width) // 16), mirror=mirror, rotate_degrees=8, scale=0.08)

@@ -42,6 +42,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="seed", persist_state="session", width=190,
                            help="The same seed on the same machine gives the same variants.")
 chosen = plan.checklist(model, dataset, device, budget)
+for sentence in plan.too_few(chosen, dataset, home):
+    st.warning(w.plain(sentence), icon=":material/warning:")
 
 # ---- start ---------------------------------------------------------------------------------------------------------
 

@@ -72,10 +72,11 @@ def _static(graph: Graph, source: Path, spec: QuantSpec, inputs: np.ndarray, tar
 
 
 class _Reader(CalibrationDataReader):
-    """Hands preprocessed images to the quantizer, 32 at a time."""
+    """Hands preprocessed images to the quantizer, at most 32 at a time, always as many: it stacks what it collects."""
 
     def __init__(self, inputs: np.ndarray):
-        self.batches = iter([inputs[i:i + 32] for i in range(0, len(inputs), 32)])
+        batch = max(count for count in range(1, 33) if len(inputs) % count == 0)
+        self.batches = iter([inputs[i:i + batch] for i in range(0, len(inputs), batch)])
 
     def get_next(self) -> dict | None:
         batch = next(self.batches, None)

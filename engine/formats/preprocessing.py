@@ -249,7 +249,9 @@ def _warnings(chosen: _Trial, classes: list[str]) -> list[str]:
         order = ", ".join(classes[i][:40] for i in chosen.order[:20])
         return [f"The class order looks permuted: as it is, {chosen.accuracy:.1%} of the images are right; were the outputs "
                 f"to mean {order}, it would be {chosen.reordered:.1%}: put the classes of the data set in that order."]
-    if chosen.accuracy < max(2.5 / len(classes), 0.3):
+    chance = 1 / len(classes)
+    # of two classes, guessing gets half: 2.5 times chance would be more than all
+    if chosen.accuracy < min(max(2.5 * chance, 0.3), chance + 0.3 * (1 - chance)):
         return [f"No preprocessing that was tried gives more than {chosen.accuracy:.1%} on the validation images: the model "
                 "was probably trained on other data, or its preprocessing must be set by hand."]
     return []

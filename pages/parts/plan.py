@@ -2,13 +2,14 @@
 
 import streamlit as st
 
+from engine import datasets, enough
 from engine.experiment import ModelFile
-from engine.optimize import TRAINING_SHARE
+from engine.plan import expected_seconds, training_seconds
 from engine.techniques import TECHNIQUES
+from engine.workspace import Workspace
 from estimator import capability
+from pages.parts import facts
 from pages.parts import wording as w
-
-AROUND_S = 13.0  # the baseline, the look at the network and the final timing, on a small model
 
 
 def checklist(model: ModelFile, dataset: str | None, device: str, budget: float) -> list[str]:
@@ -19,7 +20,7 @@ def checklist(model: ModelFile, dataset: str | None, device: str, budget: float)
     # a key a device, so that what is pointless on one starts unchecked there and a choice for another stays
     keys = {name: f"technique_{name}_{device}" for name in TECHNIQUES}
     chosen = [name for name in TECHNIQUES if not reasons[name] and st.session_state.get(keys[name], default[name])]
-    seconds = expected_seconds(chosen, budget)
+    seconds = expected(chosen, budget)
     with st.container(border=True, gap="xsmall"):
         for name, technique in TECHNIQUES.items():
             box, text, time = st.columns([4, 9, 2], gap="small", vertical_alignment="center")
@@ -29,6 +30,11 @@ def checklist(model: ModelFile, dataset: str | None, device: str, budget: float)
             text.caption(technique.text + (f"  \n:material/warning: {w.plain(doubt)}" if doubt else ""))
             time.caption(w.about(seconds[name]) if name in chosen else "not chosen")
     return chosen
+
+
+def too_few(chosen: list[str], dataset: str, home: Workspace) -> list[str]:
+    """Returns what is too little in the data set for the chosen techniques; nothing while it is not made ready."""
+    return enough.too_few(datasets.describe(dataset, home.home), chosen) if facts.prepared(dataset, home) else []
 
 
 def why_not(name: str, model: ModelFile, dataset: str | None) -> str:
@@ -42,14 +48,11 @@ def why_not(name: str, model: ModelFile, dataset: str | None) -> str:
     return ""
 
 
-def expected_seconds(chosen: list[str], budget: float) -> dict[str, float]:
-    """Returns the expected seconds of each chosen technique, as the run itself will plan them."""
-    total = sum(TECHNIQUES[name].weight for name in chosen) or 1
-    return {name: 6 + 2 * len(TECHNIQUES[name].variants) + TRAINING_SHARE * budget * TECHNIQUES[name].weight / total
-            for name in chosen}
-
-
 def total_seconds(chosen: list[str], budget: float) -> float:
     """Returns the expected seconds of the whole run."""
-    timing = 2 * sum(len(TECHNIQUES[name].variants) for name in chosen)
-    return AROUND_S + timing + sum(expected_seconds(chosen, budget).values())
+    return sum(expected(chosen, budget).values())
+
+
+def expected(chosen: list[str], budget: float) -> dict[str, float]:
+    """Returns the expected seconds of each line of the run page, as the run itself will plan them."""
+    return expected_seconds(chosen, training_seconds([name for name in chosen if TECHNIQUES[name].trains], budget))
