@@ -26,7 +26,9 @@ from engine.techniques import TECHNIQUES
 from engine.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent
-IDLE_MB, RUN_MB, FIRST_PAGE_S = 250, 1000, 3.0
+IDLE_MB, FIRST_PAGE_S = 250, 3.0
+RUN_MB = {"pytorch": 1000, "keras": 1600}
+RUN_S = 180  # the demo's PyTorch part, after the installation
 SETTLE_S = 3.0  # after it, a page's figures no longer move
 COLUMNS = ["what", "figure", "unit"]
 
@@ -154,6 +156,12 @@ def main() -> None:
     report(starts, runs, opened, arguments)
 
 
+def run_target(model: str, peak_mb: float) -> dict:
+    """Compares the peak of a run's process tree with what its framework may take."""
+    allowed = RUN_MB[model.split("/")[1]]
+    return {"target": f"{model}: the run's process tree ≤ {allowed / 1000:.1f} GB", "figure": f"{peak_mb / 1000:.2f} GB", "met": peak_mb <= allowed}
+
+
 def report(starts: list[tuple], runs: dict[str, tuple], opened: dict[str, float], arguments: argparse.Namespace) -> None:
     """Writes the table and whether each target is met."""
     seconds, idle, home_page = (statistics.median(column) for column in zip(*starts, strict=True))
@@ -162,9 +170,11 @@ def report(starts: list[tuple], runs: dict[str, tuple], opened: dict[str, float]
             *([f"run of {model}: process tree at its peak", round(mb, 1), "MB"] for model, (_, mb, _) in runs.items()),
             *([f"run of {model}: all techniques, budget {arguments.seconds} s", round(took, 1), "s"] for model, (_, _, took) in runs.items()),
             [f"start to first page, median of {len(starts)}", round(seconds, 2), "s"]]
-    largest, peak = max(opened.values()), max(mb for _, mb, _ in runs.values())
+    largest = max(opened.values())
     targets = [{"target": f"web process with a finished run open ≤ {IDLE_MB} MB", "figure": f"{largest:.0f} MB", "met": largest <= IDLE_MB},
-               {"target": f"a run's process tree ≤ {RUN_MB / 1000:.1f} GB", "figure": f"{peak / 1000:.2f} GB", "met": peak <= RUN_MB},
+               *(run_target(model, mb) for model, (_, mb, _) in runs.items()),
+               *({"target": f"{model}, all techniques, as in make demo ≤ {RUN_S} s", "figure": f"{took:.0f} s", "met": took <= RUN_S}
+                 for model, (_, _, took) in runs.items() if "/pytorch/" in model),
                {"target": f"first page ≤ {FIRST_PAGE_S:.0f} s after start", "figure": f"{seconds:.2f} s", "met": seconds <= FIRST_PAGE_S}]
     path = record.write("app_footprint", "What the dashboard takes", COLUMNS, rows, targets, seed=arguments.seed,
                         starts_s=[round(s, 2) for s, _, _ in starts])
