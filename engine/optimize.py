@@ -24,7 +24,7 @@ from estimator.types import Profile
 THREADS = 1  # one thread is timed: what a device's single core does, and the steadiest figure on a shared machine
 WORK_THREADS = 2
 SENSITIVITY_SHARE = 0.05
-DOT_PRODUCT_DEVICES = ("raspberry_pi_5", "jetson_xavier_nx")  # Cortex-A76 and Carmel: ARMv8.2 dot product
+DOT_PRODUCT_DEVICES = ("raspberry_pi_5",)  # Cortex-A76: the dot-product instructions of ARMv8.2
 TOLERANCE, LIMIT_SHARE = 0.005, 0.7  # some of a limit is left for the difference between validation and test images
 GRACE_S = 120  # what a technique may take beyond its share before it counts as hanging
 

@@ -8,6 +8,8 @@
                      result.json           recommendation and sensitivity
                      lease                 locked for as long as the one writer lives
     <home>/uploads/<sha256>/…              uploaded models
+    <home>/starters/…                      starter models in training
+    <home>/calibration/<device>/…          benchmark results from the user's devices
     <home>/datasets/<id>/…                 data sets made ready
 """
 

@@ -67,5 +67,5 @@ def _make(bench: Workbench, making: Making, bits: dict[str, int], packed: dict[s
 
 TECHNIQUE = Technique(
     id="ptq_int4", title="INT4 after training", precision="int4", trains=False, weight=0, needs=("sensitivity",),
-    text="Stores weights in 4 bits: about 7 times smaller, at float speed, no training.",
+    text="Stores weights in 4 bits: about 7 times smaller, at float speed at best, no training.",
     variants=("ptq_int4", "ptq_int4@mixed"), why_not=why_not, run=run)
