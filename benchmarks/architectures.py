@@ -23,7 +23,7 @@ def made(name: str):
     """Returns the upload of a network with seeded random weights, as a whole module written by torch.save."""
     import torch
 
-    from engine.formats.torchvision_shim import import_torchvision
+    from models.torchvision_shim import import_torchvision
 
     BUILD.mkdir(parents=True, exist_ok=True)
     file = BUILD / f"{name}.pt"

@@ -28,7 +28,7 @@ def architectures() -> list[str]:
     table = json.loads((Path(__file__).parent / "formats" / "torchvision_keys.json").read_text(encoding="utf-8"))
     resnets = [f"cifar_resnet{depth}{shortcut}" for shortcut in ("", "_b") for depth in (20, 32, 44, 56, 110)]
     shipped = sorted({entry.architecture for entry in CATALOG.values() if entry.framework == "pytorch"})
-    return [*shipped, *resnets, *sorted(f"torchvision/{name}" for names in table.values() for name in names)]
+    return list(dict.fromkeys([*shipped, *resnets, *sorted(f"torchvision/{name}" for names in table.values() for name in names)]))
 
 
 def inspect_model(path: str | Path, name: str | None = None, *, dataset: str | None = None,

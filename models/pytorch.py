@@ -10,6 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from models.torchvision_shim import import_torchvision
+
 
 class CompactCnn(nn.Module):
     """Three convolutions and two dense layers for 28x28 images, its weights shared out among both kinds."""
@@ -125,6 +127,9 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
 def build(name: str, channels: int, classes: int) -> nn.Module:
     """Build an architecture by name, with fresh weights; `channels` of the image, `classes` to tell apart.
 
-    Raises KeyError for a name that is not in ARCHITECTURES.
+    Besides ARCHITECTURES, `torchvision/NAME` is torchvision's network of that name, for colour images. Raises KeyError
+    for any other name.
     """
+    if name.startswith("torchvision/"):
+        return import_torchvision().models.get_model(name.removeprefix("torchvision/"), weights=None, num_classes=classes)
     return ARCHITECTURES[name](channels=channels, classes=classes)

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from engine.errors import BadInput
 from engine.formats import chains
-from engine.formats.torchvision_shim import import_torchvision
+from models.torchvision_shim import import_torchvision
 
 Weights = Mapping[str, np.ndarray]
 KEYS = Path(__file__).with_name("torchvision_keys.json")

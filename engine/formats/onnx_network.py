@@ -5,38 +5,22 @@ Where onnx2torch can't follow the graph, ONNX Runtime predicts and only post-tra
 
 import math
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from onnx import TensorProto, version_converter
 from torch import nn
 
 from engine.errors import BadInput
 from engine.formats import onnx as onnx_format
+from engine.formats.onnx_face import Face, face_of, predictor, session_of
 from engine.formats.onnx_tidy import tidy
 from engine.formats.preprocessing import Opening
-from engine.formats.torchvision_shim import import_torchvision
+from models.torchvision_shim import import_torchvision
 
 TARGET_OPSET = 13
-ESTIMATE = "it can still be estimated with `python -m engine estimate FILE`"
-
-
-@dataclass(frozen=True)
-class Face:
-    """What a graph shows to the outside: its image input and the output that holds the scores."""
-
-    input: str
-    output: str
-    height: int
-    width: int
-    channels: int
-    layout: str
-    classes: int
-    kind: int  # of the input's numbers, a TensorProto data type
 
 
 class ChannelsFirst(nn.Module):
@@ -54,7 +38,7 @@ def openings(path: Path, format: str, architecture: str | None, size: int | None
     """Returns the one way to open an ONNX file. Raises BadInput when it takes no image or gives no row of scores."""
     model = onnx_format.parse(path)
     face = face_of(model.graph, size)
-    session = _session(model)
+    session = session_of(model)
     network, why = _try_network(model, face, session)
     facts = {"framework": "pytorch", "reach": "all", "warnings": [],
              "layers": sum(node.op_type in ("Conv", "Gemm", "MatMul", "ConvTranspose") for node in model.graph.node),
@@ -76,7 +60,7 @@ def openings(path: Path, format: str, architecture: str | None, size: int | None
         facts["warnings"].append(f"Only post-training techniques apply, because {why}.")
     if network is not None and facts["reach"] == "all":
         return [Opening(None, face.height, face.width, face.channels, face.classes, _torch_predict(network), facts=facts)]
-    return [Opening(None, face.height, face.width, face.channels, face.classes, _run(session, face), layout=face.layout,
+    return [Opening(None, face.height, face.width, face.channels, face.classes, predictor(session, face), layout=face.layout,
                     facts=facts)]
 
 
@@ -88,82 +72,10 @@ def open_onnx(path: Path) -> nn.Module:
     onnx_format.check(path)
     model = onnx_format.parse(path)
     face = face_of(model.graph, None)
-    network, why = _try_network(model, face, _session(model))
+    network, why = _try_network(model, face, session_of(model))
     if network is None:
         raise BadInput(f"The ONNX graph can't be trained or pruned here, because {why}: choose post-training techniques.")
     return network
-
-
-def face_of(graph: onnx.GraphProto, size: int | None) -> Face:
-    """Finds the image input and the scores. Raises BadInput naming what the network is instead."""
-    known = {t.name for t in graph.initializer}
-    inputs = [value for value in graph.input if value.name not in known]
-    if len(inputs) != 1:
-        raise BadInput(f"The ONNX network takes {len(inputs)} inputs and an image classifier takes one: {ESTIMATE}.")
-    shape = [d.dim_value for d in inputs[0].type.tensor_type.shape.dim]
-    if len(shape) != 4:
-        raise BadInput(f"The ONNX network takes an input of {len(shape)} dimensions, as for text, sound or tables, and an image "
-                       f"classifier takes four: {ESTIMATE}.")
-    channels_last = shape[1] not in (1, 3) and shape[3] in (1, 3)
-    channels = shape[3] if channels_last else shape[1]
-    height, width = (shape[1], shape[2]) if channels_last else (shape[2], shape[3])
-    height, width = height or size or 224, width or size or 224
-    if channels not in (1, 3) or max(height, width) > 4096:
-        raise BadInput(f"The ONNX network takes {shape[1:]} as input, which is no grey or colour image: {ESTIMATE}.")
-    output, classes = _scores(graph)
-    return Face(inputs[0].name, output, height, width, channels, "NHWC" if channels_last else "NCHW", classes,
-                inputs[0].type.tensor_type.elem_type)
-
-
-def _scores(graph: onnx.GraphProto) -> tuple[str, int]:
-    shapes = {}
-    for value in graph.output:
-        sizes = [d.dim_value for d in value.type.tensor_type.shape.dim]
-        shapes[value.name] = sizes
-        if 2 <= len(sizes) and sizes[1] and all(size == 1 for size in sizes[2:]):
-            return value.name, sizes[1]
-    if len(shapes) == 1 and len(next(iter(shapes.values()))) in (0, 2):  # the exporter left the size open
-        name = next(iter(shapes))
-        return name, _last_width(graph)
-    kinds = {len(sizes) for sizes in shapes.values()}
-    kind = "a segmentation network or an image-to-image network" if 4 in kinds else "a detector or a network for series"
-    raise BadInput(f"The ONNX network gives no row of scores, as {kind}: it is no image classifier, and {ESTIMATE}.")
-
-
-def _last_width(graph: onnx.GraphProto) -> int:
-    tensors = {t.name: t for t in graph.initializer}
-    for node in reversed(graph.node):
-        if node.op_type in ("Gemm", "MatMul", "Conv"):
-            weight = next((tensors[name] for name in node.input if name in tensors and len(tensors[name].dims) > 1), None)
-            if weight is not None:
-                turned = node.op_type == "MatMul" or not any(a.name == "transB" and a.i for a in node.attribute) and node.op_type == "Gemm"
-                return int(weight.dims[-1] if turned else weight.dims[0])
-    raise BadInput(f"The ONNX network gives no row of scores: it is no image classifier, and {ESTIMATE}.")
-
-
-def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 2, 3
-    try:
-        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's classes of errors share no root
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise BadInput(f"ONNX Runtime refuses the model ({reason[:140]}): {onnx_format.ADVICE}") from None
-
-
-def _run(session: onnxruntime.InferenceSession, face: Face):
-    first = session.get_inputs()[0].shape[0]
-    kind = {TensorProto.FLOAT16: np.float16, TensorProto.UINT8: np.uint8, TensorProto.INT8: np.int8,
-            TensorProto.DOUBLE: np.float64}.get(face.kind, np.float32)
-
-    def predict(x: np.ndarray) -> np.ndarray:
-        x = x.astype(kind)
-        parts = [x] if not isinstance(first, int) else np.split(x, range(first, len(x), first)) if len(x) % first == 0 else \
-            list(x[:, None])
-        return np.concatenate([session.run([face.output], {face.input: part})[0].reshape(len(part), -1) for part in parts]
-                              ).astype(np.float32)
-
-    return predict
 
 
 def _torch_predict(network: nn.Module):
@@ -179,7 +91,7 @@ def _try_network(model: onnx.ModelProto, face: Face, session) -> tuple[nn.Module
     rng = np.random.default_rng(0)
     shape = (2, face.height, face.width, face.channels) if face.layout == "NHWC" else (2, face.channels, face.height, face.width)
     images = rng.random(shape, np.float32)
-    predict = _run(session, face)
+    predict = predictor(session, face)
     expected = np.concatenate([predict(images[:1]), predict(images[1:])])
     why = "onnx2torch can't follow its operators"
     for prepared in _versions(tidy(model, face.output)):

@@ -17,7 +17,7 @@ from torch import nn
 from engine.errors import BadInput
 from engine.formats import torchfile
 from engine.formats.torch_pickle import SAVE_WEIGHTS, Record, Reference, Tensor
-from engine.formats.torchvision_shim import import_torchvision
+from models.torchvision_shim import import_torchvision
 
 IN_ORDER = "modules_in_order"
 MAX_MODULES, MAX_DEPTH = 10_000, 50

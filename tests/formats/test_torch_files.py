@@ -12,7 +12,7 @@ from engine.errors import BadInput
 from engine.experiment import ModelFile
 from engine.formats import architectures, pytorch, torch_modules, torchfile
 from engine.formats.architectures import CifarResNet
-from engine.formats.torchvision_shim import import_torchvision
+from models.torchvision_shim import import_torchvision
 from engine.inspect import models
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from models import cards
 from models.catalog import CATALOG, FOLDER, ShippedModel, add_to_catalog, read_catalog, sha256_of
-from models.recipes import PREPROCESSING, RECIPES
+from models.recipes import RECIPES, preprocessing_of
 
 MB = 10**6
 
@@ -16,8 +16,10 @@ def test_an_entry_fits_its_weights(model):
     assert sha256_of(model.weights_path) == model.sha256
     assert model.weights_path.stat().st_size == model.size_bytes <= 10 * MB
     layout = {"pytorch": "NCHW", "keras": "NHWC"}[model.framework]
-    assert model.preprocessing == PREPROCESSING[model.dataset] | {"layout": layout}
-    recipe = RECIPES[model.id.replace("/keras/", "/pytorch/")]
+    original = model.id.replace("/keras/", "/pytorch/")
+    assert model.preprocessing == preprocessing_of(original) | {"layout": layout}
+    assert model.input_shape[:2] == (model.preprocessing["height"], model.preprocessing["width"])
+    recipe = RECIPES[original]
     assert model.architecture == recipe.architecture
     assert cards.card(model) == (FOLDER / "cards" / f"{model.id.replace('/', '_')}.md").read_text(encoding="utf-8")
 

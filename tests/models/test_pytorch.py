@@ -46,8 +46,8 @@ def test_macs_by_hand():
 def test_the_catalog_tells_the_true_accuracy(model, tmp_path):
     if model.dataset != "digits" and not os.environ.get("EDGEWISE_DATA"):
         pytest.skip("the real sets are needed: EDGEWISE_DATA is not set")
-    datasets.prepare(model.dataset, tmp_path)
-    test = datasets.load(model.dataset, tmp_path, ("test",))["test"]
+    datasets.prepare(model.dataset, tmp_path, image_shape=model.input_shape)
+    test = datasets.load(model.dataset, tmp_path, ("test",), image_shape=model.input_shape)["test"]
     if len(test.labels) != model.test_images:
         pytest.skip(f"the catalog's figure is for {model.test_images} test images, here are {len(test.labels)}")
     # One image may flip where another processor rounds otherwise.
@@ -88,4 +88,6 @@ def test_a_resumed_training_equals_an_unbroken_one(tmp_path):
 
 
 def test_every_recipe_has_an_architecture():
-    assert {recipe.architecture for recipe in RECIPES.values()} <= set(ARCHITECTURES)
+    for recipe in RECIPES.values():
+        side = recipe.image_px or (28 if recipe.architecture.startswith("compact") else 32)
+        assert build(recipe.architecture, 3, 10).eval()(torch.zeros(2, 3, side, side)).shape == (2, 10), recipe.architecture
