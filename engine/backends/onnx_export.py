@@ -11,21 +11,10 @@ import torch
 from onnx import numpy_helper
 from torch import fx, nn
 
+from engine.backends.onnx_graph import Graph
 from estimator import onnx_constants
 
 OPSET = 18
-
-
-class Graph:
-    """An ONNX model in memory with its layers' weights by layer name: `<layer>.weight` is the initializer's name."""
-
-    def __init__(self, model: onnx.ModelProto):
-        self.model = model
-        self.initializers = {tensor.name: tensor for tensor in model.graph.initializer}
-
-    def save(self, path: Path) -> None:
-        """Writes the file."""
-        onnx.save(self.model, str(path))
 
 
 def export(folded: nn.Module, example: torch.Tensor, cache: Path) -> Graph:

@@ -15,12 +15,11 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
 from engine.backends import Grid, QuantSpec
-from engine.backends.onnx_export import Graph
+from engine.backends.onnx_graph import WEIGHTED, Graph, output_axis
 from engine.errors import EdgewiseError
 
 INT4_OPSET, INT4_IR = 21, 10
 METHODS = {"minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile, "entropy": CalibrationMethod.Entropy}
-WEIGHTED = ("Conv", "Gemm", "MatMul")
 
 
 def quantize(graph: Graph, spec: QuantSpec, inputs: np.ndarray | None, target: Path) -> None:
@@ -65,7 +64,7 @@ def _static(graph: Graph, source: Path, spec: QuantSpec, inputs: np.ndarray, tar
     overrides = _overrides(graph, spec)
     options = {"TensorQuantOverrides": overrides} if overrides else {}
     quantize_static(
-        str(source), str(target), _Reader(inputs), quant_format=QuantFormat.QDQ, per_channel=True,
+        str(source), str(target), _Reader(inputs, graph.fixed_batch), quant_format=QuantFormat.QDQ, per_channel=True,
         reduce_range=spec.reduced_range, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
         calibrate_method=METHODS[spec.calibrate], extra_options=options,
         nodes_to_exclude=[node.name for node, layer in layer_nodes(graph.model) if layer in spec.keep_float])
@@ -74,8 +73,9 @@ def _static(graph: Graph, source: Path, spec: QuantSpec, inputs: np.ndarray, tar
 class _Reader(CalibrationDataReader):
     """Hands preprocessed images to the quantizer, at most 32 at a time, always as many: it stacks what it collects."""
 
-    def __init__(self, inputs: np.ndarray):
-        batch = max(count for count in range(1, 33) if len(inputs) % count == 0)
+    def __init__(self, inputs: np.ndarray, fixed_batch: int | None):
+        batch = fixed_batch or max(count for count in range(1, 33) if len(inputs) % count == 0)
+        inputs = np.concatenate([inputs, inputs[:-len(inputs) % batch]])  # only a fixed batch leaves a rest; images are seen twice
         self.batches = iter([inputs[i:i + batch] for i in range(0, len(inputs), batch)])
 
     def get_next(self) -> dict | None:
@@ -90,7 +90,7 @@ def _overrides(graph: Graph, spec: QuantSpec) -> dict[str, list[dict]]:
         if grid := spec.grids.get(layer):
             overrides[node.input[1]] = [
                 {"quant_type": QuantType.QInt8, "scale": np.array(scale, np.float32), "zero_point": np.array(0, np.int8)}
-                | ({"axis": 0} if channel == 0 else {}) for channel, scale in enumerate(grid.scales)]
+                | ({"axis": output_axis(node)} if channel == 0 else {}) for channel, scale in enumerate(grid.scales)]
         if layer in spec.activations:
             low, high = spec.activations[layer]
             scale = max(high - low, 1e-6) / 255
@@ -117,10 +117,11 @@ def to_grids(graph: Graph, grids: dict[str, Grid]) -> None:
         if grid is None:
             continue
         name = node.input[1]
-        codes = grid.codes.astype(ml_dtypes.int4 if grid.bits == 4 else np.int8)
+        axis = output_axis(node)
+        codes = (grid.codes.T if axis else grid.codes).astype(ml_dtypes.int4 if grid.bits == 4 else np.int8)
         kind = TensorProto.INT4 if grid.bits == 4 else TensorProto.INT8
         _replace(model, name, [_packed(codes, f"{name}_codes", kind), numpy_helper.from_array(grid.scales.astype(np.float32), f"{name}_scales")],
-                 helper.make_node("DequantizeLinear", [f"{name}_codes", f"{name}_scales"], [name], name=f"{name}_dequantize", axis=0))
+                 helper.make_node("DequantizeLinear", [f"{name}_codes", f"{name}_scales"], [name], name=f"{name}_dequantize", axis=axis))
 
 
 def _packed(codes: np.ndarray, name: str, kind: int) -> TensorProto:

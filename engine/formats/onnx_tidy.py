@@ -25,8 +25,24 @@ def tidy(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
     _flatten(graph, constants, ranks)
     _join_dense(graph, constants, ranks)
     _join_bias(graph, constants)
-    _free_batch(graph, constants, output)
+    without_dead_ends(graph, output)
+    _free_batch(graph, constants)
     return free
+
+
+def without_dead_ends(graph: onnx.GraphProto, output: str) -> None:
+    """Keeps that one output, and of nodes and weights only what leads to it."""
+    for value in [v for v in graph.output if v.name != output]:
+        graph.output.remove(value)
+    wanted, kept = {output}, []
+    for node in reversed(graph.node):  # a valid graph is sorted: what a node reads stands before it
+        if wanted & set(node.output):
+            wanted.update(node.input)
+            kept.append(node)
+    weights = [tensor for tensor in graph.initializer if tensor.name in wanted]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(reversed(kept))
+    graph.initializer.extend(weights)
 
 
 def _fold_constants(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
@@ -104,9 +120,7 @@ def _add(graph: onnx.GraphProto, constants: dict, value: np.ndarray, name: str) 
     graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
 
 
-def _free_batch(graph: onnx.GraphProto, constants: dict[str, np.ndarray], output: str) -> None:
-    for value in [v for v in graph.output if v.name != output]:
-        graph.output.remove(value)
+def _free_batch(graph: onnx.GraphProto, constants: dict[str, np.ndarray]) -> None:
     kept = [value for value in graph.input if value.name not in constants]
     del graph.input[:], graph.value_info[:]
     graph.input.extend(kept)

@@ -130,11 +130,20 @@ def _open_script(path: Path, model: ModelFile) -> nn.Module:
     script = torchscript.load(path)
     if model.architecture:
         return architectures.build(model.architecture, clean({k: v.numpy() for k, v in script.state_dict().items()}))
-    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
-        height, width, channels = model.input_shape
-        torch.onnx.export(script, (torch.rand(2, channels, height, width),), file.name, dynamo=False, input_names=["input"],
+    with tempfile.TemporaryDirectory() as folder:
+        return onnx_network.open_onnx(script_as_onnx(path, model, Path(folder, "script.onnx")))
+
+
+def script_as_onnx(path: Path, model: ModelFile, target: Path) -> Path:
+    """Writes a checked TorchScript program as ONNX, its batch free; returns `target`. Raises BadInput when torch can't."""
+    torchscript.check(path)
+    height, width, channels = model.input_shape
+    try:
+        torch.onnx.export(torchscript.load(path), (torch.rand(2, channels, height, width),), str(target), dynamo=False, input_names=["input"],
                           output_names=["scores"], dynamic_axes={"input": {0: "batch"}, "scores": {0: "batch"}})
-        return onnx_network.open_onnx(Path(file.name))
+    except Exception as error:  # the exporter's many ways to fail each mean the same here
+        raise BadInput(f"The TorchScript program can't be exported to ONNX ({type(error).__name__}): {AS_ONNX}") from None
+    return target
 
 
 def _try_sizes(network: nn.Module, size: int | None) -> tuple[int, int, int]:

@@ -1,0 +1,35 @@
+"""A checked file opened as a plain ONNX graph, for what works on the graph itself. Runs behind the wall."""
+
+import hashlib
+import tempfile
+from pathlib import Path
+
+import onnx
+
+from engine.errors import BadInput
+from engine.experiment import ModelFile
+from engine.formats import onnx as onnx_format
+from engine.formats.onnx_face import face_of
+from engine.formats.onnx_plain import plain
+
+
+def open_plain(model: ModelFile) -> onnx.ModelProto:
+    """Opens an ONNX file, or a TorchScript program exported to ONNX: `input` to `logits`, as formats/onnx_plain.py has it.
+
+    Raises BadInput when the file was changed since it was checked, or the graph can't be run.
+    """
+    path = Path(model.path)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != model.sha256:
+        raise BadInput(f"The file of {model.name} was changed since it was checked: add it again.")
+    if model.format == "torchscript":
+        from engine.formats.pytorch import script_as_onnx
+
+        with tempfile.TemporaryDirectory() as folder:
+            return _plain(script_as_onnx(path, model, Path(folder, "script.onnx")), model)
+    return _plain(path, model)
+
+
+def _plain(path: Path, model: ModelFile) -> onnx.ModelProto:
+    onnx_format.check(path)
+    parsed = onnx_format.parse(path)
+    return plain(parsed, face_of(parsed.graph, model.input_shape[0]))
