@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 from engine.errors import BadInput, EdgewiseError
-from engine.experiment import DEVICES, ModelFile, Run, Variant
+from engine.experiment import DEVICES, Artifact, ModelFile, Run, Variant
 from engine.workspace import Workspace, read_json
 
 RUNTIME = Path(__file__).resolve().parent / "runtime"
@@ -51,7 +51,7 @@ def build(run_id: str, variant_id: str, workspace: Workspace) -> Path:
 
 def contents(run: Run, variant: Variant, folder: Path) -> dict[str, bytes]:
     """Returns what goes into the zip: bytes by path."""
-    primary = variant.artifacts[0]
+    primary = shipped(variant)
     stored = (folder / primary.path).read_bytes()
     if hashlib.sha256(stored).hexdigest() != primary.sha256:
         raise EdgewiseError(f"The file of {variant.id} is not the one that was measured, so it is not packaged: run the experiment again.")
@@ -69,9 +69,14 @@ def contents(run: Run, variant: Variant, folder: Path) -> dict[str, bytes]:
     return files | {script: (RUNTIME / script).read_bytes() for script in scripts}
 
 
+def shipped(variant: Variant) -> Artifact:
+    """Returns the file that travels: the entropy-coded one where there is one, since it decodes to the very file measured."""
+    return next((artifact for artifact in variant.artifacts if artifact.runs_as), variant.artifacts[0])
+
+
 def metadata(run: Run, variant: Variant, name: str, runs_as: Path, profile: dict) -> dict:
     """Returns what the scripts and a reader need to know: how to feed the model, what it is, how it was made."""
-    model, primary = run.experiment.model, variant.artifacts[0]
+    model, primary = run.experiment.model, shipped(variant)
     estimate = variant.estimates.get(run.experiment.device)
     return {
         "schema_version": 1, "variant": variant.id, "run": run.id, "device": run.experiment.device,
@@ -97,7 +102,7 @@ def readme(run: Run, variant: Variant, name: str) -> str:
     lines = [f"# {plain(variant.id)} for {device}", "",
              f"Made by Edgewise from `{plain(run.experiment.model.name)}`. Run these in this folder, on the device:", "",
              "    python3 -m pip install -r requirements.txt", "    python3 infer.py sample.png", "    python3 benchmark.py", "",
-             f"- Model: `{name}`, {variant.size_bytes:,} bytes", f"- Accuracy, measured on this file: {accuracy}",
+             f"- Model: `{name}`, {shipped(variant).bytes:,} bytes", f"- Accuracy, measured on this file: {accuracy}",
              "- `metadata.json` says how images become its input, how it was made and what was measured.",
              "- `benchmark.py` writes benchmark-result.json; hand it back with `python -m engine calibrate "
              f"{run.experiment.device} benchmark-result.json` and Edgewise corrects its predictions for your device.", ""]

@@ -5,19 +5,21 @@ import zlib
 
 import numpy as np
 
-from deploy.runtime.decoder import BITS, BYTES, FLOATS, HALVES, MAGIC, decode
+from deploy.runtime.decoder import BITS, BYTES, FLOATS, HALVES, MAGIC, SPARSE, decode
 from engine.errors import EdgewiseError
 
 KINDS = {"float32": FLOATS, "int8": BYTES, "int4": HALVES}
 SMALLEST_TENSOR_BYTES = 96
 MOST_SYMBOLS = 256
+LANE_SYMBOLS, MOST_LANES = 2_048, 128
+MOST_SPARSE_LANES = 4_096  # a sparse tensor stays large, so its lanes' states count for little and speed for more
 
 
 def encode(model: bytes, tensors: list[tuple[bytes, str]]) -> bytes:
     """Returns the coded file. tensors: the stored bytes of large tensors, each with `float32`, `int8` or `int4`.
 
-    A tensor of more than 256 different values, or one that would not get smaller, stays as it is. Raises
-    EdgewiseError if decoding does not give the very same bytes back.
+    Floats of more than 256 different values are coded by their highest bytes, so that zeros cost little; a tensor that
+    would not get smaller stays as it is. Raises EdgewiseError if decoding does not give the very same bytes back.
     """
     found = sorted(_placed(model, tensors))
     entries, streams, rest, written = [], [], [], 0
@@ -57,16 +59,36 @@ def _code(payload: bytes, kind: int) -> tuple[bytes, bytes] | None:
     raw = np.frombuffer(payload, "<u4" if kind == FLOATS else np.uint8)
     if kind == HALVES:
         raw = np.stack([raw & 0xF, raw >> 4], axis=1).ravel()
+    if len(np.unique(raw[:4 * MOST_SYMBOLS])) > MOST_SYMBOLS:  # seen without sorting millions of floats
+        return _code_sparse(payload)
     values, symbols, counts = np.unique(raw, return_inverse=True, return_counts=True)
     if len(values) > MOST_SYMBOLS:
-        return None
-    frequencies = quantized_frequencies(counts)
-    states, words = rans_encode(symbols, frequencies)
-    stream = states.astype("<u4").tobytes() + words.astype("<u2").tobytes()
+        return _code_sparse(payload)
     table = values.astype("<u4").tobytes() if kind == FLOATS else values.astype(np.uint8).tobytes()
-    entry = (struct.pack("<IBH", len(symbols), kind, len(values)) + frequencies.astype("<u2").tobytes() + table
-             + struct.pack("<HI", len(states), len(words)))
+    entry, stream = _streamed(symbols, counts, kind, table, MOST_LANES)
     return (entry, stream) if len(entry) + len(stream) < len(payload) else None
+
+
+def _code_sparse(payload: bytes) -> tuple[bytes, bytes] | None:
+    pieces = np.frombuffer(payload, np.uint8).reshape(-1, 4)
+    high, zero = pieces[:, 3], (pieces == 0).all(axis=1)
+    if (high[~zero] == 0).any():
+        return None  # a float so close to zero that its highest byte is that of a zero
+    counts = np.bincount(high, minlength=256)
+    values = np.flatnonzero(counts).astype(np.uint8)
+    symbol_of = np.zeros(256, np.int64)
+    symbol_of[values] = np.arange(len(values))
+    entry, stream = _streamed(symbol_of[high], counts[values], SPARSE, values.tobytes(), MOST_SPARSE_LANES)
+    stream += pieces[~zero, :3].tobytes()
+    return (entry, stream) if len(entry) + len(stream) < len(payload) else None
+
+
+def _streamed(symbols: np.ndarray, counts: np.ndarray, kind: int, table: bytes, most_lanes: int) -> tuple[bytes, bytes]:
+    frequencies = quantized_frequencies(counts)
+    states, words = rans_encode(symbols, frequencies, most_lanes)
+    entry = (struct.pack("<IBH", len(symbols), kind, len(counts)) + frequencies.astype("<u2").tobytes() + table
+             + struct.pack("<HI", len(states), len(words)))
+    return entry, states.astype("<u4").tobytes() + words.astype("<u2").tobytes()
 
 
 def quantized_frequencies(counts: np.ndarray) -> np.ndarray:
@@ -80,10 +102,10 @@ def quantized_frequencies(counts: np.ndarray) -> np.ndarray:
     return scaled
 
 
-def rans_encode(symbols: np.ndarray, frequencies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def rans_encode(symbols: np.ndarray, frequencies: np.ndarray, most_lanes: int = MOST_LANES) -> tuple[np.ndarray, np.ndarray]:
     """Returns the lanes' final states (uint32) and the 16-bit words in the order the decoder reads them."""
     count = len(symbols)
-    lanes = int(np.clip(count // 2048, 1, 128))
+    lanes = int(np.clip(count // LANE_SYMBOLS, 1, most_lanes))
     rounds = -(-count // lanes)
     padded = np.full(rounds * lanes, int(np.argmax(frequencies)), np.int64)
     padded[:count] = symbols

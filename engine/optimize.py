@@ -225,6 +225,7 @@ class _Run:
             zeros = found.pop("zero_share")
             remarks = found.pop("remarks", [])
             host = hosts[variant.id] | {"latency_ms": Latency(**hosts[variant.id]["latency_ms"]), "interleaved": False}
+            found["compressed_bytes"] = min([found["compressed_bytes"], *(a.bytes for a in variant.artifacts if a.runs_as)])
             updated = variant.model_copy(update=found | {
                 "host": Host(**host), "sparsity": variant.sparsity if variant.sparsity is not None else zeros,
                 **self.on_devices(variant)})

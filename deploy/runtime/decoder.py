@@ -7,9 +7,11 @@ asymmetric numeral system (Duda, arXiv 1311.2540; Giesen, "Interleaved entropy c
     head:   u32 tensors, then for each: u64 position in the model file, u32 symbols, u8 kind, u16 table size,
             u16 frequencies (their sum is 2**14), values (kind 0: float32 each; kind 1 and 2: uint8 each),
             u16 lanes, u32 words; then the bytes of the model file without those tensors
-    stream: u32 state a lane, then u16 words
+    stream: u32 state a lane, then u16 words; kind 3: then 3 bytes for each float32 that is not zero
 
-Kind 0 tensors hold float32 values from the table, kind 1 bytes, kind 2 halves of bytes, low half first.
+Kind 0 tensors hold float32 values from the table, kind 1 bytes, kind 2 halves of bytes, low half first. Kind 3 tensors
+are sparse float32: the symbols are their highest bytes (sign and most of the exponent), 0 for a zero; the three
+lower bytes, which no coder makes smaller, follow as they are.
 """
 import struct
 import zlib
@@ -18,7 +20,7 @@ import numpy as np
 
 MAGIC = b"EWZ1"
 BITS = 14
-FLOATS, BYTES, HALVES = 0, 1, 2
+FLOATS, BYTES, HALVES, SPARSE = 0, 1, 2, 3
 
 
 def decode(data):
@@ -48,7 +50,13 @@ def _rebuild(head, data, at):
         here += 6
         coded = data[at:at + 4 * lanes + 2 * words]
         at += 4 * lanes + 2 * words
-        tensors.append((position, _bytes_of(values[_symbols(coded, lanes, words, frequencies, symbols)], kind)))
+        decoded = values[_symbols(coded, lanes, words, frequencies, symbols)]
+        if kind == SPARSE:
+            low = data[at:at + 3 * np.count_nonzero(decoded)]
+            at += 3 * np.count_nonzero(decoded)
+            tensors.append((position, _sparse_floats(decoded, low)))
+        else:
+            tensors.append((position, _bytes_of(decoded, kind)))
     if at != len(data):
         raise ValueError("%d bytes are left over" % (len(data) - at))
     rest, pieces, used, written = head[here:], [], 0, 0
@@ -82,6 +90,14 @@ def _symbols(coded, lanes, words, frequencies, count):
     if at != words or (state != 65536).any():
         raise ValueError("the coded weights are not what was written")
     return out.reshape(-1)[:count]
+
+
+def _sparse_floats(high, low):
+    """Puts float32 together from their highest bytes and, where those are not 0, the three lower ones."""
+    out = np.zeros((len(high), 4), np.uint8)
+    out[:, 3] = high
+    out[high != 0, :3] = np.frombuffer(low, np.uint8).reshape(-1, 3)
+    return out.tobytes()
 
 
 def _bytes_of(values, kind):

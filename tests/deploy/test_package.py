@@ -18,7 +18,8 @@ from deploy.runtime.preprocessing import preprocess
 from engine import datasets
 from engine.errors import BadInput, EdgewiseError
 
-VARIANTS = ["baseline", "ptq_int8", "ptq_int4", "prune_structured@0.5,iterative", "hybrid@0.5", "hybrid@smallest"]
+VARIANTS = ["baseline", "ptq_int8", "ptq_int4", "prune_structured@0.5,iterative", "prune_unstructured@0.7", "hybrid@0.5",
+            "hybrid@smallest"]
 
 
 @pytest.fixture(scope="module")

@@ -51,6 +51,34 @@ def test_round_trip_of_several_tensors_in_any_order(payloads, twice):
     assert decode(encode(model, stored[::-1])) == model
 
 
+def sparse_floats(count: int, sparsity: float, seed: int = 0) -> np.ndarray:
+    """Returns float32 weights [count] whose smallest are zero."""
+    weights = np.random.default_rng(seed).normal(0, 0.05, count).astype("<f4")
+    weights[np.argsort(np.abs(weights))[:int(sparsity * count)]] = 0
+    return weights
+
+
+@given(count=st.integers(0, 4000), sparsity=st.floats(0, 1), seed=st.integers(0, 99), before=st.binary(max_size=50))
+def test_round_trip_of_sparse_floats(count, sparsity, seed, before):
+    payload = sparse_floats(count, sparsity, seed).tobytes()
+    model = before + payload + b"end"
+    assert decode(encode(model, [(payload, "float32")])) == model
+
+
+@pytest.mark.parametrize("odd", [-0.0, 1e-42, -1e-42, np.nan, np.inf])
+def test_floats_that_only_look_like_zeros_come_back(odd):
+    weights = sparse_floats(5_000, 0.5)
+    weights[::7] = odd
+    assert decode(encode(weights.tobytes(), [(weights.tobytes(), "float32")])) == weights.tobytes()
+
+
+@pytest.mark.parametrize(("sparsity", "least"), [(0.5, 2.2), (0.75, 4.3), (0.9, 10.0)])
+def test_zeros_among_floats_cost_about_a_bit(sparsity, least):
+    """32 bits against the mask's entropy, and for the rest 24 bits and what the sign and the exponent hold."""
+    payload = sparse_floats(400_000, sparsity).tobytes()
+    assert len(payload) / len(encode(payload, [(payload, "float32")])) > least
+
+
 @given(data=st.binary(max_size=3000))
 def test_any_bytes_come_back(data):
     assert decode(encode(data, [(data, "int8"), (data[10:], "int4"), (b"absent" * 30, "float32")])) == data
@@ -82,6 +110,14 @@ def test_a_lone_value_takes_next_to_nothing():
 def coded() -> bytes:
     payload = tensor("int4", skewed(40_000, 16))
     return encode(b"model" * 20 + payload + b"end", [(payload, "int4")])
+
+
+def test_a_cut_off_sparse_tensor_is_noticed():
+    payload = sparse_floats(20_000, 0.5).tobytes()
+    coded = encode(payload, [(payload, "float32")])
+    for length in range(len(coded) // 2, len(coded), 1013):
+        with pytest.raises(ValueError, match="damaged"):
+            decode(coded[:length])
 
 
 def test_every_cut_is_noticed(coded):
