@@ -4,16 +4,22 @@ from pathlib import Path
 
 import psutil
 
+from engine.backends import LEAST_AT_ONCE
 from engine.errors import BadInput
 from engine.experiment import ModelFile
 
 FRAMEWORK_BYTES = {"pytorch": 1_000_000_000, "keras": 1_800_000_000}
 PARAMETER_BYTES = 48  # weights, gradient, two moments, best checkpoint, teacher, exported file and copies on the way
+PIXEL_BYTES = 2_500  # what a pixel of a training image keeps in memory in the hungriest networks (densely connected ones)
+USUAL_PIXELS = 128 * 32 * 32  # of a training step, in the framework's base already
 
 
 def needed_bytes(model: ModelFile) -> int:
-    """Returns what the largest child of a run may take: a base for the framework and a share a parameter."""
-    return FRAMEWORK_BYTES[model.framework] + PARAMETER_BYTES * model.parameters
+    """Returns what the largest child of a run may take: a base for the framework, a share a parameter, and what the
+    fewest images of a training step keep where they are large."""
+    height, width, _ = model.input_shape
+    larger = max(0, LEAST_AT_ONCE * height * width - USUAL_PIXELS)
+    return FRAMEWORK_BYTES[model.framework] + PARAMETER_BYTES * model.parameters + PIXEL_BYTES * larger
 
 
 def free_bytes() -> int:

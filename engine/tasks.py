@@ -48,14 +48,17 @@ def facts(request: dict, send: Send) -> dict:
     began = time.perf_counter()
     backend.logits(network, images)
     plain["evaluate_images_per_s"] = len(images) / (time.perf_counter() - began)
-    if data.train is not None and not found.quantized:
+    if data.train is not None and not found.quantized and model.reach == "all":
         plain |= _training_cost(backend, network, data.train)
     return plain
 
 
 def _training_cost(backend, network, train: Part) -> dict:
     """Times steps of two batch sizes: what a step costs whatever its batch, and what each image adds."""
-    few, many = min(16, len(train.labels)), min(64, len(train.labels))
+    from engine.backends import TRAINED_SHARE, images_at_once
+
+    many = min(64, len(train.labels), images_at_once(*train.images.shape[1:3], TRAINED_SHARE))
+    few = max(1, many // 4)
     slow, fast = (backend.step_seconds(network, train, batch, PROBE_S / 2) for batch in (many, few))
     image_s = max((slow - fast) / max(1, many - few), 0.3 * slow / many)  # noise must not make images free
     return {"image_s": image_s, "step_s": max(slow - image_s * many, 0.0)}
@@ -122,7 +125,7 @@ def _opened(request: dict) -> tuple:
     from engine.backends import open_backend
 
     model = ModelFile(**request["model"])
-    backend = open_backend(model.framework, model.preprocessing, Path(request["folder"]) / "cache", request["threads"])
+    backend = open_backend(model, Path(request["folder"]) / "cache", request["threads"])
     return backend, model, _data(request, model)
 
 
@@ -205,9 +208,10 @@ def _decoded(files: dict, folder: str) -> Path:
 
 def _predict(loaded, images: np.ndarray, model: ModelFile) -> np.ndarray:
     from deploy.runtime.preprocessing import preprocess
+    from engine.backends import images_at_once
 
-    spec = model.preprocessing.model_dump()
-    return np.concatenate([loaded.predict(preprocess(images[i:i + 256], spec)).argmax(1) for i in range(0, len(images), 256)])
+    spec, size = model.preprocessing.model_dump(), images_at_once(model.preprocessing.height, model.preprocessing.width)
+    return np.concatenate([loaded.predict(preprocess(images[i:i + size], spec)).argmax(1) for i in range(0, len(images), size)])
 
 
 def _contents(path: Path) -> dict:
@@ -256,7 +260,7 @@ def profile(request: dict, send: Send) -> dict:
         from engine.backends import open_backend
 
         model = ModelFile(**request["model"])
-        backend = open_backend(model.framework, model.preprocessing, Path(request["folder"]), 1)
+        backend = open_backend(model, Path(request["folder"]), 1)
         path = backend.export(backend.load(model), None, None, Path(request["folder"]) / "model")
     return read(path).model_dump(mode="json")
 

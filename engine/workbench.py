@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from engine import measure
-from engine.backends import Backend, Facts, Network, QuantSpec, Trained, Training
+from engine.backends import TRAINED_SHARE, Backend, Facts, Network, QuantSpec, Trained, Training, images_at_once
 from engine.datasets import Part
 from engine.errors import EdgewiseError
 from engine.experiment import Artifact, LayerSensitivity, ModelFile, Step, Variant, variant_seed
@@ -178,7 +178,7 @@ class Making:
         bench = self.bench
         if bench.data.train is None or bench.data.validation is None:
             raise NotApplicable("it trains, and this run has no labelled images: choose a data set")
-        steps, batch = self._plan(network, share)
+        steps, batch = self._plan(network, share, teacher is not None)
         training = Training(steps=steps, batch=batch, learning_rate=learning_rate, seed=self.seed, teacher=teacher,
                             answers=bench.teacher_answers() if teacher is not None else None, **options)
         began = time.monotonic()
@@ -193,17 +193,20 @@ class Making:
         return trained
 
     def planned_steps(self, network: Network, share: float) -> int:
-        """Returns the optimizer steps that `train` will execute with this network and share."""
-        return self._plan(network, share)[0] if self.bench.data.train is not None else 0
+        """Returns the optimizer steps that `train` will execute with this network, this share and a teacher."""
+        return self._plan(network, share, True)[0] if self.bench.data.train is not None else 0
 
-    def _plan(self, network: Network, share: float) -> tuple[int, int]:
+    def _plan(self, network: Network, share: float, taught: bool) -> tuple[int, int]:
         bench = self.bench
         macs, parameters = bench.backend.cost(network)
         # the update of the weights costs by their number; narrow layers wait for memory, so that their passes cost by the
         # number of activations, which falls with the width where the MACs fall with its square
         step_s = max(LOOP_STEP_S, bench.facts.step_s * parameters / max(1, bench.facts.parameters))
         image_s = bench.facts.image_s * (macs / max(1, bench.facts.macs)) ** 0.5
-        return plan_steps(step_s, image_s, bench.seconds * share, len(bench.data.train.labels))
+        if taught:  # images that the teacher has not answered yet go through it as well
+            image_s += float(np.isnan(bench.teacher_answers()[:, 0]).mean()) / max(1.0, bench.facts.evaluate_images_per_s)
+        most = images_at_once(*bench.data.train.images.shape[1:3], TRAINED_SHARE)
+        return plan_steps(step_s, image_s, bench.seconds * share, len(bench.data.train.labels), most)
 
     def export(self, network: Network, spec: QuantSpec | None = None, name: str = "model") -> Path:
         """Writes the artifact, adds it to the variant and measures its validation accuracy; returns its path."""
@@ -242,19 +245,19 @@ class Making:
         self.bench.send({"kind": "variant", "variant": self.id, "status": status})
 
 
-def plan_steps(step_s: float, image_s: float, seconds: float, images: int) -> tuple[int, int]:
+def plan_steps(step_s: float, image_s: float, seconds: float, images: int, most: int = 128) -> tuple[int, int]:
     """Returns optimizer steps and batch size for `seconds` of training on `images` images.
 
     step_s: what a step costs whatever its batch, image_s: what each image adds. The batch is the largest of 32, 64 and
     128 that leaves 150 steps, so that a cosine schedule can work; where none does, the smallest one whose images cost as
-    much as the step itself, so that a large network's short budget is not spent on updates.
+    much as the step itself, so that a large network's short budget is not spent on updates. `most` caps it.
     """
     def steps(batch: int) -> int:
         return int(seconds / max(step_s + image_s * batch, 1e-9))
 
     ample = [batch for batch in (128, 64, 32) if steps(batch) >= 150]
     worth = [batch for batch in (32, 64, 128) if image_s * batch >= step_s]
-    batch = min((ample or worth or [128])[0], images)
+    batch = min((ample or worth or [128])[0], images, most)
     return max(10, min(steps(batch), MAX_EPOCHS * images // batch)), batch
 
 

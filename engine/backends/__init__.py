@@ -18,6 +18,18 @@ from engine.experiment import ModelFile, Preprocessing
 
 Network = Any
 
+PIXELS_AT_ONCE = 256 * 32 * 32  # images times height times width that go through a network together
+LEAST_AT_ONCE, MOST_AT_ONCE = 8, 256
+TRAINED_SHARE = 0.5  # of them in a training step, which keeps every layer's outputs
+
+
+def images_at_once(height: int, width: int, share: float = 1.0) -> int:
+    """Returns how many images of this size go through a network together, so that memory does not grow with their size.
+
+    share: of the usual number, for passes that keep more in memory (gradients). 8 at least, 256 at most.
+    """
+    return int(np.clip(share * PIXELS_AT_ONCE / (height * width), LEAST_AT_ONCE, MOST_AT_ONCE))
+
 
 @dataclass(frozen=True)
 class LayerInfo:
@@ -228,12 +240,16 @@ class Backend(Protocol):
         """Runs a written artifact in its own runtime; returns float32 [n, classes]."""
 
 
-def open_backend(framework: str, preprocessing: Preprocessing, cache: Path, threads: int) -> Backend:
-    """Imports and opens the one backend of this framework; `cache` is where it keeps exported graphs."""
-    if framework == "keras":
+def open_backend(model: ModelFile, cache: Path, threads: int) -> Backend:
+    """Imports and opens the one backend of this model; `cache` is where it keeps exported graphs."""
+    if model.framework == "keras":
         from engine.backends.keras import KerasBackend
 
-        return KerasBackend(preprocessing, cache, threads)
+        return KerasBackend(model.preprocessing, cache, threads)
+    if model.reach == "post_training":
+        from engine.backends.onnx_only import ONNXBackend
+
+        return ONNXBackend(model.preprocessing, cache, threads)
     from engine.backends.pytorch import PyTorchBackend
 
-    return PyTorchBackend(preprocessing, cache, threads)
+    return PyTorchBackend(model.preprocessing, cache, threads)

@@ -18,12 +18,12 @@ import numpy as np
 import tensorflow as tf
 
 from deploy.runtime.preprocessing import preprocess
-from engine.backends import (Facts, LayerInfo, QuantSpec, Trained, Training, keras_channels, keras_export, keras_training, tflite_calibrate,
-                             tflite_integer, tflite_quantize, tflite_remarks)
+from engine.backends import (Facts, LayerInfo, QuantSpec, Trained, Training, images_at_once, keras_channels, keras_export, keras_training,
+                             tflite_calibrate, tflite_integer, tflite_quantize, tflite_remarks)
 from engine.backends.keras_channels import Channels
 from engine.backends.keras_fold import folded
 from engine.backends.keras_graph import Network, Node, graph_of, kind_of, to_common, to_keras
-from engine.backends.keras_live import Live, Lives, batches, rows_of
+from engine.backends.keras_live import Live, Lives, rows_of
 from engine.backends.tflite_file import TFLite, stored_tensors
 from engine.datasets import Part
 from engine.errors import BadInput
@@ -31,9 +31,8 @@ from engine.experiment import ModelFile, Preprocessing
 from engine.formats.keras import open_keras
 from engine.runtimes.litert import LiteRTModel
 
-LOOK_BATCH = 32
+LOOK_SHARE, GRADIENT_SHARE = 0.125, 0.25  # of the images that go through at once when only the answers are kept
 TAYLOR_IMAGES = 512
-PREDICTED_AT_ONCE = 256
 
 
 class KerasBackend:
@@ -132,13 +131,16 @@ class KerasBackend:
 
     def logits(self, network: Network, images: np.ndarray) -> np.ndarray:
         live = self.live(network)
-        return np.concatenate([live.logits(tf.constant(self._inputs(images[i:i + PREDICTED_AT_ONCE]))).numpy()
-                               for i in range(0, len(images), PREDICTED_AT_ONCE)])
+        return np.concatenate([live.logits(tf.constant(self._inputs(images[i:i + self._size(1.0)]))).numpy()
+                               for i in range(0, len(images), self._size(1.0))])
 
     def _look(self, network: Network, images: np.ndarray, look: Callable) -> None:
-        live = self.live(network)
-        for start in range(0, len(images), LOOK_BATCH):
-            live.run(tf.constant(self._inputs(images[start:start + LOOK_BATCH])), look=look)
+        live, size = self.live(network), self._size(LOOK_SHARE)
+        for start in range(0, len(images), size):
+            live.run(tf.constant(self._inputs(images[start:start + size])), look=look)
+
+    def _size(self, share: float) -> int:
+        return images_at_once(self.preprocessing.height, self.preprocessing.width, share)
 
     def input_grams(self, network: Network, images: np.ndarray, layers: Sequence[str]) -> dict[str, np.ndarray]:
         sums: dict[str, np.ndarray] = {}
@@ -204,9 +206,9 @@ class KerasBackend:
 
     def _taylor(self, network: Network, part: Part, seed: int) -> Callable:
         chosen = np.sort(np.random.default_rng(seed).permutation(len(part.labels))[:TAYLOR_IMAGES])
-        inputs = batches(self._inputs(np.asarray(part.images[chosen])))
-        labels = part.labels[chosen].astype(np.int64)
-        pairs = [(x, labels[i * PREDICTED_AT_ONCE:i * PREDICTED_AT_ONCE + len(x)]) for i, x in enumerate(inputs)]
+        inputs, labels = self._inputs(np.asarray(part.images[chosen])), part.labels[chosen].astype(np.int64)
+        size = self._size(GRADIENT_SHARE)
+        pairs = [(tf.constant(inputs[i:i + size]), labels[i:i + size]) for i in range(0, len(labels), size)]
         live = self.live(network)
         slopes = keras_training.gradients(live, pairs)
         held = {name: [w.numpy() for w in live.layers[name].trainable_weights] for name in slopes}
@@ -282,4 +284,4 @@ class KerasBackend:
 
     def predict(self, artifact: Path, images: np.ndarray) -> np.ndarray:
         model = LiteRTModel(artifact, self.threads)
-        return np.concatenate([model.predict(self._inputs(images[i:i + PREDICTED_AT_ONCE])) for i in range(0, len(images), PREDICTED_AT_ONCE)])
+        return np.concatenate([model.predict(self._inputs(images[i:i + self._size(1.0)])) for i in range(0, len(images), self._size(1.0))])

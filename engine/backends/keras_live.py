@@ -1,6 +1,6 @@
 """Where a network runs: Keras layers with variables, made from its graph and called node by node."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -9,7 +9,6 @@ from keras import tree
 
 from engine.backends.keras_graph import DROPPED, INPUT, Graph, Network, Node, Ref
 
-BATCH = 256
 MOMENTUM = 0.9  # Keras' own 0.99 needs more steps than a fine-tuning has before the statistics follow
 
 
@@ -119,12 +118,6 @@ class Lives:
         while len(self.held) > self.most:
             del self.held[next(iter(self.held))]
         return live.load(network)
-
-
-def batches(x: np.ndarray, size: int = BATCH) -> Iterator[tf.Tensor]:
-    """Yields a float32 array as tensors of at most `size` rows."""
-    for start in range(0, len(x), size):
-        yield tf.constant(x[start:start + size])
 
 
 def rows_of(node: Node, x: tf.Tensor) -> np.ndarray:

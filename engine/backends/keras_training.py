@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from deploy.runtime.preprocessing import preprocess
-from engine.backends import Trained, Training
+from engine.backends import Trained, Training, images_at_once
 from engine.backends.augment import augment
 from engine.backends.keras_graph import Network
 from engine.backends.keras_live import Live
@@ -85,9 +85,10 @@ class Trainer:
         spec, right = preprocessing.model_dump(), 0
         if self.simulation:
             self.simulation.moving.assign(False)
-        for start in range(0, len(labels), 250):
-            scores = self.score(tf.constant(preprocess(images[start:start + 250], spec))).numpy()
-            right += int((scores.argmax(1) == labels[start:start + 250]).sum())
+        size = images_at_once(preprocessing.height, preprocessing.width)
+        for start in range(0, len(labels), size):
+            scores = self.score(tf.constant(preprocess(images[start:start + size], spec))).numpy()
+            right += int((scores.argmax(1) == labels[start:start + size]).sum())
         if self.simulation:
             self.simulation.moving.assign(True)
         return right / len(labels)

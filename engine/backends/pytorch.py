@@ -18,7 +18,7 @@ from torch import nn
 from torch.fx.experimental.optimization import fuse
 
 from deploy.runtime.preprocessing import preprocess
-from engine.backends import Facts, LayerInfo, QuantSpec, Trained, Training, onnx_export, onnx_quantize
+from engine.backends import Facts, LayerInfo, QuantSpec, Trained, Training, images_at_once, onnx_export, onnx_quantize
 from engine.backends import torch_channels, torch_training
 from engine.datasets import Part
 from engine.errors import BadInput
@@ -26,7 +26,7 @@ from engine.experiment import ModelFile, Preprocessing
 from engine.formats.pytorch import open_network
 from engine.runtimes.onnxruntime import ONNXModel
 
-BATCH = 256
+GRADIENT_SHARE = 0.25  # of the images that go through at once without gradients
 WEIGHTED = (nn.Conv2d, nn.Linear)
 
 
@@ -79,10 +79,10 @@ class PyTorchBackend:
     def _example(self, batch: int = 2) -> torch.Tensor:
         return torch.zeros(batch, *self.input_shape)
 
-    def _inputs(self, images: np.ndarray) -> Iterator[torch.Tensor]:
-        spec = self.preprocessing.model_dump()
-        for start in range(0, len(images), BATCH):
-            yield torch.from_numpy(preprocess(images[start:start + BATCH], spec))
+    def _inputs(self, images: np.ndarray, share: float = 1.0) -> Iterator[torch.Tensor]:
+        spec, size = self.preprocessing.model_dump(), images_at_once(*self.input_shape[1:], share)
+        for start in range(0, len(images), size):
+            yield torch.from_numpy(preprocess(images[start:start + size], spec))
 
     def cost(self, network: nn.Module) -> tuple[int, int]:
         return sum(layer.macs for layer in self._layers(network)), sum(p.numel() for p in network.parameters())
@@ -176,7 +176,8 @@ class PyTorchBackend:
             chosen = np.random.default_rng(seed).permutation(len(part.labels))[:512]
             images = part.images[np.sort(chosen)]
             labels = torch.from_numpy(part.labels[np.sort(chosen)].astype(np.int64))
-            batches = list(zip(self._inputs(images), labels.split(BATCH), strict=True))
+            inputs = list(self._inputs(images, GRADIENT_SHARE))
+            batches = list(zip(inputs, labels.split(len(inputs[0])), strict=True))
         return torch_channels.remove(copy.deepcopy(network), ratios, importance, batches, self._example(),
                                      self._output(network), seed)
 
@@ -225,7 +226,8 @@ class PyTorchBackend:
     def predict(self, artifact: Path, images: np.ndarray) -> np.ndarray:
         model = ONNXModel(artifact, self.threads)
         spec = self.preprocessing.model_dump()
-        return np.concatenate([model.predict(preprocess(images[i:i + BATCH], spec)) for i in range(0, len(images), BATCH)])
+        size = images_at_once(*self.input_shape[1:])
+        return np.concatenate([model.predict(preprocess(images[i:i + size], spec)) for i in range(0, len(images), size)])
 
 
 def kind_of(module: nn.Module) -> str:

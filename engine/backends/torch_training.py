@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from deploy.runtime.preprocessing import preprocess
-from engine.backends import Grid, Trained, Training
+from engine.backends import Grid, Trained, Training, images_at_once
 from engine.backends.augment import augment
 from engine.datasets import Part
 from engine.experiment import Preprocessing
@@ -220,8 +220,9 @@ def _validate(network: nn.Module, validation: Part, preprocessing: Preprocessing
     network.eval()
     spec, right = preprocessing.model_dump(), 0
     images, labels = validation.images[:EVALUATED_IMAGES], validation.labels[:EVALUATED_IMAGES]
+    size = images_at_once(preprocessing.height, preprocessing.width)
     with torch.inference_mode():
-        for start in range(0, len(labels), 250):
-            scores = network(torch.from_numpy(preprocess(images[start:start + 250], spec))).flatten(1)
-            right += int((scores.argmax(1).numpy() == labels[start:start + 250]).sum())
+        for start in range(0, len(labels), size):
+            scores = network(torch.from_numpy(preprocess(images[start:start + size], spec))).flatten(1)
+            right += int((scores.argmax(1).numpy() == labels[start:start + size]).sum())
     return right / len(labels)

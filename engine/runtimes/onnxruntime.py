@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-BATCH = 64
+BATCH, LEAST_BATCH = 64, 4
+BATCH_VALUES = 64 * 64 * 64 * 3  # of larger images fewer go through at once
 
 
 class ONNXModel:
@@ -41,7 +42,7 @@ class ONNXModel:
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
         """Runs float32 inputs [n, …] in batches and returns float32 scores [n, classes]."""
-        size = self.fixed_batch or BATCH
+        size = self.fixed_batch or max(LEAST_BATCH, min(BATCH, BATCH_VALUES // inputs[0].size))
         scores = []
         for start in range(0, len(inputs), size):
             batch = np.ascontiguousarray(inputs[start:start + size], dtype=self.input_type)
