@@ -33,12 +33,13 @@ class ONNXBackend:
 
     def __init__(self, preprocessing: Preprocessing, cache: Path, threads: int = 1):
         self.preprocessing, self.cache, self.threads = preprocessing, cache, threads
-        self.why = "the file can't be followed as a PyTorch network"
+        self.why = "nothing but ONNX Runtime runs this network"
 
     # ---- opening and looking ---------------------------------------------------------------------------------------
 
     def load(self, model: ModelFile) -> Graph:
-        self.why = next(iter(model.warnings), self.why)
+        told = next(iter(model.warnings), "").removeprefix("Only post-training techniques apply, because ").rstrip(".")
+        self.why = f"nothing but ONNX Runtime runs this network: {told}" if told else self.why
         return Graph(open_plain(model))
 
     def facts(self, network: Graph, labelled: bool) -> Facts:
@@ -137,7 +138,7 @@ class ONNXBackend:
         self._refuse()
 
     def _refuse(self) -> NoReturn:
-        raise EdgewiseError(f"This network can't be trained or cut here. {self.why}")
+        raise EdgewiseError(f"it can't be trained or cut, because {self.why}")
 
     # ---- files -----------------------------------------------------------------------------------------------------
 

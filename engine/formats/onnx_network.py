@@ -4,6 +4,7 @@ Where onnx2torch can't follow the graph, ONNX Runtime predicts and only post-tra
 """
 
 import math
+import re
 import warnings
 from pathlib import Path
 
@@ -100,7 +101,9 @@ def _try_network(model: onnx.ModelProto, face: Face, session) -> tuple[nn.Module
             with torch.inference_mode():
                 given = network(torch.from_numpy(images)).numpy()
         except Exception as error:  # a converter's many ways to fail; each means the same here
-            why = f"onnx2torch can't follow it ({type(error).__name__}: {str(error).strip()[:80]})"
+            lacking = re.search(r"operation_type='(\w{1,40})'.*?version=(\d+)", str(error))
+            why = f"onnx2torch has no {lacking[1]} of opset {lacking[2]}, so PyTorch can't run it" if lacking else \
+                f"onnx2torch can't follow it ({type(error).__name__}: {str(error).strip()[:80]})"
             continue
         if given.shape == expected.shape and np.allclose(given, expected, rtol=1e-3, atol=1e-3 * (1 + np.abs(expected).max())):
             return (ChannelsFirst(network) if face.layout == "NHWC" else network), ""
