@@ -74,11 +74,12 @@ def global_masks(weights: dict[str, np.ndarray], sparsity: float) -> dict[str, n
 
 
 def _finish(bench: Workbench, making: Making, network) -> None:
-    weights = bench.backend.weights(bench.backend.folded(network))
+    folded = bench.backend.folded(network)
+    weights = {name: w + 0.0 for name, w in bench.backend.weights(folded).items()}  # -0.0 becomes 0.0, which the coder knows as a zero
     zeros, total = sum(int((w == 0).sum()) for w in weights.values()), sum(w.size for w in weights.values())
     making.figures["sparsity"] = zeros / total
     making.figures["sparse_bytes"] = sparse_bytes(weights)
-    path = making.export(network)
+    path = making.export(bench.backend.with_weights(folded, weights))
     coded = path.with_suffix(".ewz")
     coded.write_bytes(encode(path.read_bytes(), bench.backend.stored_tensors(path)))
     making.step("entropy_code", "A zero costs about a bit; the loader in the package gives back the very same file.",
