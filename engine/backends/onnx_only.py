@@ -12,7 +12,7 @@ from typing import NoReturn
 import numpy as np
 
 from deploy.runtime.preprocessing import preprocess
-from engine.backends import Facts, LayerInfo, QuantSpec, Trained, Training, onnx_quantize
+from engine.backends import Facts, LayerInfo, QuantSpec, Trained, Training, images_at_once, onnx_quantize
 from engine.backends.onnx_graph import Graph, attributes, folded
 from engine.datasets import Part
 from engine.errors import EdgewiseError
@@ -21,7 +21,7 @@ from engine.formats.onnx_open import open_plain
 from engine.formats.onnx_plain import opset_of, raised
 from engine.runtimes.onnxruntime import ONNXModel
 
-BATCH, BATCH_INSIDE = 256, 16  # images at a time; few where values from inside are kept
+INSIDE_SHARE = 1 / 16  # of the images that go through together, where values from inside are kept
 PER_CHANNEL_OPSET = 13
 
 
@@ -66,8 +66,8 @@ class ONNXBackend:
         parameters = sum(int(np.prod(tensor.dims)) for tensor in stored if tensor.data_type in (1, 10, 11, 16))
         return sum(layer.macs for layer in self._layers(network)), parameters
 
-    def _inputs(self, images: np.ndarray, batch: int = BATCH) -> Iterator[np.ndarray]:
-        spec = self.preprocessing.model_dump()
+    def _inputs(self, images: np.ndarray, share: float = 1.0) -> Iterator[np.ndarray]:
+        spec, batch = self.preprocessing.model_dump(), images_at_once(self.preprocessing.height, self.preprocessing.width, share)
         for start in range(0, len(images), batch):
             yield preprocess(images[start:start + batch], spec)
 
@@ -103,7 +103,7 @@ class ONNXBackend:
         names = list(dict.fromkeys(node.input[0] for node in nodes.values()))
         sums: dict[str, np.ndarray] = {}
         counts = dict.fromkeys(nodes, 0)
-        for values in network.run(self._inputs(images, BATCH_INSIDE), names, self.threads) if nodes else ():
+        for values in network.run(self._inputs(images, INSIDE_SHARE), names, self.threads) if nodes else ():
             found = dict(zip(names, values, strict=True))
             for name, node in nodes.items():
                 for one in found[node.input[0]]:  # image by image: a convolution's patches are many times its input
@@ -116,7 +116,7 @@ class ONNXBackend:
     def output_means(self, network: Graph, images: np.ndarray) -> dict[str, np.ndarray]:
         nodes = network.layers()
         sums: dict[str, np.ndarray] = {}
-        for values in network.run(self._inputs(images, BATCH_INSIDE), [network.output_of(node) for node in nodes.values()], self.threads):
+        for values in network.run(self._inputs(images, INSIDE_SHARE), [network.output_of(node) for node in nodes.values()], self.threads):
             for (name, node), value in zip(nodes.items(), values, strict=True):
                 value = np.moveaxis(value, 1, -1) if node.op_type == "Conv" else value
                 mean = value.reshape(len(value), -1, value.shape[-1]).astype(np.float64).mean(axis=1).sum(axis=0)

@@ -4,10 +4,13 @@ Started by `engine.inspect`, never imported by a front.
 """
 
 import hashlib
+import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from deploy.runtime.preprocessing import preprocess
 from engine import datasets, formats
@@ -18,18 +21,23 @@ from engine.formats.preprocessing import Found, Opening
 from engine.sandbox import serve
 
 MAX_UPLOAD = 600_000_000
+SECONDS = 22.0  # of the child's life, start and imports included, after which trying must end: it is given 28
+LEAST_SECONDS = 2.0  # for trying; with less left nothing is tried
 
 
-def look(request: dict, send) -> dict:
-    """Answers one request of `engine.inspect.inspect_model` with a ModelFile as JSON. Raises BadInput in one line."""
+def look(request: dict, send, started: float | None = None) -> dict:
+    """Answers one request of `engine.inspect.inspect_model` with a ModelFile as JSON. Raises BadInput in one line.
+
+    started: when the time that it may take began, in seconds of `time.time`; now by default.
+    """
     try:
-        return _look(request)
+        return _look(request, time.monotonic() - (time.time() - started if started else 0.0) + SECONDS)
     except BadInput as error:  # names from the file stand in it; they must not break the line or steer a terminal
         line = " ".join(str(error).split())
         raise BadInput("".join(letter for letter in line if letter.isprintable())) from None
 
 
-def _look(request: dict) -> dict:
+def _look(request: dict, until: float) -> dict:
     path = Path(request["path"])
     if path.stat().st_size > MAX_UPLOAD:
         raise BadInput(f"The file has {path.stat().st_size / 1e6:,.0f} MB; models of at most {MAX_UPLOAD / 1e6:.0f} MB are "
@@ -38,7 +46,7 @@ def _look(request: dict) -> dict:
     formats.check(path, format)
     part, meta, why_not = _labelled(request)
     size = meta["image_shape"][0] if meta else None
-    found = _choose(_openings(path, format, request["architecture"], size), part, meta, request["dataset"])
+    found = _choose(_openings(path, format, request["architecture"], size), part, meta, request["dataset"], until)
     described = _describe(path, format, request["name"], found, meta)
     return described.model_copy(update={"warnings": [*described.warnings, *why_not]}).model_dump(mode="json")
 
@@ -69,12 +77,15 @@ def _openings(path: Path, format: str, architecture: str | None, size: int | Non
     return openings(path, format, architecture, size)
 
 
-def _choose(openings: list[Opening], part, meta: dict | None, dataset: str | None) -> Found:
+def _choose(openings: list[Opening], part, meta: dict | None, dataset: str | None, until: float) -> Found:
     usable = [opening for opening in openings if opening.facts.get("reach") != "inspect"]
-    if part is None or not usable:
-        found = preprocessing.assume(openings[0], dataset)
-        return replace(found, warnings=[*found.warnings, *_open_choices(openings)])
-    return preprocessing.detect(usable, part.images, part.labels, meta["classes"], str(dataset))
+    late = time.monotonic() + LEAST_SECONDS > until
+    if part is None or not usable or late:
+        found = preprocessing.assume((usable or openings)[0], dataset)
+        why = ["This machine was too busy to try the preprocessing out on images within the time: check it by hand, or open the file "
+               "again later."] if late and part is not None and usable else []
+        return replace(found, warnings=[*(why or found.warnings), *_open_choices(openings)])
+    return preprocessing.detect(usable, part.images, part.labels, meta["classes"], str(dataset), until)
 
 
 def _open_choices(openings: list[Opening]) -> list[str]:
@@ -113,4 +124,4 @@ def _outputs(found: Found) -> str:
 
 
 if __name__ == "__main__":
-    serve(look)
+    serve(partial(look, started=psutil.Process().create_time()))

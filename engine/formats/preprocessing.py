@@ -3,12 +3,12 @@
 Pure NumPy over `Opening.predict`, whatever framework is behind it. Also names a class order that looks permuted.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-import psutil
 from PIL import Image
 
 from deploy.runtime.preprocessing import preprocess
@@ -18,6 +18,7 @@ from engine.experiment import Preprocessing
 ROUNDS = ((64, 0), (300, 12), (1_000, 4), (5_000, 2))  # images tried, and how many of the best go on to that round
 IMAGES = 5_000
 SECONDS = 12.0
+PIXELS_AT_ONCE = 64 * 64 * 64
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 PRESETS = {"mnist": ([0.1307], [0.3081]), "fashion_mnist": ([0.2860], [0.3530]),
            "cifar10": ([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616])}
@@ -73,27 +74,30 @@ class _Trial:
 
 
 def detect(openings: Iterable[Opening], images: np.ndarray, labels: np.ndarray, classes: list[str],
-           dataset: str) -> Found:
+           dataset: str, until: float | None = None) -> Found:
     """Tries every opening with every scaling and colour order on labelled images; returns the best.
 
-    images: uint8 [n, height, width, 1 or 3], labels: int [n]. Raises BadInput when no opening tells as many classes
+    images: uint8 [n, height, width, 1 or 3], labels: int [n]. until: when to be done, in seconds of `time.monotonic`;
+    the commonest scaling is tried on a few images in any case. Raises BadInput when no opening tells as many classes
     apart as the data set has.
     """
-    until = _deadline()
+    until = min(until or math.inf, time.monotonic() + SECONDS)
     openings = list(openings)
     fitting = [opening for opening in openings if opening.classes == len(classes)]
     if not fitting:
         found = ", ".join(map(str, sorted({opening.classes for opening in openings})))
         raise BadInput(f"The model tells {found} classes apart and the data set has {len(classes)}: choose the data set "
                        "that it was trained on.")
-    pairs = [(opening, name, spec) for opening in fitting
-             for name, spec in candidates(opening, dataset, fit_images(images[:500], opening.height, opening.width,
-                                                                      opening.channels))]
+    fitting, first_count = _first_count(fitting, dataset, images, until)
+    pairs = [(opening, name, spec) for opening in fitting for name, spec in candidates(opening, dataset, images[:500])]
     trials: list[_Trial] = []
     networks: dict[str, float] = {}
     for count, keep in ROUNDS:
-        count = min(count, len(labels)) if trials else _first_count(pairs, images, until)
-        trials = _until(until, pairs[:None if not trials else keep], images[:count], labels[:count])
+        count = min(count, len(labels)) if trials else first_count
+        before, trials = trials, _until(until, pairs[:None if not trials else keep], images[:count], labels[:count])
+        if before and trials[0].count <= before[0].count:
+            trials, count = before, before[0].count  # the time broke the round off before it could tell more
+            break
         best = _best(trials)
         if len(networks) == 0:
             variations = [(opening, best.name, best.spec) for opening in best.opening.variations()]
@@ -110,32 +114,35 @@ def detect(openings: Iterable[Opening], images: np.ndarray, labels: np.ndarray, 
     return Found(best.opening, best.spec, best.accuracy, _evidence(best, trials, first, networks, count), _warnings(best, classes))
 
 
-def _deadline() -> float:
-    """Returns when the trials must end: they come after a start that is slow on a busy machine, and the child's time is limited."""
-    now = time.monotonic()
-    age = time.time() - psutil.Process().create_time()
-    return min(now + SECONDS, max(now + SECONDS / 3, now - age + 25))
-
-
 def _until(until: float, pairs: list[tuple[Opening, str, Preprocessing]], images: np.ndarray, labels: np.ndarray) -> list[_Trial]:
-    """Tries one pair after the other until the time is over; the first is always tried."""
+    """Tries one pair after the other until the time is over; the first is always tried, if on fewer images.
+
+    A later pair that the time breaks off is left out: only equal numbers of images can be compared.
+    """
     trials: list[_Trial] = []
     for pair in pairs:
         if not trials or time.monotonic() < until:
-            trials.append(_try(*pair, images, labels))
+            trial = _try(*pair, images, labels, until)
+            if not trials or trial.count == trials[0].count:
+                trials.append(trial)
     return trials
 
 
-def _first_count(pairs: list[tuple[Opening, str, Preprocessing]], images: np.ndarray, until: float) -> int:
-    """Returns how many images the first round may try, so that all of them fit into half of the time."""
-    seconds: dict[int, float] = {}
-    for opening, name, spec in pairs:
-        if id(opening) not in seconds:
-            sample = images[:4]
-            _try(opening, name, spec, sample[:1], np.zeros(len(sample[:1]), int))  # the first call also opens it
-            seconds[id(opening)] = _try(opening, name, spec, sample, np.zeros(len(sample), int)).seconds / max(len(sample), 1)
-    total = sum(seconds[id(opening)] for opening, _, _ in pairs)
-    return int(np.clip((until - time.monotonic()) / 2 / max(total, 1e-9), 8, min(ROUNDS[0][0], len(images))))
+def _first_count(openings: list[Opening], dataset: str, images: np.ndarray, until: float) -> tuple[list[Opening], int]:
+    """Returns the openings that can be tried, and how many images the first round may try so that it takes half of the time.
+
+    Each is run once to find out, which also opens it; where that alone takes the half, the rest of them is left out.
+    """
+    half, seconds = time.monotonic() + (until - time.monotonic()) / 2, []
+    sample, none = images[:4], np.zeros(min(4, len(images)), int)
+    for opening in openings:
+        if seconds and time.monotonic() > half:
+            break
+        tries = candidates(opening, dataset, sample)
+        _try(opening, *tries[0], sample[:1], none[:1])
+        seconds.append(_try(opening, *tries[0], sample, none).seconds / max(len(sample), 1) * len(tries))
+    left = max(until - time.monotonic(), 0) / 2
+    return openings[:len(seconds)], int(np.clip(left / max(sum(seconds), 1e-9), 8, min(ROUNDS[0][0], len(images))))
 
 
 def _next_seconds(trials: list[_Trial], count: int) -> float:
@@ -162,8 +169,8 @@ def candidates(opening: Opening, dataset: str, images: np.ndarray | None) -> lis
         ("1..0 (inverted)", 1 / 255, [1.0], [-1.0])]
     if dataset in PRESETS and len(PRESETS[dataset][0]) == c:
         rows.append(("the data set's usual mean and deviation", 1 / 255, *PRESETS[dataset]))
-    elif images is not None and images.shape[-1] == c:
-        scaled = images[:500].reshape(-1, c) / 255
+    elif images is not None:
+        scaled = (images if images.shape[-1] == c else fit_images(images, *images.shape[1:3], c)).reshape(-1, c) / 255
         rows.append(("the data set's mean and deviation", 1 / 255, [round(float(v), 4) for v in scaled.mean(0)],
                      [round(float(max(v, 1e-3)), 4) for v in scaled.std(0)]))
     if c == 3:
@@ -192,14 +199,17 @@ def fit_images(images: np.ndarray, height: int, width: int, channels: int) -> np
     return np.stack(resized).reshape(-1, height, width, channels)
 
 
-def _try(opening: Opening, name: str, spec: Preprocessing, images: np.ndarray, labels: np.ndarray) -> _Trial:
-    began = time.monotonic()
-    answers = []
-    for i in range(0, len(images), 64):
-        fitted = fit_images(images[i:i + 64], opening.height, opening.width, opening.channels)
+def _try(opening: Opening, name: str, spec: Preprocessing, images: np.ndarray, labels: np.ndarray, until: float = math.inf) -> _Trial:
+    began, answers = time.monotonic(), []
+    step = int(np.clip(PIXELS_AT_ONCE / (opening.height * opening.width), 4, 64))  # so that the time is looked at often enough
+    for i in range(0, len(images), step):
+        if answers and time.monotonic() > until:
+            break
+        fitted = fit_images(images[i:i + step], opening.height, opening.width, opening.channels)
         scores = opening.predict(preprocess(fitted, spec.model_dump()))
         answers.append(np.where(np.isfinite(scores).all(axis=1), scores.argmax(axis=1), -1))
     answers = np.concatenate(answers)
+    labels = labels[:len(answers)]
     return _Trial(opening, name, spec, len(labels), float((answers == labels).mean()), *_reordered(answers, labels, opening.classes),
                   time.monotonic() - began)
 

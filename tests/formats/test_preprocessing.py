@@ -1,5 +1,7 @@
 """The right scaling, colour order and network are found by trying; what can't be found is said."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -78,3 +80,31 @@ def test_images_are_fitted(shape, to):
     assert fitted.shape == (5, *to) and fitted.dtype == np.uint8
     if shape[1:] == to:
         np.testing.assert_array_equal(fitted, images)
+
+
+@pytest.mark.parametrize("seconds_an_image, openings, least", [(0.0005, 1, 300), (0.01, 1, 8), (0.2, 1, 4), (0.01, 40, 8)])
+def test_slow_networks_end_in_time_with_what_was_found(seconds_an_image, openings, least):
+    """On a slow machine fewer images are tried, then fewer candidates; the commonest scaling is always tried."""
+    def slow(x: np.ndarray) -> np.ndarray:
+        time.sleep(seconds_an_image * len(x))
+        return opening().predict(x)
+
+    began = time.monotonic()
+    made_slow = Opening("net", 224, 224, 3, 4, slow, facts={})
+    found = detect([made_slow] * openings, *made(), CLASSES, "mine", until=began + 3)
+    assert time.monotonic() - began < 3 + 8 * seconds_an_image + 1.5
+    tried = int(found.evidence[0].split(" on ")[1].split()[0].replace(",", ""))
+    assert tried >= least and found.accuracy == 1.0
+
+
+def test_a_round_that_the_time_breaks_off_does_not_weaken_the_one_before():
+    """The first 64 images are fast, later ones take forever: what 64 images said stands."""
+    calls = []
+
+    def slowing(x: np.ndarray) -> np.ndarray:
+        calls.append(len(x))
+        time.sleep(0.5 if sum(calls) > 64 * 6 + 80 else 0)
+        return opening().predict(x)
+
+    found = detect([Opening(None, 64, 64, 3, 4, slowing, facts={})], *made(), CLASSES, "mine", until=time.monotonic() + 1)
+    assert found.accuracy == 1.0 and found.evidence[0].split(" on ")[1].startswith("64")
