@@ -50,11 +50,22 @@ class PyTorchBackend:
     def facts(self, network: nn.Module, labelled: bool) -> Facts:
         untraceable = torch_channels.why_untraceable(network)
         layers = self._layers(network)
+        locked = {} if untraceable else self._locked(network)
+        inner = [layer.name for layer in layers if not layer.is_output]
+        every = "it has no inner layer whose channels could go" if not inner else locked.get(inner[0], "") if set(inner) <= set(locked) else ""
         return Facts(
             framework=self.framework, layers=tuple(layers), labelled=labelled, macs=sum(layer.macs for layer in layers),
             parameters=sum(p.numel() for p in network.parameters()),
             quantized=any("quantized" in type(m).__module__ for m in network.modules()), untraceable=untraceable,
-            unprunable=untraceable or torch_channels.why_unprunable(network, self._example(), self._output(network)))
+            unprunable=untraceable or every, locked={} if every else locked)
+
+    def _locked(self, network: nn.Module) -> dict[str, str]:
+        """Returns the layers that keep all their channels, with the reason; found out once a run, since names stay."""
+        path = self.cache / "locked.json"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(torch_channels.locked_layers(network, self._example(), self._output(network))))
+        return json.loads(path.read_text())
 
     def _layers(self, network: nn.Module) -> list[LayerInfo]:
         modules = {module: name for name, module in network.named_modules() if isinstance(module, WEIGHTED)}
@@ -178,11 +189,13 @@ class PyTorchBackend:
             labels = torch.from_numpy(part.labels[np.sort(chosen)].astype(np.int64))
             inputs = list(self._inputs(images, GRADIENT_SHARE))
             batches = list(zip(inputs, labels.split(len(inputs[0])), strict=True))
-        return torch_channels.remove(copy.deepcopy(network), ratios, importance, batches, self._example(),
+        free = {name: ratio for name, ratio in ratios.items() if name not in self._locked(network)}
+        return torch_channels.remove(copy.deepcopy(network), free, importance, batches, self._example(),
                                      self._output(network), seed)
 
     def slim(self, network: nn.Module, width: float, seed: int) -> nn.Module:
-        ratios = {layer.name: 1 - width for layer in self._layers(network) if not layer.is_output}
+        locked = self._locked(network)
+        ratios = {layer.name: 1 - width for layer in self._layers(network) if not layer.is_output and layer.name not in locked}
         slim = torch_channels.remove(copy.deepcopy(network), ratios, "random", None, self._example(),
                                      self._output(network), seed)
         torch.manual_seed(seed)

@@ -5,6 +5,7 @@ together with all that is coupled to it through additions, concatenations and no
 """
 
 import copy
+import time
 import warnings
 
 import torch
@@ -13,7 +14,8 @@ from torch import fx, nn
 
 from engine.errors import EdgewiseError
 
-ROUND_TO = 4  # channels are kept in multiples of a SIMD register's four floats wherever there are enough of them
+TRIAL_S = 30  # seconds for finding out which layers' channels can be removed
+ROUND_TO, WIDE = 4, 32  # layers this wide keep channels in multiples of a SIMD register's four floats
 
 
 class Unprunable(EdgewiseError):
@@ -31,16 +33,61 @@ def why_untraceable(network: nn.Module) -> str:
         return f"its forward code can't be followed layer by layer ({type(error).__name__})"
 
 
-def why_unprunable(network: nn.Module, example: torch.Tensor, output: str) -> str:
+def locked_layers(network: nn.Module, example: torch.Tensor, output: str) -> dict[str, str]:
+    """Returns, by inner layer, why its channels can't be removed; layers that are not named can go, together too.
+
+    All are tried at once on a copy, then halves of what fails, so that one odd shortcut does not lock a whole network.
+    Layers whose channels go together are tried together. What `TRIAL_S` seconds leave untried is locked.
+    """
+    names = [name for name, m in network.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear)) and name != output]
+    if not names or not (reason := _why_not(network, names, example, output)):
+        return {}
+    try:
+        waiting = [_coupled(network, names, example)]
+    except Exception:  # the library can't draw its graph at all
+        return dict.fromkeys(names, reason)
+    locked, deadline = {}, time.monotonic() + TRIAL_S
+    while waiting:
+        groups = waiting.pop()
+        together = [name for group in groups for name in group]
+        late = time.monotonic() > deadline
+        reason = "there was no time to try whether its channels can be removed" if late else _why_not(network, together, example, output)
+        if reason and len(groups) > 1 and not late:
+            half = len(groups) // 2
+            waiting += [groups[half:], groups[:half]]
+        elif reason:
+            locked |= dict.fromkeys(together, reason)
+    free = [name for name in names if name not in locked]
+    if free and (reason := _why_not(network, free, example, output)):
+        return dict.fromkeys(names, reason)
+    return locked
+
+
+def _coupled(network: nn.Module, names: list[str], example: torch.Tensor) -> list[list[str]]:
+    """Returns the layers grouped by whose output channels go together, small groups first."""
+    trial = copy.deepcopy(network).requires_grad_(True)
+    graph = tp.DependencyGraph().build_dependency(trial, example)
+    modules, groups = dict(trial.named_modules()), {}
+    name_of = {modules[name]: name for name in names}
+    for name in names:
+        if any(name in group for group in groups.values()):
+            continue
+        whole = graph.get_pruning_group(modules[name], graph.get_pruner_of_module(modules[name]).prune_out_channels, [0])
+        groups[name] = {name} | {name_of[d.target.module] for d, _ in whole
+                                 if d.target.module in name_of and graph.is_out_channel_pruning_fn(d.handler)}
+    return sorted((sorted(group) for group in groups.values()), key=len)
+
+
+def _why_not(network: nn.Module, names: list[str], example: torch.Tensor, output: str) -> str:
     """Tries the removal on a copy and returns why it does not work, or ""."""
     try:
         trial = copy.deepcopy(network)
-        names = [name for name, m in trial.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear)) and name != output]
-        if not names:
-            return "it has no inner layer whose channels could go"
+        before = sum(p.numel() for p in trial.parameters())
         remove(trial, dict.fromkeys(names, 0.5), "l2", None, example, output, 0)
-        return ""
-    except Exception as error:
+        return "" if sum(p.numel() for p in trial.parameters()) < before else "nothing went when it was tried"
+    except Unprunable:
+        return "the network no longer runs once channels are removed: a shortcut or a reshape depends on their number"
+    except Exception as error:  # whatever a foreign network makes the library raise, the answer is the same
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         return f"its channels can't be followed through the graph ({type(error).__name__}: {reason})"
 
@@ -57,13 +104,13 @@ def remove(network: nn.Module, ratios: dict[str, float], importance: str, batche
     measure = {"l2": lambda: tp.importance.GroupMagnitudeImportance(p=2),
                "taylor": lambda: tp.importance.GroupTaylorImportance(),
                "random": lambda: tp.importance.RandomImportance()}[importance if batches or importance != "taylor" else "l2"]()
-    widest = max(m.weight.shape[0] for m in modules.values() if isinstance(m, (nn.Conv2d, nn.Linear)))
+    shares = {modules[name]: _share(modules[name].weight.shape[0], ratio) for name, ratio in ratios.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pruner = tp.pruner.BasePruner(
             network, example, importance=measure, pruning_ratio=0.0,
-            pruning_ratio_dict={modules[name]: ratio for name, ratio in ratios.items() if ratio > 0},
-            ignored_layers=[modules[output]], round_to=ROUND_TO if widest >= 32 else None)
+            pruning_ratio_dict={module: share for module, share in shares.items() if share > 0},
+            ignored_layers=[modules[output]])
         if batches and importance == "taylor":
             _accumulate_gradients(network, batches)
         pruner.step()
@@ -75,6 +122,16 @@ def remove(network: nn.Module, ratios: dict[str, float], importance: str, batche
     except Exception as error:
         raise Unprunable(f"the network no longer runs once channels are removed ({str(error).splitlines()[0][:120]})") from None
     return network
+
+
+def _share(channels: int, ratio: float) -> float:
+    """Returns the share to ask the library for, so that the nearest fitting number of channels stays, one at least.
+
+    Wide layers keep multiples of ROUND_TO. The library rounds what stays down, hence the half channel.
+    """
+    unit = ROUND_TO if channels >= WIDE else 1
+    kept = max(unit, unit * round(channels * (1 - ratio) / unit))
+    return 0.0 if kept >= channels else 1 - (kept + 0.5) / channels
 
 
 def _accumulate_gradients(network: nn.Module, batches: list) -> None:
