@@ -95,6 +95,8 @@ if info:
 
 for sentence in facts.mismatches(model, info) if model and info else []:
     st.warning(sentence, icon=":material/warning:")
+if model and info and (sentence := facts.resizing(model, info)):
+    st.info(sentence, icon=":material/aspect_ratio:")
 ready = model is not None and info is not None
 if st.button("Configure the run", type="primary", icon=":material/tune:", disabled=not ready,
              help=None if ready else "Choose a model and a data set first."):

@@ -145,7 +145,12 @@ def mismatches(model: ModelFile, info: DatasetInfo) -> list[str]:
         kinds = {1: "grey", 3: "colour"}
         found.append(f"The model takes {kinds.get(model.input_shape[2], 'other')} images and {info.title} holds "
                      f"{kinds.get(info.image_shape[2], 'other')} ones: choose a data set that fits.")
-    elif tuple(model.input_shape[:2]) != tuple(info.image_shape[:2]):
-        found.append(f"The model takes {model.input_shape[0]} × {model.input_shape[1]} pixels and {info.title} holds "
-                     f"{info.image_shape[0]} × {info.image_shape[1]}: choose a data set that fits.")
     return found
+
+
+def resizing(model: ModelFile, info: DatasetInfo) -> str:
+    """Returns a sentence where a known data set's images are brought to the model's own size, else nothing."""
+    if info.id not in DATASETS or tuple(model.input_shape[:2]) == tuple(info.image_shape[:2]):
+        return ""
+    return (f"The model takes {model.input_shape[0]} × {model.input_shape[1]} pixels, so the images of {info.title} are brought from "
+            f"{info.image_shape[0]} × {info.image_shape[1]} to that size.")
