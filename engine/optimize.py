@@ -3,6 +3,7 @@ estimates and the recommendation. A supervisor: it imports no framework.
 """
 
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -251,8 +252,14 @@ class _Run:
         if plain is None:
             return {}
         found = Profile(**plain)
-        return {"estimates": estimates_for(found, self.workspace),
-                "capability": capability.check(self.experiment.device, found.precision, found)}
+        try:
+            return {"estimates": estimates_for(found, self.workspace),
+                    "capability": capability.check(self.experiment.device, found.precision, found)}
+        except Exception as error:  # what was measured stands without what can't be predicted
+            traceback.print_exc()
+            self.on_event({"kind": "log", "technique": variant.technique,
+                           "text": f"no estimate for {variant.id}, because of an error in the estimator ({type(error).__name__}: {error})"})
+            return {}
 
     def write(self, variant: Variant) -> None:
         self.workspace.write_variant(self.id, variant)
