@@ -251,8 +251,8 @@ class _Run:
         plain = read_json(self.folder / Path(self.runs(variant)).with_suffix(".profile.json"))
         if plain is None:
             return {}
-        found = Profile(**plain)
         try:
+            found = Profile(**plain)
             return {"estimates": estimates_for(found, self.workspace),
                     "capability": capability.check(self.experiment.device, found.precision, found)}
         except Exception as error:  # what was measured stands without what can't be predicted

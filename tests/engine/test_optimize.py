@@ -192,3 +192,19 @@ def test_only_preparing_data_may_use_the_network(workspace, asked, monkeypatch):
     run_id = workspace.create(asked(techniques=["fp16"]))
     optimize.optimize(workspace.experiment(run_id), workspace, run_id, lambda event: None)
     assert allowed.pop("prepare_data") == {True} and all(v == {False} for v in allowed.values())
+
+
+class WithProfiles(Children):
+    """Leaves a profile beside each artifact, as the accuracy task does, but one that the estimator can't read."""
+
+    def accuracy(self, request: dict) -> dict:
+        for files in request["artifacts"].values():
+            write_json(Path(request["folder"], files["path"]).with_suffix(".profile.json"), {"layers": "none of them"})
+        return super().accuracy(request)
+
+
+def test_an_error_in_the_estimator_costs_the_estimate_and_not_the_run(supervise):
+    found, events = supervise(WithProfiles(), techniques=["ptq_int8"])
+    assert {v.status for v in found.values()} == {"done"} and not any(v.estimates for v in found.values())
+    said = [e["text"] for e in events if e["kind"] == "log" and "error in the estimator" in e["text"]]
+    assert len(said) == len(found)
