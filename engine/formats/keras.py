@@ -1,9 +1,12 @@
 """Keras models of versions 2 and 3, opened after `keras_config.check` has passed them. Runs behind the wall."""
 
 import hashlib
+import math
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -15,6 +18,7 @@ from engine.experiment import ModelFile
 from engine.formats import keras_config
 from engine.formats.preprocessing import Opening
 
+MAX_OUTPUT = 60_000_000  # numbers that a layer may give for one image
 WEIGHTED = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose", "Dense")
 OUTDATED = {"DepthwiseConv2D": ("groups",), "SeparableConv2D": ("kernel_initializer", "kernel_regularizer", "kernel_constraint",
             "groups"), "BatchNormalization": ("renorm", "renorm_clipping", "renorm_momentum", "virtual_batch_size", "fused", "adjustment")}
@@ -39,6 +43,7 @@ def open_keras(model: ModelFile) -> keras.Model:
 def openings(path: Path, format: str, architecture: str | None, size: int | None) -> list[Opening]:
     """Returns the one way to open a Keras file. Raises BadInput when it takes no image or gives no row of scores."""
     model = load(path, format)
+    _check_sizes(model)
     shape, channels_first = _image_of(model)
     height, width, channels = shape[0] or size or 224, shape[1] or size or 224, shape[2]
     classes = _classes_of(model)
@@ -64,18 +69,53 @@ def openings(path: Path, format: str, architecture: str | None, size: int | None
 def load(path: Path, format: str) -> keras.Model:
     """Loads a checked file without its optimizer and in safe mode; older files get a second try without the options that
     newer layers no longer have. Raises BadInput with Keras' own reason."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _no_more_weights_than(path.stat().st_size):
         warnings.simplefilter("ignore")
         try:
             return _as_file(path, format)
+        except BadInput:
+            raise
         except Exception as first:  # Keras reports what it can't build through any class of error
             try:
                 if format == "keras_h5":
                     return _from_cleaned_config(path)
+            except BadInput:
+                raise
             except Exception:
                 pass
             reason = (str(first).strip().splitlines() or [type(first).__name__])[0]
             raise BadInput(f"Keras can't build the model ({reason[:160]}): {keras_config.ADVICE}") from None
+
+
+@contextmanager
+def _no_more_weights_than(file_bytes: int) -> Iterator[None]:
+    """Stops a model from making more weights than its file can hold, before any of them is made: a layer's size follows from
+    what is before it, so the configuration alone doesn't tell. A compressed file may hold 200 times its size."""
+    made, real, most = [0], keras.layers.Layer.add_weight, min(keras_config.MAX_VALUES, 200 * file_bytes // 4)
+
+    def counted(self, shape=None, *arguments, **options):
+        made[0] += math.prod(shape) if isinstance(shape, list | tuple) and all(isinstance(n, int) for n in shape) else 1
+        if made[0] > most:
+            raise BadInput(f"The layers of the Keras model want {made[0]:,} weights, more than the file holds or a device's classifier "
+                           f"has: {keras_config.ADVICE}")
+        return real(self, shape, *arguments, **options)
+
+    keras.layers.Layer.add_weight = counted
+    try:
+        yield
+    finally:
+        keras.layers.Layer.add_weight = real
+
+
+def _check_sizes(model: keras.Model) -> None:
+    """Raises BadInput where a layer gives absurdly much for one image; with an open image size nothing is known yet."""
+    for layer in _all_layers(model):
+        outputs = getattr(layer, "output", None) if getattr(layer, "_inbound_nodes", None) else None
+        for tensor in outputs if isinstance(outputs, list) else [outputs]:
+            numbers = math.prod(n or 1 for n in tensor.shape[1:]) if tensor is not None else 0
+            if numbers > MAX_OUTPUT:
+                raise BadInput(f"The layer '{layer.name[:60]}' of the Keras model gives {numbers:,} numbers for one image, which no device "
+                               f"could hold: {keras_config.ADVICE}")
 
 
 def _as_file(path: Path, format: str) -> keras.Model:

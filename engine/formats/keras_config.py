@@ -15,6 +15,7 @@ from engine.errors import BadInput
 from engine.formats import archives, refused
 
 MAX_VALUES = 150_000_000
+MAX_CHUNK = 16_000_000  # bytes that are read at once, however little of them is used
 MAX_OBJECTS, MAX_DEPTH, MAX_CONFIG, MAX_LAYERS = 50_000, 40, 30_000_000, 5_000
 ADVICE = "save the classifier again with `model.save('model.keras')`."
 ENTRIES = {"config.json", "metadata.json", "model.weights.h5"}
@@ -40,7 +41,9 @@ SERIES = {"LSTM", "GRU", "SimpleRNN", "Bidirectional", "TimeDistributed", "Embed
           "MultiHeadAttention", "ConvLSTM2D", "MaxPooling1D", "GlobalMaxPooling1D", "GlobalAveragePooling1D", "StringLookup"}
 CODE = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "TFOpLambda", "SlicingOpLambda", "__lambda__",
         "TensorFlowOpLayer", "Custom", "function", "__typespec__", "__numpy__", "__tensor__"}
+OF_FUNCTIONS = (None, "builtins", "keras.activations", "keras.src.activations.activations", "keras.ops", "keras.src.activations")
 MODULES = ("keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras", "builtins")
+MAX_SIDE, SIDES = 4_096, ("height", "width", "size", "padding", "cropping", "kernel_size", "pool_size", "strides", "dilation_rate")
 COUNTED = {"units", "filters", "kernel_size", "pool_size", "strides", "padding", "size", "target_shape", "dilation_rate",
            "depth_multiplier", "cropping", "height", "width", "batch_shape", "batch_input_shape", "input_shape", "shape", "n", "input_dim", "groups"}
 
@@ -92,7 +95,8 @@ def _check_file(source: Any, size: int) -> tuple[set[int], dict]:
             if total > MAX_VALUES:
                 raise BadInput(f"The Keras file holds {total:,} values, more than an edge device's classifier can have: "
                                "choose a smaller model.")
-            return dims, {name: file.attrs[name] for name in ("model_config", "layer_names", "keras_version") if name in file.attrs}
+            return dims, {name: file.attrs[name] if name == "model_config" else None
+                          for name in ("model_config", "layer_names", "keras_version") if name in file.attrs}
     except BadInput:
         raise
     except Exception as error:  # the HDF5 library reports damage through many classes
@@ -132,12 +136,14 @@ def _check_dataset(name: str, item: h5py.Dataset, dims: set[int], size: int) -> 
     if item.shape is None:
         return 0
     count = math.prod(item.shape)
-    if count * item.dtype.itemsize > (200 if item.compression else 1) * max(size, 1):
+    held, bytes_ = item.id.get_storage_size(), count * item.dtype.itemsize
+    chunk = math.prod(item.chunks or ()) * item.dtype.itemsize
+    if bytes_ > (200 if item.compression else 1) * min(held, size) or chunk > max(MAX_CHUNK, bytes_):
         raise BadInput(f"'{name}' has the shape {list(item.shape)[:8]}, far more than the file stores: {ADVICE}")
     if set(_filters(item)) - {1, 2, 3}:  # gzip, shuffle, checksum: what HDF5 itself brings
         raise BadInput(f"The values of '{name}' are compressed with a plug-in: {ADVICE}")
     dims.update(int(value) for value in item.shape)
-    return count
+    return max(count, bytes_ // 4)
 
 
 def _filters(item: h5py.Dataset) -> list[int]:
@@ -192,7 +198,8 @@ def _check_object(value: Any, layers: list, depth: int) -> None:
 def _check_class(value: dict, layers: list) -> None:
     name = str(value["class_name"])
     config = value.get("config")
-    if name == "function" and (config in ACTIVATIONS):
+    module, registered = value.get("module"), value.get("registered_name")
+    if name == "function" and isinstance(config, str) and config in ACTIVATIONS and module in OF_FUNCTIONS and registered in (None, name, config):
         return
     if name in CODE:
         raise BadInput(f"The Keras model holds a {name[:40]} layer, which can run any code when it is loaded: replace it by "
@@ -200,9 +207,8 @@ def _check_class(value: dict, layers: list) -> None:
     if name in SERIES:
         raise BadInput(f"The Keras model holds a {name} layer, as networks for text, sound or series do, and Edgewise fits "
                        "image classifiers: it is out of scope.")
-    module, registered = value.get("module"), value.get("registered_name")
-    foreign = (module is not None and (not isinstance(module, str) or module.split(".")[0] not in ("keras", "tf_keras", "builtins")
-                                       and not module.startswith(MODULES))) or registered not in (None, name)
+    known = module is None or (isinstance(module, str) and any(module == m or module.startswith(m + ".") for m in MODULES))
+    foreign = not known or registered not in (None, name)
     if name not in LAYERS | HELPERS or foreign:
         raise BadInput(f"The Keras model holds '{(str(module) + '.' if foreign and module else '') + name[:60]}', which is no layer of "
                        f"Keras for images: build it from Keras' own layers and {ADVICE}")
@@ -216,6 +222,7 @@ def _check_counts(key: str, value: Any) -> None:
     numbers = [value]
     while any(isinstance(item, list) for item in numbers):
         numbers = [part for item in numbers for part in (item if isinstance(item, list) else [item])][:1000]
-    if any(isinstance(n, int | float) and not -1 <= n <= 100_000 for n in numbers) or \
+    most = MAX_SIDE if key in SIDES else 100_000
+    if any(isinstance(n, int | float) and not -1 <= n <= most for n in numbers) or \
             math.prod(max(int(n), 1) for n in numbers if isinstance(n, int)) > 50_000_000:
         raise BadInput(f"The Keras configuration asks for {key} of {str(value)[:40]}, which no classifier needs: {ADVICE}")

@@ -149,11 +149,14 @@ def script_as_onnx(path: Path, model: ModelFile, target: Path) -> Path:
 def _try_sizes(network: nn.Module, size: int | None) -> tuple[int, int, int]:
     """Returns side, channels and classes of a network, found by running it. Raises BadInput when no image fits."""
     stem = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
-    for side in dict.fromkeys(filter(None, (size, 28, 32, 224, 64, 96, 128, 299, 160, 48))):
+    for side in dict.fromkeys(filter(None, (size, *torch_modules.SIDES))):
         for channels in (stem.in_channels,) if stem else (1, 3):
             try:
+                torch_modules.check_growth(network, channels, side)
                 with torch.inference_mode():
                     scores = network(torch.zeros(1, channels, side, side))
+            except BadInput:
+                raise
             except Exception:  # a user's own layers may object to a wrong size in any way
                 continue
             if isinstance(scores, torch.Tensor) and scores.ndim == 2:

@@ -26,6 +26,9 @@ def check(path: Path) -> dict[str, tuple[int, ...]]:
         if length > min(size - 8, MAX_HEADER):
             raise BadInput("The safetensors header is longer than the file or 20 MB: export or copy the file again.")
         header = _parse(stream.read(length))
+    notes = header.get("__metadata__", {})
+    if not isinstance(notes, dict) or not all(isinstance(value, str) for value in notes.values()):
+        raise BadInput("The notes in the safetensors header are no plain text: export the file again.")
     shapes, spans = {}, []
     for name, entry in header.items():
         if name != "__metadata__":

@@ -5,6 +5,7 @@ fit a known network, or its layers, in the order in which they were registered, 
 Imports torch: only for use behind the wall.
 """
 
+import copy
 import importlib
 from collections import OrderedDict
 from pathlib import Path
@@ -21,6 +22,8 @@ from models.torchvision_shim import import_torchvision
 
 IN_ORDER = "modules_in_order"
 MAX_MODULES, MAX_DEPTH = 10_000, 50
+SIDES = (28, 32, 224, 64, 96, 128, 299, 160, 48)
+MAX_OUTPUT = 60_000_000  # numbers that a layer may give for one image
 CONTAINERS = ("torch.nn.modules.container.Sequential", "torch.nn.modules.container.ModuleList")
 ACTIVATIONS = ("torch.nn.modules.activation.",)
 OWN_STATE = {"_modules", "_parameters", "_buffers", "training", "_non_persistent_buffers_set", "_is_full_backward_hook"}
@@ -32,12 +35,30 @@ def is_module(value: Any) -> bool:
 
 
 def check(path: Path) -> None:
-    """Reads the file as inert records and checks every layer's structure and attributes. Raises BadInput."""
-    for _, module in walk(find(torchfile.read(path).value)):
+    """Reads the file as inert records and checks every layer's structure and attributes, and how large a network of known
+    layers lets an image become. Raises BadInput."""
+    record = find(torchfile.read(path).value)
+    for _, module in walk(record):
         kind = _class_of(module.kind) or nn.Module
         for name, value in module.attributes.items():
             if _is_kept(kind, name, value) and kind is not nn.Module:
                 _plain(value, f"{kind.__name__}.{name}")
+    network = rebuild(record) if is_known(record) else rebuild_in_order(record)
+    if network is not None:
+        _check_usual_sizes(network)
+
+
+def _check_usual_sizes(network: nn.Module) -> None:
+    stem = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
+    for side in SIDES:
+        for channels in (stem.in_channels,) if stem else (1, 3):
+            try:
+                check_growth(network, channels, side)
+            except BadInput:
+                raise
+            except Exception:  # a network of another size objects in any way
+                continue
+            return
 
 
 def find(value: Any) -> Record:
@@ -117,6 +138,20 @@ def rebuild_in_order(record: Record) -> nn.Sequential | None:
             layers["flatten"], flat = nn.Flatten(), True
         layers[name or "layer"] = _rebuild(module, {})
     return nn.Sequential(layers).float().eval().requires_grad_(False)
+
+
+def check_growth(network: nn.Module, channels: int, side: int) -> None:
+    """Runs a network without memory (shapes only). Raises BadInput where a layer gives absurdly much for one image."""
+    def look(module: nn.Module, inputs: tuple, output: Any) -> None:
+        if isinstance(output, torch.Tensor) and output.numel() > MAX_OUTPUT:
+            raise BadInput(f"A {type(module).__name__} in the file makes {output.numel():,} numbers of one image, which no device could "
+                           f"hold: save the weights alone with {SAVE_WEIGHTS}.")
+
+    bare = copy.deepcopy(network).to("meta")
+    for module in bare.modules():
+        module.register_forward_hook(look)
+    with torch.inference_mode():
+        bare(torch.zeros(1, channels, side, side, device="meta"))
 
 
 def _rebuild(record: Record, made: dict[int, nn.Module], depth: int = 0) -> nn.Module:

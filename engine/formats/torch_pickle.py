@@ -5,12 +5,14 @@ own: its code is not in the file and is never looked for, only its tensors are r
 """
 
 import io
+import math
 import pickle
 import pickletools
 import struct
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from engine.errors import BadInput
 
 MAX_PICKLE = 100_000_000
 MAX_OPCODES = 3_000_000
+MAX_VIEWED = 300_000_000  # numbers in all tensors together, those of shared storages counted as often as they are shown
 SAVE_WEIGHTS = "torch.save(model.state_dict(), 'model.pt')"
 
 STORAGES = {"DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "LongStorage": "<i8",
@@ -41,6 +44,21 @@ class Record:
 
     def __setstate__(self, state: Any) -> None:
         self.attributes = state if isinstance(state, dict) else {"state": state}
+
+
+class Maker:
+    """What the pickle may call. Unlike a plain function it takes no attributes, which BUILD would set on it for good."""
+
+    __slots__ = ("make",)
+
+    def __init__(self, make: Callable[..., Any]):
+        self.make = make
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.make(*arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise BadInput(f"The pickle inside changes a function: {advice()}")
 
 
 class _Named(type):
@@ -151,13 +169,28 @@ class _Inert(pickle.Unpickler):
 
     def __init__(self, data, storage: Callable[[tuple], Storage], **options):
         super().__init__(data, **options)
-        self._storage, self._classes = storage, {}
+        self._storage, self._classes, self._copied, self._values = storage, {}, 0, 0
 
     def find_class(self, module: str, name: str) -> Any:
         key = f"{module}.{name}"
         if key not in self._classes:
-            self._classes[key] = _stand_in(module, name)
+            made = _stand_in(module, name)
+            counted = {_tensor: self._tensor, **{copier: partial(self._copy, copier) for copier in _COPYING}}
+            self._classes[key] = Maker(counted.get(made, made)) if made in counted or made in _FUNCTIONS else made
         return self._classes[key]
+
+    def _tensor(self, *arguments: Any) -> Tensor:
+        made = _tensor(*arguments)
+        self._values += math.prod(made.shape)
+        if self._values > MAX_VIEWED:
+            raise BadInput(f"The tensors in the file show the same stored values again and again, {self._values:,} in all: {advice()}")
+        return made
+
+    def _copy(self, make: Callable[..., Any], items: Any = (), *rest: Any) -> Any:
+        self._copied += len(items) if isinstance(items, (list, tuple, dict)) else 0
+        if self._copied > MAX_OPCODES:
+            raise BadInput(f"The pickle inside copies its lists again and again: {advice()}")
+        return make(items, *rest)
 
     def persistent_load(self, identity: Any) -> Any:
         if isinstance(identity, tuple) and identity and identity[0] == "module" and len(identity) == 4:
@@ -245,6 +278,8 @@ _ALLOWED = {
     "numpy.ndarray": Reference("numpy.ndarray"), "_codecs.encode": _ignored, "pathlib.PosixPath": _ignored,
     "functools.partial": _ignored,
 }
+_COPYING = (_items, _mapping, _OrderedDict)
+_FUNCTIONS = (_parameter, _ignored)
 
 
 def load(data: Any, storage: Callable[[tuple], Storage]) -> Any:

@@ -71,8 +71,11 @@ def _read_zip(path: Path) -> TorchFile:
             return storages[made.key]
 
         data = archives.read_entry(archive, pickles[0], MAX_PICKLE)
-        for _ in opcodes(io.BytesIO(data)):
+        stream = io.BytesIO(data)
+        for _ in opcodes(stream):
             pass
+        if stream.tell() != len(data):
+            raise BadInput(f"The pickle inside goes on behind its end, where PyTorch writes nothing: {advice()}")
         value = load(io.BytesIO(data), storage)
     return TorchFile(value, any(s.device.startswith("cuda") for s in storages.values()))
 
@@ -104,6 +107,8 @@ def _read_legacy(path: Path) -> TorchFile:
         raise BadInput("The stored tensors' order can't be read: export or copy the file again.")
     for key in order:
         _fill(storages.get(key) if isinstance(key, str) else None, stream)
+    if stream.read(1):
+        raise BadInput(f"The file goes on behind its last tensor, where PyTorch writes nothing: {advice()}")
     if any(len(s.data) != s.count * _width(s.dtype) for s in storages.values()):
         raise BadInput("A tensor's values are cut off: export or copy the file again.")
     return TorchFile(value, any(s.device.startswith("cuda") for s in storages.values()))

@@ -1,5 +1,6 @@
 """TorchScript: a program with its weights. Taken on the user's own machine only, and only from a list of operators."""
 
+import io
 import os
 import re
 from pathlib import Path
@@ -40,6 +41,8 @@ def check(path: Path) -> None:
 
 
 def _check_pickle(data: bytes) -> None:
+    if any(opcode.name == "STACK_GLOBAL" for opcode, _, _ in torch_pickle.opcodes(io.BytesIO(data))):
+        raise BadInput(f"A pickle of the TorchScript file builds its names as it runs, which PyTorch never does: {ADVICE}")
     for name in torch_pickle.globals_of(data):
         if not (name.startswith(("__torch__.", "torch._utils._rebuild_", "torch.jit._pickle.")) or name == "collections.OrderedDict"
                 or name.removeprefix("torch.") in torch_pickle.STORAGES):

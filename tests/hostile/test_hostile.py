@@ -11,9 +11,10 @@ import pytest
 from engine import formats, sandbox
 from engine.errors import BadInput
 from engine.inspect import LIMITS, inspect_model
-from tests.hostile import bad_containers, bad_graphs, bad_keras, bad_torch, goods
+from tests.hostile import bad_containers, bad_graphs, bad_keras, bad_torch, goods, tricks_graphs, tricks_keras, tricks_torch
 
-CASES = [*bad_torch.CASES, *bad_keras.CASES, *bad_graphs.CASES, *bad_containers.CASES]
+CASES = [*bad_torch.CASES, *bad_keras.CASES, *bad_graphs.CASES, *bad_containers.CASES, *tricks_torch.CASES,
+         *tricks_keras.CASES, *tricks_graphs.CASES]
 ROOT = Path(__file__).resolve().parent.parent.parent
 BATCH = 130
 
@@ -62,6 +63,19 @@ def test_harmless_twin_passes_the_same_check(twin, tmp_path):
     good.write_bytes(goods.GOODS[twin]())
     assert formats.recognise(good) == goods.FORMATS[twin]
     formats.check(good, goods.FORMATS[twin])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", tricks_keras.GROWING)
+def test_what_a_layer_makes_of_what_is_before_it_is_bounded(what, tmp_path):
+    """The sizes that the configuration names are harmless; what follows from them is found while Keras builds, before it is made."""
+    bad, peak = tmp_path / "model.bin", [0]
+    bad.write_bytes(tricks_keras.GROWING[what]())
+    request = {"path": str(bad), "name": "m", "dataset": None, "home": None, "architecture": None}
+    with pytest.raises(BadInput) as caught:
+        sandbox.run("engine.formats.behind_wall", request, LIMITS, sandbox.Watch(on_memory=lambda used: peak.append(used)))
+    assert_is_one_sentence(str(caught.value))
+    assert max(peak) < 1_200_000_000
 
 
 def test_a_program_is_not_taken_on_a_public_host(tmp_path, monkeypatch):
