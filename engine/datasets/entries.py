@@ -125,7 +125,7 @@ def _is_bad_name(name: str) -> bool:
         or not name.isprintable()
         or "\\" in name
         or ":" in parts[0]
-        or parts[0] == ""
+        or not all(part.strip() for part in parts[:-1])
         or ".." in parts
     )
 

@@ -1,5 +1,6 @@
 """ZIP files that models come in: what one must look like before anything in it is read."""
 
+import os
 import stat
 import zipfile
 import zlib
@@ -14,7 +15,8 @@ SMALL = 1_000_000  # below this, a high ratio is a text file or zeros, not a bom
 
 
 def open_checked(path) -> zipfile.ZipFile:
-    """Opens a ZIP whose directory was checked: count, total, ratio, paths, links, encryption, duplicates.
+    """Opens a ZIP whose directory was checked: count, total, ratio, overlaps, paths, links, encryption,
+    duplicates.
 
     Raises BadInput, with one sentence that names the first thing wrong.
     """
@@ -23,7 +25,7 @@ def open_checked(path) -> zipfile.ZipFile:
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise BadInput(f"The ZIP container is damaged ({error}): export or copy the file again.") from None
     try:
-        _check_directory(archive)
+        _check_directory(archive, os.path.getsize(path))
     except BadInput:
         archive.close()
         raise
@@ -44,13 +46,17 @@ def read_entry(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
     return data
 
 
-def _check_directory(archive: zipfile.ZipFile) -> None:
+def _check_directory(archive: zipfile.ZipFile, size: int) -> None:
     entries = archive.infolist()
     if len(entries) > MAX_ENTRIES:
         raise BadInput(f"The ZIP container lists {len(entries):,} entries; a model has at most {MAX_ENTRIES:,}.")
     total = sum(entry.file_size for entry in entries)
     if total > MAX_BYTES:
         raise BadInput(f"The ZIP container unpacks to {total / 1e6:,.0f} MB; at most {MAX_BYTES / 1e6:,.0f} MB are taken.")
+    if sum(entry.compress_size for entry in entries) > size or len({entry.header_offset for entry in entries}) < len(entries):
+        raise BadInput("Entries of the ZIP container share their bytes, like a decompression bomb's: export the model again.")
+    if entries and min(entry.header_offset for entry in entries):
+        raise BadInput("The ZIP container has something before its first entry, so readers may disagree on what is in it: export the model again.")
     seen = set()
     for entry in entries:
         _check_entry(entry)

@@ -44,11 +44,23 @@ def encrypted(data: bytes) -> bytes:
     return data[:place + 8] + struct.pack("<H", struct.unpack("<H", data[place + 8:place + 10])[0] | 1) + data[place + 10:]
 
 
+def shared(data: bytes) -> bytes:
+    """A second entry in the directory for the bytes of the first."""
+    end, first = data.rindex(b"PK\x05\x06"), data.index(b"PK\x01\x02")
+    name, extra, note = struct.unpack("<HHH", data[first + 28:first + 34])
+    record = bytearray(data[first:first + 46 + name + extra + note])
+    record[46 + name - 1] ^= 1  # another name, of the same length
+    count, size = struct.unpack("<H", data[end + 10:end + 12])[0] + 1, struct.unpack("<L", data[end + 12:end + 16])[0] + len(record)
+    return data[:end] + record + data[end:end + 8] + struct.pack("<HHL", count, count, size) + data[end + 16:]
+
+
 SPOILED = {
     "a path upwards": add("../../evil.txt"), "an absolute path": add("/tmp/evil.txt"), "a drive's path": add("C:/evil.txt"),
     "a path upwards in backslashes": add("..\\..\\evil.txt"), "a link": add("link", b"/etc/passwd", external_attr=0o120777 << 16),
     "a decompression bomb": add("zeros", bytes(30_000_000)), "an entry twice": twice, "encryption": encrypted,
-    "its end cut off": lambda data: data[:-30],
+    "its end cut off": lambda data: data[:-30], "entries that share bytes": shared, "a ZIP before it": lambda data: goods.make_zip({"a": b"x"}) + data,
+    "a path on another machine": add("//server/share/evil.txt"), "a path on another machine, in backslashes": add("\\\\server\\share\\evil.txt"),
+    "a drive's path, in small letters": add("c:evil.txt"), "a path to a device": add("/dev/shm/evil"), "a path upwards from within": add("a/../../evil.txt"),
 }
 TAR = b"model/data".ljust(257, b"\0") + b"ustar\x0000" + bytes(247)
 GRAPH_DEF = goods.field(1, goods.field(1, b"x") + goods.field(2, b"Placeholder"))
