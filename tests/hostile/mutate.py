@@ -1,9 +1,13 @@
 """Seeded damage to harmless files: cut off, bits turned over, bytes replaced, pieces moved, sizes exaggerated."""
 
+import io
 import struct
+import zipfile
 from collections.abc import Iterator
 
 import numpy as np
+
+from tests.hostile import goods
 
 
 EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 2**32, 2**40, 2**63 - 1, 2**63, 2**64 - 1)
@@ -21,8 +25,20 @@ def mutations(data: bytes, count: int, seed: int) -> Iterator[tuple[str, bytes]]
     headers, directories and configurations lie."""
     rng = np.random.default_rng(seed)
     for number in range(count):
-        kind = KINDS[number % len(KINDS)]
+        kind = KINDS[int(rng.integers(len(KINDS)))]
         yield f"{kind.__name__} {seed}/{number}", kind(bytearray(data), rng)
+
+
+def inside(data: bytes, count: int, seed: int) -> Iterator[tuple[str, bytes]]:
+    """Yields `count` copies of a ZIP with one entry damaged and packed anew, so that its checksum is right."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist() if archive.getinfo(name).file_size}
+    # the entries that describe are few among those that hold numbers, and the damage belongs there
+    names = [name for name in entries if name.endswith((".json", ".pkl", ".py", ".pb", ".h5"))] or list(entries)
+    for number in range(count):
+        name = names[number % len(names)]
+        for what, changed in mutations(entries[name], 1, seed * 100_000 + number):
+            yield f"{name}: {what}", goods.rezip(data, {name: changed})
 
 
 def _place(data: bytearray, rng: np.random.Generator) -> int:
