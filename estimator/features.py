@@ -13,8 +13,8 @@ import numpy as np
 from estimator.types import Layer, Profile
 
 NAMES = ("overhead", "layers", "dense_macs", "window_macs", "depthwise_macs", "grouped_macs", "activations",
-         "parameters", "mixed", "pool_operations", "add_elements", "tile_macs", "gather_rows", "wide_macs",
-         "spilled")
+         "parameters", "mixed", "pool_operations", "add_elements", "tile_macs", "gather_rows", "small",
+         "mixed_windows", "spilled")
 TILE = 16  # output pixels; single-precision kernels on Arm step through 4 to 16, and 16 fits ONNX Runtime best
 ON_CHIP_BYTES = 8e6  # coral.ai: about 8 MB of the Edge TPU's memory hold parameters
 FUSED = {"activation", "norm", "shape", "quantize", "other"}
@@ -34,7 +34,6 @@ def from_profile(profile: Profile) -> np.ndarray:
         added=sum(la.output_elements for la in working if la.kind == "elementwise"),
         tiles=sum(_tile_macs(la, *_plane(profile, la)) for la in working if _term(la) in ("dense", "window")),
         rows=sum(_gather_rows(la, *_plane(profile, la)) for la in working if _term(la) == "window"),
-        wide=sum(la.macs for la in working if _term(la) == "window" and la.kernel != (3, 3)),
         weight_bytes=profile.weight_bytes)
 
 
@@ -70,7 +69,7 @@ def from_row(row: Mapping[str, float]) -> np.ndarray:
         layers=sum(row[key] for key in ("n_conv", "n_dw", "n_fc", "n_elt", "n_pool")),
         dense=row["macs_conv1x1"] + row["macs_fc"] + row["macs_attn"], window=row["macs_conv3x3"] + row["macs_convk"],
         depthwise=row["macs_dw"], grouped=row["macs_group"], activations=row["act_elems"] + row["in_elems"],
-        parameters=row["params"], wide=row["macs_convk"])
+        parameters=row["params"])
 
 
 def by_hand(macs: float, parameters: float) -> np.ndarray:
@@ -84,20 +83,23 @@ def by_hand(macs: float, parameters: float) -> np.ndarray:
 
 
 def combine(layers: float, dense: float, window: float, depthwise: float, grouped: float, activations: float,
-            parameters: float, pool: float = 0, added: float = 0, tiles: float = 0, rows: float = 0, wide: float = 0,
+            parameters: float, pool: float = 0, added: float = 0, tiles: float = 0, rows: float = 0,
             weight_bytes: float | None = None) -> np.ndarray:
     """Puts raw sums (not in millions) in the order of NAMES.
 
     `mixed` is the geometric mean of arithmetic and traffic: layers whose work lies between the two roofs run at
-    neither rate, and this smooth bridge (of degree one, so that it extrapolates) stands for them. `wide` are the windows
-    other than 3x3, which the transforms that speed up 3x3 (Winograd) do not serve. `spilled` is what
-    the weights exceed the Edge TPU's on-chip memory by, one byte a weight unless `weight_bytes` is known.
+    neither rate, and this smooth bridge (of degree one, so that it extrapolates) stands for them; `mixed_windows` is the
+    same of windows alone, whose inputs are laid out anew or transformed (im2col, Winograd). `small` is the bridge between
+    arithmetic and the cost of a layer: layers times the root of a layer's MACs, for layers too small to reach the full
+    rate. `spilled` is what the weights exceed the Edge TPU's on-chip memory by, one byte a weight unless `weight_bytes`
+    is known.
     """
-    million = 1e-6
+    million, macs = 1e-6, dense + window + depthwise + grouped
     spilled = max((parameters if weight_bytes is None else weight_bytes) - ON_CHIP_BYTES, 0)
     return np.array([1.0, layers, *(million * n for n in (dense, window, depthwise, grouped, activations, parameters)),
                      million * np.sqrt((dense + window) * activations),
-                     *(million * n for n in (pool, added, tiles, rows, wide, spilled))])
+                     *(million * n for n in (pool, added, tiles, rows)), np.sqrt(million * macs * layers),
+                     million * np.sqrt(window * activations), million * spilled])
 
 
 LIMIT = 0.2  # log; a learned correction never moves a prediction further

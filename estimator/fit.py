@@ -1,29 +1,25 @@
 """Fits the cost model to measured rows and writes `coefficients.json`. Deterministic; one core, under two minutes.
 
 Every group (device x runtime x precision x threads) gets non-negative coefficients of its own, drawn towards the
-shape that all groups of its pool share. Which terms it uses and how hard it is drawn is chosen by leaving one family
-out at a time, with that family left out of the pool too.
+shape that all groups of its pool share: for each of several forms and strengths, of which `forms.weights` takes the
+mean. Whatever is said of a family was predicted without it: in the group, in the pool and in the weights.
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from estimator import coefficients, features, large, memory, power, rows, transfer
+from estimator import coefficients, features, forms, large, memory, power, rows, transfer
 from estimator.devices import all_devices
+from estimator.forms import CANDIDATES, columns
 from estimator.roofline import fit_group, fit_shape, row_weights
 
-PLAIN = ("overhead", "layers", "dense_macs", "window_macs", "depthwise_macs", "grouped_macs", "activations",
-         "parameters")
-MIXED = (*PLAIN, "mixed")
-# Overhead per inference and per layer are hard to tell apart on few networks, so either may be left out.
-NARROW = (MIXED, MIXED[1:], (MIXED[0], *MIXED[2:]), MIXED[2:])
-FORMS = (*NARROW, *((*form, "wide_macs") for form in NARROW))
-STRENGTHS = (0.003, 0.03, 0.1, 0.3)
 POOLED = {"litert", "armnn", "ncnn"}
+COUNTS = 0.5  # of an even share; a candidate with less says nothing of how large an overhead may be
 NETWORKS, FAMILIES = 5, 2  # fewer can't be checked by leaving a family out
 
 
@@ -38,30 +34,40 @@ class Group:
     network: np.ndarray
     pool: str
     frozen: bool
-    form: tuple[str, ...] = MIXED
-    strength: float = 0.03
+    terms: tuple[str, ...] = ()
     coefficients: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    most_overhead_ms: float = 0.0
     held_out: np.ndarray = field(default_factory=lambda: np.zeros(0))
     random: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    correction: dict[str, Any] | None = None
     base: float = 0.0
     slope: float = 0.0
     nested: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
+    @cached_property
+    def first(self) -> np.ndarray:
+        """Index of one row of each network."""
+        return np.unique(self.network, return_index=True)[1]
+
+    @cached_property
+    def typical_ms(self) -> np.ndarray:
+        """Each network's median latency: what is fitted, so that a network counts once, however often it was measured."""
+        return np.array([np.median(self.latency_ms[self.network == self.network[i]]) for i in self.first])
+
     @property
     def weights(self) -> np.ndarray:
-        """So that a network counts once, however often it was measured."""
+        """So that a network counts once in what is said of rows."""
         return row_weights(self.network)
+
+    @property
+    def kind(self) -> str:
+        """Groups that share what they think of forms: a runtime's, on processors also of one precision."""
+        _, runtime, precision, _ = self.name.split("|")
+        return f"{runtime}, {precision}" if runtime in POOLED else runtime
 
     @property
     def errors(self) -> np.ndarray:
         """Log errors on held-out families."""
         return np.log(self.held_out / self.latency_ms)
-
-
-def columns(form: tuple[str, ...]) -> list[int]:
-    """Where a form's terms stand among all features."""
-    return [features.NAMES.index(name) for name in form]
 
 
 def groups_of(data: pd.DataFrame) -> list[Group]:
@@ -77,11 +83,11 @@ def groups_of(data: pd.DataFrame) -> list[Group]:
 
 
 def pool_of(name: str) -> str:
-    """The relatives a group borrows from: any processor with the same precision and one or several threads."""
+    """The relatives a group borrows from: any processor, float or integer, with one or several threads."""
     _, runtime, precision, threads = name.split("|")
     if runtime not in POOLED:
         return runtime
-    return f"cpu|{precision}|{'one' if threads == '1' else 'many'}"
+    return f"cpu|{'int8' if precision == 'int8' else 'float'}|{'one' if threads == '1' else 'many'}"
 
 
 class Pools:
@@ -95,48 +101,54 @@ class Pools:
         """Coefficients up to a factor, None where the pool is one group only."""
         key = (pool, form, without)
         if key not in self.shapes:
-            members = [g for g in self.groups if g.pool == pool]
-            masks = [g.family != without for g in members]
-            kept = [(i, g, m) for i, (g, m) in enumerate(zip(members, masks, strict=True)) if m.any()]
+            members = [(g, g.family[g.first] != without) for g in self.groups if g.pool == pool]
+            kept = [(i, g, mask) for i, (g, mask) in enumerate(members) if mask.any()]
             self.shapes[key] = None if len(kept) < 2 else fit_shape(
-                np.vstack([g.x[m] for _, g, m in kept])[:, columns(form)],
-                np.concatenate([g.latency_ms[m] for _, g, m in kept]),
+                np.vstack([g.x[g.first][m] for _, g, m in kept])[:, columns(form)],
+                np.concatenate([g.typical_ms[m] for _, g, m in kept]),
                 np.concatenate([np.full(m.sum(), i) for i, _, m in kept]),
-                np.concatenate([g.weights[m] / np.sqrt(len(set(g.network[m]))) for _, g, m in kept]))
+                np.concatenate([np.full(m.sum(), 1 / np.sqrt(m.sum())) for _, _, m in kept]))
         return self.shapes[key]
 
 
 def leave_out(group: Group, pools: Pools, form: tuple[str, ...], strength: float, labels: np.ndarray,
               pooled: bool = True) -> np.ndarray:
-    """Predictions for each row by a fit that saw no row of its label; `pooled` leaves it out of the pool as well."""
+    """Predictions for each row by a fit that saw no row of its label; `pooled` leaves it out of the pool as well.
+
+    All rows of a network must have one label.
+    """
     x = group.x[:, columns(form)]
     predicted = np.full(len(x), np.nan)
     for label in np.unique(labels):
-        out = labels == label
-        if out.all():
-            continue
-        shape = pools.shape(group.pool, form, label if pooled else "")
-        predicted[out] = x[out] @ fit_group(x[~out], group.latency_ms[~out], group.weights[~out], shape, strength)
+        out, kept = labels == label, labels[group.first] != label
+        if kept.any():
+            shape = pools.shape(group.pool, form, label if pooled else "")
+            predicted[out] = x[out] @ fit_group(x[group.first][kept], group.typical_ms[kept], np.ones(kept.sum()), shape,
+                                              strength)
     return np.maximum(predicted, 1e-6)
 
 
-def fit_one(group: Group, pools: Pools) -> None:
-    """Chooses form and strength by leaving families out, then fits all rows."""
-    best = np.inf
-    for form in FORMS:
-        if group.pool == "edgetpu":
-            form = (*form, "spilled")
-        for strength in STRENGTHS:
-            held_out = leave_out(group, pools, form, strength, group.family)
-            error = np.minimum(np.abs(np.log(held_out / group.latency_ms)), 1)
-            loss = np.average(error, weights=group.weights**2) + np.median(error)
-            if loss < best - 1e-9:
-                best, group.form, group.strength, group.held_out = loss, form, strength, held_out
-    fold = pd.factorize(group.network, sort=True)[0] % 5
-    group.random = leave_out(group, pools, group.form, group.strength, fold, pooled=False)
-    shape = pools.shape(group.pool, group.form)
-    group.coefficients = fit_group(group.x[:, columns(group.form)], group.latency_ms, group.weights, shape,
-                                   group.strength)
+def fit_kind(groups: list[Group], pools: Pools) -> None:
+    """Fits the groups of one kind: every candidate on each, then their weighted means."""
+    candidates = [(forms.terms_of(groups[0].name.split("|")[1], form), strength) for form, strength in CANDIDATES]
+    tried = [np.stack([leave_out(g, pools, *candidate, g.family) for candidate in candidates]) for g in groups]
+    for family in np.unique(np.concatenate([g.family for g in groups])):
+        weights = forms.weights(groups, tried, family)
+        for group, predicted, weight in zip(groups, tried, weights, strict=True):
+            out = group.family == family
+            group.held_out = group.held_out if len(group.held_out) else np.zeros(len(group.x))
+            group.held_out[out] = weight @ predicted[:, out]
+    for group, shares in zip(groups, forms.weights(groups, tried), strict=True):
+        fold = pd.factorize(group.network, sort=True)[0] % 5
+        group.random = shares @ np.stack([leave_out(group, pools, *c, fold, pooled=False) for c in candidates])
+        group.terms = tuple(n for n in features.NAMES if any(n in form for form, _ in candidates))
+        group.coefficients = np.zeros(len(group.terms))
+        for share, (form, strength) in zip(shares, candidates, strict=True):
+            found = fit_group(group.x[group.first][:, columns(form)], group.typical_ms, np.ones(len(group.first)),
+                              pools.shape(group.pool, form), strength)
+            group.coefficients[[group.terms.index(term) for term in form]] += share * found
+            if form[0] == "overhead" and share > COUNTS / len(candidates):
+                group.most_overhead_ms = max(group.most_overhead_ms, float(found[0]))
 
 
 def ours(groups: list[Group]) -> list[Group]:
@@ -163,8 +175,8 @@ def fit(path: Path, before: dict[str, Any] | None = None) -> tuple[dict[str, Any
     closed = [g for g in groups_of(data) if g.pool == "edgetpu"] if not data.shippable.all() else []
     pools = Pools(open_groups + closed)
     mine = ours(open_groups + closed)
-    for group in mine:
-        fit_one(group, pools)
+    for kind in sorted({g.kind for g in mine}):
+        fit_kind([g for g in mine if g.kind == kind], pools)
     intervals.calibrate(mine)
     nas = rows.read_nasbench(path)
     bench = large.fit_all(nas)
@@ -196,9 +208,10 @@ def smallest_work_ms(parts: np.ndarray, form: tuple[str, ...]) -> float:
 def _entry(group: Group) -> dict[str, Any]:
     from estimator import validate
 
-    return {"pool": group.pool, "frozen": group.frozen, "strength": group.strength,
-            "smallest_work_ms": smallest_work_ms(group.x[:, columns(group.form)] * group.coefficients, group.form),
-            "terms": dict(zip(group.form, group.coefficients, strict=True)), "correction": None,
+    parts = group.x[:, columns(group.terms)] * group.coefficients
+    return {"pool": group.pool, "frozen": group.frozen, "smallest_work_ms": smallest_work_ms(parts, group.terms),
+            "most_overhead_ms": group.most_overhead_ms,
+            "terms": dict(zip(group.terms, group.coefficients, strict=True)), "correction": None,
             "networks": sorted(set(group.network)), "half_width": group.base, "novelty_slope": group.slope,
             "validation": validate.of_group(group)}
 
@@ -207,8 +220,9 @@ def _large_entry(group: dict[str, Any]) -> dict[str, Any]:
     from estimator import validate
 
     parts = group["x"][:, columns(group["form"])] * group["coefficients"]
-    return {"pool": "", "frozen": True, "strength": 0.0,
+    return {"pool": "", "frozen": True,
             "smallest_work_ms": smallest_work_ms(parts, group["form"]),
+            "most_overhead_ms": float(group["coefficients"][0]),
             "terms": dict(zip(group["form"], group["coefficients"], strict=True)),
             "correction": None if group["correction"] is None else group["correction"],
             "reference": group["reference"], "radius": group["radius"], "half_width": group["base"],

@@ -114,10 +114,10 @@ def _time(x: np.ndarray, route: routes.Route) -> Time:
     if correction is not None:
         work *= exp(float(features.learned(parts, correction)))
     # Below the smallest measured network nothing tells the overhead of an inference from the work in it. It is taken to
-    # shrink with the work (NAS-Bench-201 finds next to none), and the interval grows by what that adds.
+    # shrink with the work (NAS-Bench-201 finds next to none), and the interval grows by what the largest that fits adds.
     smallest = max(entry["smallest_work_ms"], 1e-9)
     kept = overhead * min(1.0, work / smallest)
-    doubt = log(1 + overhead / smallest) * min(1.0, max(0.0, log(smallest / max(work, 1e-9))))
+    doubt = log(1 + entry["most_overhead_ms"] / smallest) * min(1.0, max(0.0, log(smallest / max(work, 1e-9))))
     # Reference points stand for a whole benchmark: within their radius nothing is new.
     distance = max(confidence.novelty(x, reference) - entry.get("radius", 0.0), 0.0)
     half = confidence.half_width(entry["half_width"], entry["novelty_slope"], distance, sqrt(

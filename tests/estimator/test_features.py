@@ -21,7 +21,8 @@ def test_counts_by_hand():
     assert found["activations"] == pytest.approx(6 * 8 * 400 / 1e6)
     assert found["mixed"] == pytest.approx(np.sqrt(400 * 640 * 6 * 3200) / 1e6)
     assert found["tile_macs"] == pytest.approx(400 * 640 / 1e6), "400 pixels are 25 whole tiles of 16"
-    assert found["wide_macs"] == 0, "the one window is 3x3"
+    assert found["mixed_windows"] == pytest.approx(np.sqrt(400 * 576 * 6 * 3200) / 1e6), "the one window's MACs only"
+    assert found["small"] == pytest.approx(np.sqrt(400 * (640 + 72) / 1e6 * 3)), "layers times the root of a layer's MACs"
     assert found["gather_rows"] == pytest.approx(8 * 9 * 20 / 1e6), "a row for each channel, tap and line of pixels"
 
 
@@ -41,7 +42,7 @@ def test_twice_the_network_costs_twice_the_time():
     # Every term but the overhead has degree one, so that predictions extrapolate.
     once = features.combine(10, 1e6, 2e6, 3e5, 1e5, 4e6, 5e5)
     twice = features.combine(20, 2e6, 4e6, 6e5, 2e5, 8e6, 1e6)
-    assert np.allclose(twice[1:14], 2 * once[1:14])
+    assert np.allclose(twice[1:15], 2 * once[1:15])
 
 
 def test_only_what_exceeds_the_chip_spills():

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from estimator import coefficients, confidence, fit, roofline, rows, targets, validate
+from estimator import coefficients, confidence, fit, forms, roofline, rows, targets, validate
 from estimator.fit import Group
 
 
@@ -63,7 +63,7 @@ def test_a_family_is_left_out_of_its_own_prediction(networks):
     latency_ms = networks[:, :8] @ TRUTH
     latency_ms[family == "a"] *= 5
     group = Group("d|r|float32|1", networks, latency_ms, family, np.arange(60).astype(str), "p", False)
-    held_out = fit.leave_out(group, fit.Pools([group]), fit.PLAIN, 0.0, family)
+    held_out = fit.leave_out(group, fit.Pools([group]), forms.PLAIN, 0.0, family)
     off = held_out / latency_ms
     assert np.median(off[family == "a"]) == pytest.approx(0.2, rel=0.05), "it can't know what it did not see"
     assert np.median(off[family == "b"]) == pytest.approx(1, abs=0.35)
