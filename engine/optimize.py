@@ -141,7 +141,7 @@ class _Run:
         self.begin(name)
         share = self.training.get(name, 0.0)
         try:
-            self.child("technique", name, share * 3 + GRACE_S * max(1, len(wanted) // 2), technique=name, facts=self.plain_facts, seconds=share)
+            self.child("technique", name, share * 3 + GRACE_S * len(wanted), technique=name, facts=self.plain_facts, seconds=share)
             self.measure(name, wanted)
         except Cancelled:
             raise

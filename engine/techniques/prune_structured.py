@@ -1,7 +1,8 @@
 """Structured pruning: whole channels are removed, so the network is smaller and faster on any device.
 
 Importance of a channel: its group's L2 norm, or the first-order Taylor term of the loss (Molchanov et al., "Importance
-Estimation for Neural Network Pruning", arXiv 1906.10771). Fragile layers, found one at a time, lose fewer channels.
+Estimation for Neural Network Pruning", arXiv 1906.10771). Fragile layers, found one at a time, lose fewer channels. What
+is left is first made up for by least squares, then by fine-tuning.
 """
 
 from collections.abc import Iterator
@@ -10,11 +11,13 @@ import numpy as np
 
 from engine.backends import Facts, Network
 from engine.techniques import Technique, ptq_int8
+from engine.techniques.reconstruct import DAMPING, reconstructed
 from engine.workbench import Making, Workbench
 
 RATIOS = (0.3, 0.5, 0.7)
 SHARE = {"one-shot": 1 / 8, "iterative": 5 / 24}  # of the technique's time, for each of the three
 STAGES = 3
+RECONSTRUCTION_IMAGES = 512
 SPARED = 0.35  # how much less than the target ratio the most fragile layer loses, and the sturdiest more
 LEARNING_RATE = 1e-3
 LOCKED = "These layers keep all their channels:"
@@ -77,7 +80,11 @@ def cut(bench: Workbench, making: Making, network: Network, ratio: float, import
     if bench.facts.locked and not any(note.startswith(LOCKED) for note in making.notes):
         reasons = "; ".join(dict.fromkeys(bench.facts.locked.values()))
         making.note(f"{LOCKED} {', '.join(bench.facts.locked)}. The reason: {reasons}.")
-    return bench.backend.remove_channels(network, ratios, importance, bench.data.train, making.seed)
+    left = bench.backend.remove_channels(network, ratios, importance, bench.data.train, making.seed)
+    images = np.asarray(bench.data.train.images[:RECONSTRUCTION_IMAGES])
+    making.step("reconstruct", "The layers that read the lost channels are solved anew, by least squares, so that their outputs stay close.",
+                images=len(images), damping=DAMPING)
+    return reconstructed(bench.backend, network, left, images)
 
 
 def why_not(facts: Facts) -> str:

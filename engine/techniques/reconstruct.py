@@ -1,0 +1,56 @@
+"""Least-squares reconstruction: after channels went, the layers that read them make up for it without any training.
+
+He et al., "Channel Pruning for Accelerating Very Deep Neural Networks" (arXiv 1707.06168). For weights W over inputs x
+of which only the part S is left, the W' that comes closest to W x on average is W G[:, S] G[S, S]⁻¹ with G the mean of
+x xᵀ; a share of the diagonal keeps W' near W where few images say little.
+"""
+
+import numpy as np
+
+from engine.backends import Backend, Network
+
+DAMPING = 0.005  # share of the mean diagonal of G that holds W' at what was left of W
+MAX_INPUTS = 4_096  # above it the factorisation takes longer than the accuracy is worth
+
+
+def reconstructed(backend: Backend, before: Network, after: Network, images: np.ndarray) -> Network:
+    """Returns `after` (`before` without some channels) with the weights of dense and plain convolution layers solved
+    anew where they lost inputs. images: uint8 [n, h, w, c]."""
+    old, new = backend.weights(before), backend.weights(after)
+    kept = {name: found for name in new if (found := _kept(old[name], new[name])) is not None}
+    grams = backend.input_grams(before, images, [name for name in kept if old[name][0].size <= MAX_INPUTS])
+    return backend.with_weights(after, {name: _solved(old[name], *kept[name], gram) for name, gram in grams.items()})
+
+
+def _kept(old: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns which outputs and inputs of a layer are left, found by the values themselves; None where no input went or
+    values repeat so that it can't be told."""
+    if new.shape[1] == old.shape[1] or old.shape[2:] != new.shape[2:]:
+        return None
+    old, new = old.reshape(*old.shape[:2], -1)[..., 0], new.reshape(*new.shape[:2], -1)[..., 0]
+    column = new[:, np.argmax((new != 0).all(axis=0))]
+    for source in range(old.shape[1]):
+        outputs = _places(old[:, source], column)
+        if outputs is None:
+            continue
+        inputs = _places(old[outputs[0]], new[0])
+        if inputs is not None and np.array_equal(old[np.ix_(outputs, inputs)], new):
+            return outputs, inputs
+    return None
+
+
+def _places(values: np.ndarray, wanted: np.ndarray) -> np.ndarray | None:
+    """Returns where each wanted value stands, None unless each stands there, in this order."""
+    order = np.argsort(values, kind="stable")
+    found = order[np.minimum(np.searchsorted(values, wanted, sorter=order), len(values) - 1)]
+    return found if np.array_equal(values[found], wanted) and (np.diff(found) > 0).all() else None
+
+
+def _solved(old: np.ndarray, outputs: np.ndarray, inputs: np.ndarray, gram: np.ndarray) -> np.ndarray:
+    window = int(np.prod(old.shape[2:], dtype=int))
+    left = (inputs[:, None] * window + np.arange(window)).ravel()
+    weights = old[outputs].reshape(len(outputs), -1).astype(np.float64)
+    damping = DAMPING * max(float(np.mean(np.diag(gram))), 1e-12)
+    kernel = gram[np.ix_(left, left)] + damping * np.eye(len(left))
+    solved = np.linalg.solve(kernel, (weights @ gram[:, left] + damping * weights[:, left]).T).T
+    return solved.reshape(len(outputs), len(inputs), *old.shape[2:]).astype(np.float32)
