@@ -53,7 +53,7 @@ def profile_of(model: str) -> Profile:
 
             request["model"] = inspect_model(model, path.name if path.exists() else model).model_dump(mode="json")
         try:
-            return Profile(**sandbox.run("engine.tasks", request, sandbox.Limits(seconds=120)))
+            return Profile(**sandbox.run("engine.tasks", request, sandbox.Limits(seconds=120 if request["model"] else 28, programs=False)))
         except sandbox.Failed as failed:
             raise BadInput(f"'{path.name}' can't be estimated, because {failed}: check that it is a whole, unaltered model.") from None
 

@@ -14,7 +14,7 @@ from engine.experiment import ModelFile, Preprocessing, parse
 from engine.formats import safetensors
 from models.catalog import CATALOG, ShippedModel
 
-LIMITS = sandbox.Limits(memory_bytes=1_500_000_000, seconds=28, file_bytes=700_000_000, threads=2)
+LIMITS = sandbox.Limits(memory_bytes=1_500_000_000, seconds=28, file_bytes=700_000_000, threads=2, programs=False)
 
 
 def models() -> list[ModelFile]:

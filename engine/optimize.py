@@ -87,7 +87,8 @@ class _Run:
             {"task": task, "folder": str(self.folder), "home": str(self.workspace.home), "dataset": data_set,
              "model": self.experiment.model.model_dump(mode="json"), "seed": self.experiment.seed, "threads": WORK_THREADS,
              "tolerance": self.tolerance(), "dot_product": self.experiment.device in DOT_PRODUCT_DEVICES, **request},
-            Limits(memory_bytes=needed_bytes(self.experiment.model), seconds=limit_s, threads=WORK_THREADS, network=task == "prepare_data"),
+            Limits(memory_bytes=needed_bytes(self.experiment.model), seconds=limit_s, threads=WORK_THREADS, network=task == "prepare_data",
+                   programs=task == "prepare_data"),
             watch, self.folder / "worker.log")
 
     def _event(self, message: dict, line: str, began: float) -> dict:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import psutil
 
+from engine import system_calls
 from engine.errors import BadInput, EdgewiseError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,13 +36,15 @@ KEPT = ("PATH", "LANG", "LC_ALL", "EDGEWISE_HOME", "EDGEWISE_DATA", "EDGEWISE_PU
 
 @dataclass(frozen=True)
 class Limits:
-    """What one child may use: resident bytes of its whole group, wall seconds, bytes of one written file, threads."""
+    """What one child may use: resident bytes of its whole group, wall seconds, bytes of one written file, threads; whether
+    it may reach the network and start programs."""
 
     memory_bytes: int = 1_500_000_000
     seconds: float = 600
     file_bytes: int = 2_000_000_000
     threads: int = 2
     network: bool = False
+    programs: bool = True
 
 
 class Failed(EdgewiseError):
@@ -93,7 +96,7 @@ def _environment(home: str, writer: int, limits: Limits) -> dict[str, str]:
         "OMP_NUM_THREADS": str(limits.threads), "OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": str(limits.threads), "MALLOC_ARENA_MAX": "2",
         "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "",
         "EDGEWISE_CHILD": json.dumps({"writer": writer, "parent": os.getpid(), "memory_bytes": limits.memory_bytes,
-                                      "file_bytes": limits.file_bytes, "network": limits.network}),
+                                      "file_bytes": limits.file_bytes, "network": limits.network, "programs": limits.programs}),
     }
 
 
@@ -248,6 +251,7 @@ def _lock_down(orders: dict) -> None:
             os._exit(1)
         if not orders["network"]:
             _leave_network(libc)
+    system_calls.restrict(orders["network"], orders["programs"])
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (orders["file_bytes"],) * 2)
     # RLIMIT_DATA counts private memory that is reserved and not yet touched, which allocators take ahead of need.

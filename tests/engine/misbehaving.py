@@ -59,6 +59,21 @@ def connect(request, send):
     return {}
 
 
+def start_a_program(request, send):
+    return {"said": subprocess.run(["echo", "hello"], capture_output=True, text=True).stdout}
+
+
+def open_sockets(request, send):
+    found = {}
+    for name in ("AF_INET", "AF_INET6", "AF_PACKET", "AF_UNIX"):
+        try:
+            socket.socket(getattr(socket, name)).close()
+            found[name] = "opened"
+        except OSError as error:
+            found[name] = type(error).__name__
+    return found
+
+
 def look(request, send):
     """Tells what it can see."""
     return {"environment": dict(os.environ), "here": os.getcwd(), "home": os.listdir(os.environ["HOME"])}
@@ -117,7 +132,7 @@ def talk(request, send):
 
 
 ACTS = {act.__name__: act for act in (crash, kill, leave, eat, eat_in_a_grandchild, loop, sleep_with_a_grandchild, connect,
-                                      look, write, refuse, fail, stumble, babble, flood, talk)}
+                                      start_a_program, open_sockets, look, write, refuse, fail, stumble, babble, flood, talk)}
 
 if __name__ == "__main__":
     serve(lambda request, send: ACTS[request["act"]](request, send))

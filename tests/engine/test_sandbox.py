@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import signal
 import socket
 import subprocess
@@ -11,7 +12,7 @@ import time
 import psutil
 import pytest
 
-from engine import sandbox
+from engine import sandbox, system_calls
 from engine.errors import BadInput
 from engine.sandbox import Cancelled, Failed, Limits, Watch
 
@@ -93,6 +94,22 @@ def test_there_is_no_network_behind_the_wall():
             act("connect", port=port)
         # the same call succeeds where the network is allowed, so it was the wall that stopped it
         assert act("connect", Limits(network=True, seconds=30), port=port) == {}
+
+
+FILTERED = sys.platform == "linux" and platform.machine() in system_calls.MACHINES
+
+
+@pytest.mark.skipif(not FILTERED, reason="the filter on system calls is for Linux on x86-64 and ARM64")
+def test_no_program_is_started_where_none_may_be():
+    assert act("start_a_program", Limits(programs=True, seconds=30)) == {"said": "hello\n"}
+    with pytest.raises(Failed, match="PermissionError"):
+        act("start_a_program", Limits(programs=False, seconds=30))
+
+
+@pytest.mark.skipif(not FILTERED, reason="the filter on system calls is for Linux on x86-64 and ARM64")
+def test_no_socket_leads_out_even_where_the_kernel_forbids_to_leave_the_network():
+    found = act("open_sockets", Limits(seconds=30))
+    assert found.pop("AF_UNIX") == "opened" and set(found.values()) == {"PermissionError"}
 
 
 def test_the_environment_is_clean(monkeypatch):
