@@ -19,6 +19,7 @@ from engine.backends.onnx_graph import WEIGHTED, Graph, output_axis
 from engine.errors import EdgewiseError
 
 INT4_OPSET, INT4_IR = 21, 10
+Replacement = tuple[list[TensorProto], onnx.NodeProto]  # the tensors to store, and the node that makes the old one of them
 METHODS = {"minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile, "entropy": CalibrationMethod.Entropy}
 
 
@@ -112,6 +113,7 @@ def to_grids(graph: Graph, grids: dict[str, Grid]) -> None:
     _raise_opset(model)
     if missing := set(grids) - {layer for _, layer in layer_nodes(model)}:
         raise EdgewiseError(f"the layer {sorted(missing)[0]} has no weight of its own in the exported graph, so it can't be stored in {min(g.bits for g in grids.values())} bits")
+    replaced: dict[str, Replacement] = {}
     for node, layer in layer_nodes(model):
         grid = grids.get(layer)
         if grid is None:
@@ -120,8 +122,9 @@ def to_grids(graph: Graph, grids: dict[str, Grid]) -> None:
         axis = output_axis(node)
         codes = (grid.codes.T if axis else grid.codes).astype(ml_dtypes.int4 if grid.bits == 4 else np.int8)
         kind = TensorProto.INT4 if grid.bits == 4 else TensorProto.INT8
-        _replace(model, name, [_packed(codes, f"{name}_codes", kind), numpy_helper.from_array(grid.scales.astype(np.float32), f"{name}_scales")],
-                 helper.make_node("DequantizeLinear", [f"{name}_codes", f"{name}_scales"], [name], name=f"{name}_dequantize", axis=axis))
+        replaced[name] = ([_packed(codes, f"{name}_codes", kind), numpy_helper.from_array(grid.scales.astype(np.float32), f"{name}_scales")],
+                          helper.make_node("DequantizeLinear", [f"{name}_codes", f"{name}_scales"], [name], name=f"{name}_dequantize", axis=axis))
+    _replace(model, replaced)
 
 
 def _packed(codes: np.ndarray, name: str, kind: int) -> TensorProto:
@@ -135,22 +138,25 @@ def _packed(codes: np.ndarray, name: str, kind: int) -> TensorProto:
 def to_fp16(graph: Graph) -> None:
     """Stores every float32 weight as float16 with a Cast that the runtime folds at load, so any CPU runs it at float
     speed; values beyond float16's range are clipped to it."""
-    model = graph.model
+    model, replaced = graph.model, {}
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
     for node, _ in layer_nodes(model):
-        tensor = next(t for t in model.graph.initializer if t.name == node.input[1])
-        half = np.clip(numpy_helper.to_array(tensor), -65504, 65504).astype(np.float16)
-        name = tensor.name
-        _replace(model, name, [numpy_helper.from_array(half, f"{name}_half")],
-                 helper.make_node("Cast", [f"{name}_half"], [name], name=f"{name}_cast", to=TensorProto.FLOAT))
+        name = node.input[1]
+        half = np.clip(numpy_helper.to_array(stored[name]), -65504, 65504).astype(np.float16)
+        replaced[name] = ([numpy_helper.from_array(half, f"{name}_half")],
+                          helper.make_node("Cast", [f"{name}_half"], [name], name=f"{name}_cast", to=TensorProto.FLOAT))
+    _replace(model, replaced)
 
 
-def _replace(model: onnx.ModelProto, name: str, tensors: list[TensorProto], producer: onnx.NodeProto) -> None:
-    kept = [tensor for tensor in model.graph.initializer if tensor.name != name]
-    if len(kept) == len(model.graph.initializer):
-        return  # shared by two layers and replaced already
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept + tensors)
-    model.graph.node.insert(0, producer)
+def _replace(model: onnx.ModelProto, replaced: dict[str, Replacement]) -> None:
+    """Puts other tensors, and a node that makes the old one of them, in the place of stored tensors; all at once, because
+    a list of tensors that is written anew keeps the memory of the one before."""
+    kept = [tensor for tensor in model.graph.initializer if tensor.name not in replaced]
+    kept += [tensor for tensors, _ in replaced.values() for tensor in tensors]
+    nodes = [producer for _, producer in replaced.values()] + list(model.graph.node)
+    for field, new in ((model.graph.initializer, kept), (model.graph.node, nodes)):
+        del field[:]
+        field.extend(new)
 
 
 def _raise_opset(model: onnx.ModelProto) -> None:
