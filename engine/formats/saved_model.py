@@ -4,6 +4,7 @@ The graph is walked as bare protobuf, so that no TensorFlow is imported for the 
 (ReadFile, WriteFile, SaveV2 outside the saver) or run code (PyFunc) are on no list.
 """
 
+import math
 import re
 import shutil
 from collections.abc import Iterator
@@ -13,15 +14,15 @@ from engine.errors import BadInput
 from engine.formats import archives
 
 ADVICE = "save the Keras model itself with `model.save('model.keras')`."
-MAX_GRAPH, MAX_OPERATORS = 50_000_000, 200_000
+MAX_GRAPH, MAX_OPERATORS, MAX_VALUES = 50_000_000, 200_000, 300_000_000
 OPERATORS = set("""
 Placeholder Const Identity IdentityN NoOp VarHandleOp ReadVariableOp AssignVariableOp VarIsInitializedOp StatefulPartitionedCall
 PartitionedCall Conv2D DepthwiseConv2dNative BiasAdd MatMul BatchMatMulV2 Relu Relu6 LeakyRelu Elu Selu Sigmoid Tanh Softmax LogSoftmax
 Softplus MaxPool AvgPool MaxPoolV2 Mean Sum Max Min Prod Add AddV2 AddN Sub Mul RealDiv DivNoNan Maximum Minimum Square Sqrt Rsqrt Exp
 Log Pow Neg Abs Reshape Squeeze ExpandDims Transpose Pad PadV2 MirrorPad ConcatV2 Pack Unpack Split Shape StridedSlice Slice GatherV2
-Cast FusedBatchNormV3 FusedBatchNormV2 FusedBatchNorm ResizeBilinear ResizeNearestNeighbor SquaredDifference Erf Fill ZerosLike
+Cast FusedBatchNormV3 FusedBatchNormV2 FusedBatchNorm ResizeBilinear ResizeNearestNeighbor SquaredDifference Erf ZerosLike
 OnesLike StopGradient Conv2DBackpropInput SpaceToBatchND BatchToSpaceND ArgMax Equal NotEqual Less Greater LessEqual GreaterEqual
-LogicalAnd LogicalOr LogicalNot Select SelectV2 Range Rank Size Tile PreventGradient DisableCopyOnRead Clip ClipByValue Round Floor
+LogicalAnd LogicalOr LogicalNot Select SelectV2 Rank Size PreventGradient DisableCopyOnRead Clip ClipByValue Round Floor
 SaveV2 RestoreV2 MergeV2Checkpoints ShardedFilename StringJoin StaticRegexFullMatch
 """.split())
 SAVER = {"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename", "StringJoin", "StaticRegexFullMatch"}
@@ -42,7 +43,9 @@ def check(path: Path) -> None:
                 raise BadInput(f"The SavedModel holds '{name[:60]}', which a classifier does not need: pack the folder without it, or {ADVICE}")
         graph = archives.read_entry(archive, graphs[0], MAX_GRAPH)
     try:
-        used = set(_operators(graph))
+        nodes = list(_nodes(graph))
+        used = {name.decode("utf-8", "replace") for node in nodes for name in _fields(node, 2)}
+        _check_shapes(nodes)
     except (IndexError, ValueError):
         raise BadInput(f"The graph of the SavedModel is damaged: {ADVICE}") from None
     if not used:
@@ -84,8 +87,8 @@ def openings(path: Path, format: str, architecture: str | None, size: int | None
     return tflite.openings(converted, "tflite", architecture, size)
 
 
-def _operators(data: bytes) -> Iterator[str]:
-    """Yields the operator of every node: SavedModel.meta_graphs[].graph_def.node[] and .library.function[].node_def[]."""
+def _nodes(data: bytes) -> Iterator[bytes]:
+    """Yields every node: SavedModel.meta_graphs[].graph_def.node[] and .library.function[].node_def[]."""
     count = 0
     for meta in _fields(data, 2):
         for graph in _fields(meta, 2):
@@ -97,7 +100,38 @@ def _operators(data: bytes) -> Iterator[str]:
                 count += 1
                 if count > MAX_OPERATORS:
                     raise BadInput(f"The SavedModel has more than {MAX_OPERATORS:,} operators: choose a smaller model.")
-                yield from (name.decode("utf-8", "replace") for name in _fields(node, 2))
+                yield node
+
+
+def _check_shapes(nodes: list[bytes]) -> None:
+    """Adds up what constants and variables say of their sizes (AttrValue.tensor.tensor_shape and AttrValue.shape): a constant may
+    state one number for millions. Raises BadInput."""
+    total = 0
+    for node in nodes:
+        for entry in _fields(node, 5):
+            for value in _fields(entry, 2):
+                shapes = [*_fields(value, 7), *(shape for tensor in _fields(value, 8) for shape in _fields(tensor, 2))]
+                for shape in shapes:
+                    total += math.prod(max(_number(dim, 1), 1) for dim in _fields(shape, 2))
+    if total > MAX_VALUES:
+        raise BadInput(f"The constants and variables of the SavedModel hold {total:,} numbers, more than an edge device's classifier can "
+                       f"have: {ADVICE}")
+
+
+def _number(data: bytes, wanted: int) -> int:
+    """Returns a message's whole number of that field, 0 where it has none (or a negative one, which stands for an open size)."""
+    place, found = 0, 0
+    while place < len(data):
+        tag, place = _varint(data, place)
+        if tag & 7 == 0:
+            value, place = _varint(data, place)
+            found = value if tag >> 3 == wanted and value < 2**63 else found
+        elif tag & 7 == 2:
+            length, place = _varint(data, place)
+            place += length
+        else:
+            raise ValueError("wire type")
+    return found
 
 
 def _fields(data: bytes, wanted: int) -> Iterator[bytes]:

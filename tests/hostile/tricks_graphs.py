@@ -230,7 +230,26 @@ TFLITE = {
     "an operator that feeds itself": (_set("subgraphs.0.operators.0.inputs", [3, 1, 2]), ""),
 }
 
+def constant(*sizes: int) -> bytes:
+    """A SavedModel with a constant that states one number for a tensor of these sizes."""
+    dims = b"".join(goods.field(2, b"\x08" + _varint(size)) for size in sizes)
+    tensor = b"\x08\x01" + goods.field(2, dims) + goods.field(5, b"\0\0\x80\x3f")
+    node = goods.field(1, b"c") + goods.field(2, b"Const") + goods.field(5, goods.field(1, b"value") + goods.field(2, goods.field(8, tensor)))
+    return goods.rezip(goods.saved_model(), {"m/saved_model.pb": b"\x08\x01" + goods.field(2, goods.field(2, goods.field(1, node)))})
+
+
+def _varint(number: int) -> bytes:
+    out = b""
+    while number > 127:
+        out, number = out + bytes([number & 127 | 128]), number >> 7
+    return out + bytes([number])
+
+
 CASES = [
+    *(Case(f"saved model with a constant of {sizes}", "saved_model", partial(constant, *sizes), "numbers") for sizes in ((10**5, 10**5), (2**40,), (2**62, 2**62))),
+    *(Case(f"saved model with {name}", "saved_model", partial(goods.saved_model, ("Placeholder", name)), name) for name in (
+        "Fill", "Tile", "Range", "DecodeJpeg", "PyFuncStateless", "EagerPyFunc", "IteratorGetNext", "HashTableV2", "InitializeTableFromTextFileV2",
+        "PrintV2", "Assert", "If", "StatelessWhile", "XlaLaunch", "RemoteCall", "Save", "RestoreSlice", "TensorArrayV3", "ReadVariableOp\x00")),
     *(Case(f"onnx with {name}", "onnx", partial(lambda c: onnx(c), change), says) for name, (change, says) in ONNX.items()),
     *(Case(f"tflite with {name}", "tflite", partial(lambda c: tflite(c), change), says) for name, (change, says) in TFLITE.items()),
     *(Case(f"tflite of {size} bytes", "tflite", partial(lambda n: goods.tflite()[:n], size)) for size in (8, 9, 16, 40)),
