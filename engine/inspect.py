@@ -47,17 +47,23 @@ def inspect_model(path: str | Path, name: str | None = None, *, dataset: str | N
     if str(path) in CATALOG:
         return _shipped(CATALOG[str(path)])
     file = Path(path)
+    name = shown(name or file.name)
     if not file.is_file():
-        raise BadInput(f"There is no file '{file.name}' and no shipped model of that id: give the path of a model file, "
+        raise BadInput(f"There is no file '{shown(file.name)}' and no shipped model of that id: give the path of a model file, "
                        f"or one of {', '.join(CATALOG)}.")
-    request = {"path": str(file.resolve()), "name": name or file.name, "dataset": dataset, "architecture": architecture,
+    request = {"path": str(file.resolve()), "name": name, "dataset": dataset, "architecture": architecture,
                "home": str(home) if home else None}
     try:
         answer = sandbox.run("engine.formats.behind_wall", request, LIMITS)
     except sandbox.Failed as failed:
-        raise BadInput(f"'{name or file.name}' could not be opened, because {failed}: check that it is a whole, "
+        raise BadInput(f"'{name}' could not be opened, because {failed}: check that it is a whole, "
                        "unaltered image classifier.") from None
     return parse(ModelFile, answer)
+
+
+def shown(name: str) -> str:
+    """Returns a file's name fit for a line of text: what breaks lines or steers a terminal is replaced."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)[:200]
 
 
 def _shipped(entry: ShippedModel) -> ModelFile:

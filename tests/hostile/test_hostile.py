@@ -92,6 +92,15 @@ def test_the_name_of_a_file_is_not_believed(tmp_path):
         assert formats.recognise(file) == "state_dict"
 
 
+def test_a_name_that_steers_a_terminal_is_shown_harmlessly(tmp_path):
+    good, bad = tmp_path / "a\nb\x1b[2J\u202e.onnx", tmp_path / "c\nd\x1b[2J"
+    good.write_bytes(goods.onnx())
+    assert inspect_model(good).name.isprintable()
+    with pytest.raises(BadInput) as caught:
+        inspect_model(bad)
+    assert str(caught.value).isprintable()
+
+
 @pytest.fixture(scope="module")
 def real_saved_model(tmp_path_factory) -> bytes:
     """A SavedModel that TensorFlow wrote: the twin in goods.py is too bare to be converted."""
