@@ -2,6 +2,7 @@
 
 import os
 import stat
+import struct
 import zipfile
 import zlib
 from pathlib import PurePosixPath
@@ -9,6 +10,7 @@ from pathlib import PurePosixPath
 from engine.errors import BadInput
 
 MAX_ENTRIES = 20_000
+MAX_DIRECTORY = 10_000_000
 MAX_BYTES = 2_000_000_000
 MAX_RATIO = 200
 SMALL = 1_000_000  # below this, a high ratio is a text file or zeros, not a bomb
@@ -20,6 +22,7 @@ def open_checked(path) -> zipfile.ZipFile:
 
     Raises BadInput, with one sentence that names the first thing wrong.
     """
+    _check_directory_size(path)
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
@@ -30,6 +33,20 @@ def open_checked(path) -> zipfile.ZipFile:
         archive.close()
         raise
     return archive
+
+
+def _check_directory_size(path) -> None:
+    """Refuses a table of contents that would fill the memory by being read. Its size stands in the end record, and in the
+    ZIP64 one before it, within the file's last 65,557 + 76 bytes. Raises BadInput."""
+    with open(path, "rb") as file:
+        file.seek(max(0, os.path.getsize(path) - 66_000))
+        tail = file.read()
+    for mark, layout, offset in ((b"PK\x05\x06", "<L", 12), (b"PK\x06\x06", "<Q", 40)):
+        place = tail.rfind(mark)
+        if place >= 0 and place + offset + struct.calcsize(layout) <= len(tail):
+            size = struct.unpack_from(layout, tail, place + offset)[0]
+            if MAX_DIRECTORY < size != 0xFFFFFFFF:
+                raise BadInput(f"The ZIP container's list of entries has {size / 1e6:,.0f} MB, more than any model needs: export the model again.")
 
 
 def read_entry(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:

@@ -21,6 +21,7 @@ from engine.errors import BadInput
 
 MAX_PICKLE = 100_000_000
 MAX_OPCODES = 3_000_000
+MAX_WIDE = 1_000
 MAX_VIEWED = 300_000_000  # numbers in all tensors together, those of shared storages counted as often as they are shown
 SAVE_WEIGHTS = "torch.save(model.state_dict(), 'model.pt')"
 
@@ -138,7 +139,7 @@ def globals_of(data: bytes) -> list[str]:
 
 def opcodes(stream: io.BytesIO) -> Iterator[tuple]:
     """Yields the instructions of one pickle, checked against what PyTorch writes. Raises BadInput."""
-    highest = 0
+    highest = wide = 0
     try:
         for count, item in enumerate(pickletools.genops(stream)):
             opcode, argument, _ = item
@@ -148,6 +149,10 @@ def opcodes(stream: io.BytesIO) -> Iterator[tuple]:
                 if argument > highest + 100_000:
                     raise BadInput(f"The pickle inside reserves memory for {argument:,} entries: {advice()}")
                 highest = max(highest, argument)
+            if opcode.name in ("LONG", "LONG1", "LONG4") and argument.bit_length() > 64:
+                wide += 1  # the older layout begins with one; thousands could be chosen to fall into one place of a dictionary
+                if wide > MAX_WIDE or argument.bit_length() > 1024:
+                    raise BadInput(f"The pickle inside holds numbers of more than 64 bits, which no model needs: {advice()}")
             if count > MAX_OPCODES:
                 raise BadInput(f"The pickle inside has more than {MAX_OPCODES:,} instructions: {advice()}")
             yield item

@@ -54,11 +54,17 @@ def shared(data: bytes) -> bytes:
     return data[:end] + record + data[end:end + 8] + struct.pack("<HHL", count, count, size) + data[end + 16:]
 
 
+def listing(data: bytes) -> bytes:
+    """An end record that claims a list of entries of almost four gigabytes."""
+    end = data.rindex(b"PK\x05\x06")
+    return data[:end + 12] + struct.pack("<L", 0xFFFFFFF0) + data[end + 16:]
+
+
 SPOILED = {
     "a path upwards": add("../../evil.txt"), "an absolute path": add("/tmp/evil.txt"), "a drive's path": add("C:/evil.txt"),
     "a path upwards in backslashes": add("..\\..\\evil.txt"), "a link": add("link", b"/etc/passwd", external_attr=0o120777 << 16),
     "a decompression bomb": add("zeros", bytes(30_000_000)), "an entry twice": twice, "encryption": encrypted,
-    "its end cut off": lambda data: data[:-30], "entries that share bytes": shared, "a ZIP before it": lambda data: goods.make_zip({"a": b"x"}) + data,
+    "its end cut off": lambda data: data[:-30], "entries that share bytes": shared, "an endless list of entries": listing, "a ZIP before it": lambda data: goods.make_zip({"a": b"x"}) + data,
     "a path on another machine": add("//server/share/evil.txt"), "a path on another machine, in backslashes": add("\\\\server\\share\\evil.txt"),
     "a drive's path, in small letters": add("c:evil.txt"), "a path to a device": add("/dev/shm/evil"), "a path upwards from within": add("a/../../evil.txt"),
 }

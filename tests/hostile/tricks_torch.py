@@ -106,6 +106,9 @@ CASES = [
     Case("a tensor without end in an empty one", "state_zip", lambda: stored(shape=(2**41, 0), stride=(1, 1))),
     Case("stored values shown ten thousand times", "state_zip", lambda: shown_often(10_000), "again and again"),
     Case("a list copied a thousand times", "state_zip", copied_often, "again and again"),
+    Case("keys that all fall into one place", "state_zip", lambda: instructions(b"}" + b"".join(
+        pickle.dumps(n * (2**61 - 1), 2)[2:-1] + b"Ns" for n in range(1, 50_000)) + b"0"), "64 bits"),
+    Case("a number without end", "state_zip", lambda: instructions(b"\x8b" + struct.pack("<I", 1_000_000) + b"\x01" * 1_000_000 + b"0"), "64 bits"),
     Case("nested a hundred thousand times", "state_zip", lambda: instructions(b"(" * 100_000 + b"l" * 100_000 + b"0" + b"t" * 5)),
     Case("a stop before the end", "state_zip", lambda: in_zip(goods.state_zip(), lambda d: b"\x80\x02N." + d), "behind its end"),
     Case("a later protocol", "state_zip", lambda: in_zip(goods.state_zip(), lambda d: b"\x80\x7f" + d[2:])),
