@@ -14,6 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 from engine.errors import BadInput
 from engine.experiment import Preprocessing
 from engine.formats.preprocessing import Opening
+from engine.formats.tflite_sizes import gives_what_it_says
 
 MAX_VALUES, MAX_TENSORS, MAX_ACTIVATION = 150_000_000, 20_000, 30_000_000
 ADVICE = "convert the classifier again with `tf.lite.TFLiteConverter.from_keras_model(model).convert()`."
@@ -28,8 +29,6 @@ SPLIT LOG_SOFTMAX CAST PRELU MAXIMUM MINIMUM NEG PADV2 SLICE TRANSPOSE_CONV EXPA
 LEAKY_RELU SQUARED_DIFFERENCE ABS REDUCE_MIN QUANTIZE HARD_SWISH BATCH_MATMUL ELU GELU DENSIFY RESIZE_NEAREST_NEIGHBOR SQUARE
 L2_NORMALIZATION GATHER UNPACK SPLIT_V MIRROR_PAD LOCAL_RESPONSE_NORMALIZATION
 """.split())
-KEEPING = ("RESHAPE", "EXPAND_DIMS", "SQUEEZE", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "TRANSPOSE", "CAST", "QUANTIZE", "DEQUANTIZE")
-ELEMENTWISE = ("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "POW", "SQUARED_DIFFERENCE")
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 SERIES = ("LSTM", "RNN", "SVDF", "EMBEDDING_LOOKUP", "UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "RFFT2D", "SKIP_GRAM")
 
@@ -91,7 +90,7 @@ def check(path: Path) -> None:
         if not set(op.inputs) <= ready or set(op.outputs) & ready:
             raise BadInput(f"The operator {op.name} of the TFLite file reads what is made later, or makes what is there already: {ADVICE}")
         ready |= set(op.outputs)
-        if not _gives_what_it_says(op, graph.tensors):
+        if not gives_what_it_says(op, graph.tensors):
             raise BadInput(f"The operator {op.name} of the TFLite file makes something else than the file says, perhaps without bound: {ADVICE}")
 
 
@@ -105,33 +104,6 @@ def _check_operators(operators: list[Operator]) -> None:
                            "classifiers: it can only be estimated.")
         if op.name not in OPERATORS and not op.name.startswith("CUSTOM:"):
             raise BadInput(f"The TFLite file uses the operator {op.name}, which no image classifier needs: {ADVICE}")
-
-
-def _gives_what_it_says(op: Operator, tensors: list[Tensor]) -> bool:
-    """Tells whether an operator that could enlarge its input makes the shape that the file states, which is bounded."""
-    given = [tensors[i] for i in op.inputs if i >= 0]
-    said = tensors[op.outputs[0]].shape if op.outputs else ()
-    if op.name in KEEPING:
-        return bool(given) and math.prod(said) == math.prod(given[0].shape)
-    if op.name in ("CONCATENATION", "PACK"):
-        return math.prod(said) == sum(math.prod(t.shape) for t in given)
-    if op.name in ELEMENTWISE and len(given) == 2:
-        try:
-            return np.broadcast_shapes(given[0].shape, given[1].shape) == said
-        except ValueError:
-            return False
-    place = {"PAD": 1, "PADV2": 1, "MIRROR_PAD": 1, "RESIZE_BILINEAR": 1, "RESIZE_NEAREST_NEIGHBOR": 1, "TRANSPOSE_CONV": 0}.get(op.name)
-    if place is None:
-        return True
-    if len(given) <= place or given[place].data is None or given[place].kind not in (2, 4):
-        return False  # a size that is computed has no bound
-    sizes = given[place].array()
-    if op.name == "TRANSPOSE_CONV":
-        return tuple(sizes.tolist()) == said
-    if op.name.startswith("RESIZE"):
-        return len(said) == 4 and tuple(sizes.tolist()) == said[1:3]
-    shape = given[0].shape
-    return sizes.shape == (len(shape), 2) and tuple(n + int(a) + int(b) for n, (a, b) in zip(shape, sizes, strict=True)) == said
 
 
 def _has(graph: Graph, name: str) -> bool:
