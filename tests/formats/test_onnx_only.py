@@ -203,3 +203,15 @@ def test_a_whole_run_from_the_command_line(name, tmp_path, monkeypatch):
         assert v["estimates"]["raspberry_pi_4"]["latency_ms"] is not None and v["host"]["latency_ms"]["p50"] > 0
     assert all(v["status"] == "skipped" and "LpPool" in v["reason"] for name, v in variants.items() if name not in made)
     assert run["recommendation"]["winner"] in made
+
+
+def test_an_open_image_size_becomes_the_data_sets(tmp_path, look):
+    """A network that ends in a global pooling takes any size; what is written for the device states the one that it is used at."""
+    model = foreign_onnx.untraceable(goods.onnx_model())
+    for place, name in ((2, "height"), (3, "width")):
+        model.graph.input[0].type.tensor_type.shape.dim[place].dim_param = name
+    found = look(saved(tmp_path, model), "digits")
+    assert found.input_shape == (28, 28, 1) and found.reach == "post_training"
+    backend = open_backend(found, tmp_path, 1)
+    path = backend.export(backend.load(found), None, None, tmp_path / "out")
+    assert [d.dim_value for d in onnx.load(path).graph.input[0].type.tensor_type.shape.dim][1:] == [1, 28, 28]
