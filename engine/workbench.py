@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from engine import measure
+from engine import measure, memory
 from engine.backends import TRAINED_SHARE, Backend, Facts, Network, QuantSpec, Trained, Training, images_at_once
 from engine.datasets import Part
 from engine.errors import EdgewiseError
@@ -141,6 +141,8 @@ class Workbench:
 
             traceback.print_exc()
             making.write("failed", f"{type(error).__name__}: {str(error).strip()[:300]}")
+        finally:
+            memory.release()
 
 
 class Making:
