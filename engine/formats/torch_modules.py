@@ -147,7 +147,8 @@ def check_growth(network: nn.Module, channels: int, side: int) -> None:
             raise BadInput(f"A {type(module).__name__} in the file makes {output.numel():,} numbers of one image, which no device could "
                            f"hold: save the weights alone with {SAVE_WEIGHTS}.")
 
-    bare = copy.deepcopy(network).to("meta")
+    shapes = {id(p): nn.Parameter(p.detach().to("meta"), requires_grad=False) for p in network.parameters()}
+    bare = copy.deepcopy(network, shapes | {id(b): b.to("meta") for b in network.buffers()})  # the values themselves are not copied
     for module in bare.modules():
         module.register_forward_hook(look)
     with torch.inference_mode():
