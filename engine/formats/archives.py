@@ -1,15 +1,17 @@
 """ZIP files that models come in: what one must look like before anything in it is read."""
 
 import os
+import shutil
 import stat
 import struct
 import zipfile
 import zlib
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from engine.errors import BadInput
 
 MAX_ENTRIES = 20_000
+UNREADABLE = (KeyError, RuntimeError, NotImplementedError, OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error)
 MAX_DIRECTORY = 10_000_000
 MAX_BYTES = 2_000_000_000
 MAX_RATIO = 200
@@ -26,7 +28,7 @@ def open_checked(path) -> zipfile.ZipFile:
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise BadInput(f"The ZIP container is damaged ({error}): export or copy the file again.") from None
+        raise BadInput(f"The ZIP container is damaged ({str(error)[:80]}): export or copy the file again.") from None
     try:
         _check_directory(archive, os.path.getsize(path))
     except BadInput:
@@ -54,13 +56,21 @@ def read_entry(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
     try:
         with archive.open(name) as stream:
             data = stream.read(limit + 1)
-    except (KeyError, RuntimeError, NotImplementedError, OSError, EOFError, ValueError, zipfile.BadZipFile,
-            zlib.error) as error:
-        raise BadInput(f"The entry '{name}' of the ZIP container can't be read ({error}): export the file again.") from None
+    except UNREADABLE as error:
+        raise BadInput(f"The entry '{name[:60]}' of the ZIP container can't be read ({str(error)[:80]}): export the file again.") from None
     if len(data) > limit:
-        raise BadInput(f"The entry '{name}' of the ZIP container is larger than {limit / 1e6:.0f} MB, "
+        raise BadInput(f"The entry '{name[:60]}' of the ZIP container is larger than {limit / 1e6:.0f} MB, "
                        "which no such model needs: export the file again.")
     return data
+
+
+def unpack_entry(archive: zipfile.ZipFile, name: str, target: Path) -> None:
+    """Writes one entry of a checked archive to a file. Raises BadInput when it can't be read."""
+    try:
+        with archive.open(name) as source, open(target, "wb") as sink:
+            shutil.copyfileobj(source, sink, 1 << 20)
+    except UNREADABLE as error:
+        raise BadInput(f"The entry '{name[:60]}' of the ZIP container can't be unpacked ({str(error)[:80]}): export the file again.") from None
 
 
 def _check_directory(archive: zipfile.ZipFile, size: int) -> None:
@@ -78,7 +88,7 @@ def _check_directory(archive: zipfile.ZipFile, size: int) -> None:
     for entry in entries:
         _check_entry(entry)
         if entry.filename in seen:
-            raise BadInput(f"The ZIP container lists '{entry.filename}' twice, so readers may disagree on what is in it: "
+            raise BadInput(f"The ZIP container lists '{entry.filename[:60]}' twice, so readers may disagree on what is in it: "
                            "export the file again.")
         seen.add(entry.filename)
 
@@ -88,10 +98,10 @@ def _check_entry(entry: zipfile.ZipInfo) -> None:
     if entry.flag_bits & 0x1:
         raise BadInput("The ZIP container is encrypted: save the model without a password.")
     if stat.S_ISLNK(entry.external_attr >> 16):
-        raise BadInput(f"The ZIP container holds a link ('{name}'), which could point anywhere: pack the file itself.")
+        raise BadInput(f"The ZIP container holds a link ('{name[:60]}'), which could point anywhere: pack the file itself.")
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in name.split("/")[0] or "\0" in name:
-        raise BadInput(f"The ZIP container holds the path '{name}', which leads out of it: pack the files anew.")
+        raise BadInput(f"The ZIP container holds the path '{name[:60]}', which leads out of it: pack the files anew.")
     if entry.file_size > SMALL and entry.file_size > MAX_RATIO * max(entry.compress_size, 1):
-        raise BadInput(f"The entry '{name}' unpacks to more than {MAX_RATIO} times its size, like a decompression bomb: "
+        raise BadInput(f"The entry '{name[:60]}' unpacks to more than {MAX_RATIO} times its size, like a decompression bomb: "
                        "export the model again.")

@@ -6,7 +6,6 @@ The graph is walked as bare protobuf, so that no TensorFlow is imported for the 
 
 import math
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,8 +60,7 @@ def to_tflite(path: Path, folder: Path) -> Path:
             if not entry.is_dir():
                 target = folder / "model" / entry.filename
                 target.parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(entry) as source, open(target, "wb") as sink:
-                    shutil.copyfileobj(source, sink, 1 << 20)
+                archives.unpack_entry(archive, entry.filename, target)
     root = next((folder / "model").rglob("saved_model.pb")).parent
     import tensorflow as tf
 

@@ -66,7 +66,7 @@ SPOILED = {
     "a decompression bomb": add("zeros", bytes(30_000_000)), "an entry twice": twice, "encryption": encrypted,
     "its end cut off": lambda data: data[:-30], "entries that share bytes": shared, "an endless list of entries": listing, "a ZIP before it": lambda data: goods.make_zip({"a": b"x"}) + data,
     "a path on another machine": add("//server/share/evil.txt"), "a path on another machine, in backslashes": add("\\\\server\\share\\evil.txt"),
-    "a drive's path, in small letters": add("c:evil.txt"), "a path to a device": add("/dev/shm/evil"), "a path upwards from within": add("a/../../evil.txt"),
+    "a drive's path, in small letters": add("c:evil.txt"), "a path to a device": add("/dev/shm/evil"), "a path without end": add("../" * 9_000 + "evil"), "a path upwards from within": add("a/../../evil.txt"),
 }
 TAR = b"model/data".ljust(257, b"\0") + b"ustar\x0000" + bytes(247)
 GRAPH_DEF = goods.field(1, goods.field(1, b"x") + goods.field(2, b"Placeholder"))
