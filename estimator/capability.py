@@ -8,8 +8,9 @@ from estimator.types import Frozen, Precision, Profile
 
 Answer = Literal["supported", "falls back", "pointless"]
 # What the Edge TPU compiler maps, coral.ai/docs/edgetpu/models-intro, "Supported operations". Checked against a copy of
-# an early version of that table; EXPAND_DIMS, LSTM, PACK, PRELU, QUANTIZE, REDUCE_MAX, REDUCE_MIN, RSQRT, SUM,
-# SQUARED_DIFFERENCE, TRANSPOSE and all after RESIZE_NEAREST_NEIGHBOR are later or were cut off there: not checked.
+# an early version of that table and, up to RESIZE_BILINEAR, against developer.axis.com, ARTPEC-7, "Supported ops" (the
+# same unit and compiler). RSQRT, SUM, SQUARED_DIFFERENCE, TRANSPOSE and all after RESIZE_NEAREST_NEIGHBOR are later or
+# were cut off in both copies: not checked.
 EDGE_TPU_OPERATORS = frozenset((
     "ADD", "AVERAGE_POOL_2D", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D", "EXPAND_DIMS", "FULLY_CONNECTED",
     "L2_NORMALIZATION", "LOGISTIC", "LSTM", "MAXIMUM", "MAX_POOL_2D", "MEAN", "MINIMUM", "MUL", "PACK", "PAD", "PRELU",

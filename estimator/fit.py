@@ -1,8 +1,8 @@
 """Fits the cost model to measured rows and writes `coefficients.json`. Deterministic; one core, under two minutes.
 
 Every group (device x runtime x precision x threads) gets non-negative coefficients of its own, drawn towards the
-shape that all groups of its pool share: for each of several forms and strengths, of which `forms.weights` takes the
-mean. Whatever is said of a family was predicted without it: in the group, in the pool and in the weights.
+shape that all groups of its pool share: for each of several forms and strengths, whose results `forms.weights` says
+how to average. Whatever is said of a family was predicted without it: in the group, in the pool and in the weights.
 """
 
 from dataclasses import dataclass, field
@@ -122,7 +122,7 @@ def leave_out(group: Group, pools: Pools, form: tuple[str, ...], strength: float
     for label in np.unique(labels):
         out, kept = labels == label, labels[group.first] != label
         if kept.any():
-            shape = pools.shape(group.pool, form, label if pooled else "")
+            shape = pools.shape(group.pool, form, label if pooled else "") if strength else None
             predicted[out] = x[out] @ fit_group(x[group.first][kept], group.typical_ms[kept], np.ones(kept.sum()), shape,
                                               strength)
     return np.maximum(predicted, 1e-6)
@@ -145,7 +145,7 @@ def fit_kind(groups: list[Group], pools: Pools) -> None:
         group.coefficients = np.zeros(len(group.terms))
         for share, (form, strength) in zip(shares, candidates, strict=True):
             found = fit_group(group.x[group.first][:, columns(form)], group.typical_ms, np.ones(len(group.first)),
-                              pools.shape(group.pool, form), strength)
+                              pools.shape(group.pool, form) if strength else None, strength)
             group.coefficients[[group.terms.index(term) for term in form]] += share * found
             if form[0] == "overhead" and share > COUNTS / len(candidates):
                 group.most_overhead_ms = max(group.most_overhead_ms, float(found[0]))

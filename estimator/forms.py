@@ -2,9 +2,9 @@
 
 On a few dozen networks no one form can be told from its neighbours: whichever is picked for having erred least on
 held-out families owes that in part to chance, and its error there says too little. So every form is fitted with every
-strength of the pool, and the group's coefficients are their weighted mean, one linear model again. Weights fall with
-the error on held-out families, of all groups of a kind and once more of the group's own, and are taken anew without a
-family before they are tried on it (pseudo-BMA: Yao et al. 2018, arXiv 1704.02030).
+strength of the pool, and some without it; the coefficients are their weighted mean, one linear model again. Weights
+fall with the error on held-out families, of all groups of a kind and once more of the group's own, and are taken anew
+without a family before they are tried on it (pseudo-BMA: Yao et al. 2018, arXiv 1704.02030).
 """
 
 from collections.abc import Sequence
@@ -24,12 +24,19 @@ MIXED = (*PLAIN, "mixed")
 # Terms between the plain ones: see `features.combine`. Overhead per inference and per layer are hard to tell apart on few
 # networks, so either may be left out.
 BRIDGES = (("mixed",), ("mixed", "small"), ("mixed", "small", "mixed_windows"))
+LONE = ((), ("small",), ("mixed",), ("mixed", "small"))  # fewer terms, for fits without relatives
 DROPPED = ((), ("overhead",), ("layers",), ("overhead", "layers"))
-FORMS = tuple(tuple(term for term in (*PLAIN, *bridge) if term not in dropped)
-              for bridge, dropped in product(BRIDGES, DROPPED))
 STRENGTHS = (0.003, 0.03, 0.3)
-CANDIDATES = tuple(product(FORMS, STRENGTHS))
-TERMS = tuple(name for name in features.NAMES if any(name in form for form in FORMS))
+
+
+def _forms(bridges: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(term for term in (*PLAIN, *bridge) if term not in dropped)
+                 for bridge, dropped in product(bridges, DROPPED))
+
+
+FORMS = _forms(BRIDGES)
+# A strength of 0 is a fit without relatives.
+CANDIDATES = (*product(FORMS, STRENGTHS), *product(_forms(LONE), (0.0,)))
 LARGEST = 0.6  # log; an error counts no further, so that one wild network does not choose the form
 SHARP = 0.2  # log; a form whose error is larger by this over the number of families counts e times less
 

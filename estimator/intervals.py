@@ -1,9 +1,10 @@
 """Calibrates the 90 % intervals on held-out families, and checks them on families that the calibration did not see.
 
 A group of few families can't give a 90 % quantile of its own. So groups share one distribution of relative scores (a
-row's score over its group's mean score), and each adds only that mean, drawn to its kin's as if those had seen
-DRAWN families more (of 0.3 to 16, 4 gave the best interval score on held-out families: Gneiting and Raftery 2007). A mean over n networks is itself uncertain: if scores are exponential, a new score over it follows
-F(2, 2n), whose quantile grows as n shrinks.
+row's score over its group's mean score), and each adds only that mean, drawn to its kin's as if those had seen DRAWN
+families more (2 to 4 give the best interval score on held-out families: Gneiting and Raftery 2007). A mean over n
+networks is itself uncertain: if scores are exponential, a new score over it follows F(2, 2n), whose quantile grows as n
+shrinks.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from estimator import confidence
 from estimator.fit import Group
 
 SLOPES = (0.25, 0.5, 1.0, 2.0)  # never 0: a network unlike all that was measured is never as sure as its neighbours
-DRAWN = 4.0  # families that the kin count as
+DRAWN = 3.0  # families that the kin count as
 LARGEST = 1.5  # log; a single wild row moves a mean no further
 
 

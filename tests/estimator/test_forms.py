@@ -56,3 +56,7 @@ def test_only_the_edge_tpu_spills():
 def test_every_form_has_the_four_kinds_of_macs():
     for form in forms.FORMS:
         assert set(forms.PLAIN[2:6]) <= set(form) and len(set(form)) == len(form)
+
+
+def test_the_plain_roofline_is_among_the_candidates():
+    assert (forms.PLAIN, 0.0) in forms.CANDIDATES and len(set(forms.CANDIDATES)) == len(forms.CANDIDATES)

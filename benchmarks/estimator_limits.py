@@ -1,0 +1,125 @@
+"""What the measured rows can give at most: `python -m benchmarks.estimator_limits` (EDGEWISE_MEASUREMENTS: all rows).
+
+Two checks that look at families which nothing has seen. *Kept aside*: four times, about a quarter of the families is
+taken from everything, forms and intervals included; the rest is fitted, once as `estimator.fit` does, once as a plain
+non-negative roofline of the same eight terms without relatives, once with the one form that erred least on the rest.
+*Learning curve*: how the error of ncnn's groups falls with the number of families, of which they have 14 to 17.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from benchmarks import record
+from estimator import confidence, fit, forms, intervals, rows
+from estimator.roofline import fit_group
+
+COLUMNS = ["check", "runtime, precision", "groups", "roofline alone, %", "one form picked, %", "estimator, %", "covered by 90 %, %"]
+SPREAD = ("mobilenet_v1", "mobilenet_v2", "efficientnet", "resnet")  # LiteRT and ArmNN have these alone: one a split
+CURVE = (4, 6, 8, 10, 12, 14)
+REPEATS = 20
+FORM, STRENGTH = (*forms.MIXED, "small"), 0.03
+
+
+def part(group: fit.Group, keep: np.ndarray) -> fit.Group:
+    """The group with some rows only."""
+    return replace(group, x=group.x[keep], latency_ms=group.latency_ms[keep], family=group.family[keep],
+                   network=group.network[keep], held_out=np.zeros(0), random=np.zeros(0), most_overhead_ms=0.0)
+
+
+def without(groups: list[fit.Group], families: set[str]) -> list[fit.Group]:
+    """The groups as they are where some families were never measured; those with too little left are dropped."""
+    left = [part(g, ~np.isin(g.family, list(families))) for g in groups]
+    return [g for g in left if len(set(g.network)) >= fit.NETWORKS and len(set(g.family)) >= fit.FAMILIES]
+
+
+def alone(group: fit.Group, x: np.ndarray) -> np.ndarray:
+    """The plain roofline: a free non-negative fit of the group's own networks."""
+    places = fit.columns(forms.PLAIN)
+    own = group.x[group.first][:, places]
+    return np.maximum(x[:, places] @ fit_group(own, group.typical_ms, np.ones(len(own)), None, 0.0), 1e-6)
+
+
+def picked(group: fit.Group, pools: fit.Pools, x: np.ndarray) -> np.ndarray:
+    """The one candidate whose error on held-out families of the group is least."""
+    def loss(candidate: tuple[tuple[str, ...], float]) -> float:
+        error = np.abs(np.log(fit.leave_out(group, pools, *candidate, group.family) / group.latency_ms))
+        return float(np.minimum(error, 1).mean() + np.median(error))
+
+    runtime = group.name.split("|")[1]
+    form, strength = min(((forms.terms_of(runtime, f), s) for f, s in forms.CANDIDATES), key=loss)
+    places = fit.columns(form)
+    shape = pools.shape(group.pool, form) if strength else None
+    own = group.x[group.first][:, places]
+    return np.maximum(x[:, places] @ fit_group(own, group.typical_ms, np.ones(len(own)), shape, strength), 1e-6)
+
+
+def kept_aside(groups: list[fit.Group]) -> list[list]:
+    """Median errors on the rows of families that were taken out, a mean over the groups of a kind."""
+    others = sorted({f for g in fit.ours(groups) for f in g.family.tolist()} - set(SPREAD))
+    found: dict[str, list[tuple[np.ndarray, ...]]] = {}
+    for number, one in enumerate(SPREAD):
+        out = {one, *others[number::len(SPREAD)]}
+        left = without(groups, out)
+        pools, mine = fit.Pools(left), fit.ours(left)
+        for kind in sorted({g.kind for g in mine}):
+            fit.fit_kind([g for g in mine if g.kind == kind], pools)
+        intervals.calibrate(mine)
+        for group in mine:
+            whole = next(g for g in groups if g.name == group.name)
+            unseen = part(whole, np.isin(whole.family, list(out)))
+            if not len(unseen.x):
+                continue
+            predicted = np.maximum(unseen.x[:, fit.columns(group.terms)] @ group.coefficients, 1e-6)
+            half = [group.base * (1 + group.slope * confidence.novelty(x, group.x)) for x in unseen.x]
+            covered = np.abs(np.log(predicted / unseen.latency_ms)) <= half
+            errors = [np.abs(p / unseen.latency_ms - 1) for p in (alone(group, unseen.x), picked(group, pools, unseen.x), predicted)]
+            found.setdefault(f"{group.kind}#{group.name}", []).append((*errors, covered))
+    kinds: dict[str, list[np.ndarray]] = {}
+    for key, parts in found.items():
+        every = [np.concatenate(values) for values in zip(*parts, strict=True)]
+        kinds.setdefault(key.split("#")[0], []).append(np.array([*(np.median(e) for e in every[:3]), every[3].mean()]))
+    return [["kept aside", kind, len(values), *(round(float(100 * v), 1) for v in np.mean(values, axis=0))]
+            for kind, values in sorted(kinds.items())]
+
+
+def learning_curve(groups: list[fit.Group]) -> list[list]:
+    """Median errors on unseen families after training on some, by how many they were."""
+    random = np.random.default_rng(0)
+    mine = [g for g in fit.ours(groups) if g.name.split("|")[1] == "ncnn" and "|int8|" not in g.name]
+    families = np.array(sorted({f for g in mine for f in g.family.tolist()}))
+    found = []
+    for count in CURVE:
+        errors: dict[str, list[float]] = {g.name: [] for g in mine}
+        for _ in range(REPEATS):
+            out = set(random.permutation(families)[count:].tolist())
+            left = without(groups, out)
+            pools = fit.Pools(left)
+            for group in [g for g in left if g.name in errors]:
+                whole = next(g for g in mine if g.name == group.name)
+                unseen = np.isin(whole.family, list(out))
+                places = fit.columns(FORM)
+                own = group.x[group.first][:, places]
+                fitted = fit_group(own, group.typical_ms, np.ones(len(own)), pools.shape(group.pool, FORM), STRENGTH)
+                errors[group.name].extend(np.abs(whole.x[unseen][:, places] @ fitted / whole.latency_ms[unseen] - 1))
+        values = [np.median(e) for e in errors.values() if e]
+        found.append([f"learning curve, {count} families", "ncnn, float", len(values), "", "", round(float(100 * np.mean(values)), 1), ""])
+    return found
+
+
+def main() -> None:
+    """Writes benchmarks/results/estimator_limits.*."""
+    data = rows.read(rows.folder())
+    groups = fit.groups_of(data)
+    aside, curve = kept_aside(groups), learning_curve(groups)
+    worse = [row[1] for row in aside if row[5] > row[3]]
+    table = [row for row in aside if row[2]]
+    record.write("estimator_limits", "Estimator: families that nothing has seen", COLUMNS, aside + curve, [
+        {"target": "on families kept aside, no runtime and precision worse than a roofline alone",
+         "figure": f"{len(table) - len(worse)} of {len(table)}" + (f"; not {'; '.join(worse)}" if worse else ""), "met": not worse}])
+    for row in aside + curve:
+        print(row)
+
+
+if __name__ == "__main__":
+    main()
