@@ -80,11 +80,15 @@ def cut(bench: Workbench, making: Making, network: Network, ratio: float, import
     if bench.facts.locked and not any(note.startswith(LOCKED) for note in making.notes):
         reasons = "; ".join(dict.fromkeys(bench.facts.locked.values()))
         making.note(f"{LOCKED} {', '.join(bench.facts.locked)}. The reason: {reasons}.")
-    left = bench.backend.remove_channels(network, ratios, importance, bench.data.train, making.seed)
-    images = np.asarray(bench.data.train.images[:RECONSTRUCTION_IMAGES])
     making.step("reconstruct", "The layers that read the lost channels are solved anew, by least squares, so that their outputs stay close.",
-                images=len(images), damping=DAMPING)
-    return reconstructed(bench.backend, network, left, images)
+                images=min(RECONSTRUCTION_IMAGES, len(bench.data.train.images)), damping=DAMPING)
+    return without_channels(bench, network, ratio, importance, fragile, making.seed)
+
+
+def without_channels(bench: Workbench, network: Network, ratio: float, importance: str, fragile: dict[str, float], seed: int) -> Network:
+    """Removes channels once and makes up for them by least squares; trains and records nothing."""
+    left = bench.backend.remove_channels(network, layer_ratios(bench, ratio, fragile), importance, bench.data.train, seed)
+    return reconstructed(bench.backend, network, left, np.asarray(bench.data.train.images[:RECONSTRUCTION_IMAGES]))
 
 
 def why_not(facts: Facts) -> str:
