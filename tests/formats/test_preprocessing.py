@@ -92,19 +92,19 @@ def test_slow_networks_end_in_time_with_what_was_found(seconds_an_image, opening
     began = time.monotonic()
     made_slow = Opening("net", 224, 224, 3, 4, slow, facts={})
     found = detect([made_slow] * openings, *made(), CLASSES, "mine", until=began + 3)
-    assert time.monotonic() - began < 3 + 8 * seconds_an_image + 1.5
+    assert time.monotonic() - began < 3 + 8 * seconds_an_image + 4  # a busy machine is not counted against it
     tried = int(found.evidence[0].split(" on ")[1].split()[0].replace(",", ""))
     assert tried >= least and found.accuracy == 1.0
 
 
 def test_a_round_that_the_time_breaks_off_does_not_weaken_the_one_before():
-    """The first 64 images are fast, later ones take forever: what 64 images said stands."""
-    calls = []
+    """The first round's images go through fast, the second round's first ones take all the time: what 64 images said stands."""
+    seen = [0]
 
     def slowing(x: np.ndarray) -> np.ndarray:
-        calls.append(len(x))
-        time.sleep(0.5 if sum(calls) > 64 * 6 + 80 else 0)
+        seen[0] += len(x)
+        time.sleep(6 if seen[0] > 5 + 14 * 64 else 0)  # one and four images to find out how fast it is, then 14 scalings on 64
         return opening().predict(x)
 
-    found = detect([Opening(None, 64, 64, 3, 4, slowing, facts={})], *made(), CLASSES, "mine", until=time.monotonic() + 1)
-    assert found.accuracy == 1.0 and found.evidence[0].split(" on ")[1].startswith("64")
+    found = detect([Opening(None, 64, 64, 3, 4, slowing, facts={})], *made(), CLASSES, "mine", until=time.monotonic() + 5)
+    assert found.accuracy == 1.0 and found.evidence[0].split(" on ")[1].startswith("64") and seen[0] > 5 + 14 * 64
