@@ -150,7 +150,8 @@ class KerasBackend:
             if not node.weighted or node.layer not in layers or kind_of(node, network.weights[node.layer][0]) not in ("conv", "dense"):
                 return
             x = rows_of(node, inputs[0])
-            sums[node.layer] = sums.get(node.layer, 0.0) + (x.T @ x).astype(np.float64)
+            sums.setdefault(node.layer, np.zeros((x.shape[1],) * 2))
+            sums[node.layer] += x.T @ x  # in place: a wide layer's takes 100 MB
             counts[node.layer] = counts.get(node.layer, 0) + len(x)
 
         self._look(network, images, look)

@@ -150,15 +150,15 @@ class PyTorchBackend:
                 x = x.transpose(1, 2)
             x = x.reshape(-1, x.shape[-1])
             name = modules[module]
-            gram = (x.T @ x).double()
-            sums[name] = sums[name] + gram if name in sums else gram
+            gram = x.T @ x
+            sums[name] = sums[name].add_(gram) if name in sums else gram.double()  # in place: a wide layer's takes 100 MB
             counts[name] = counts.get(name, 0) + len(x)
 
         with hooked(modules, look), torch.inference_mode():
             for batch in self._inputs(images):
                 for part in batch.split(32):
                     network(part)
-        return {name: (gram / counts[name]).numpy() for name, gram in sums.items()}
+        return {name: np.divide(gram.numpy(), counts[name], out=gram.numpy()) for name, gram in sums.items()}
 
     def output_means(self, network: nn.Module, images: np.ndarray) -> dict[str, np.ndarray]:
         modules = {m: n for n, m in network.named_modules() if isinstance(m, WEIGHTED)}

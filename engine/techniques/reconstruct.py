@@ -1,8 +1,8 @@
 """Least-squares reconstruction: after channels went, the layers that read them make up for it without any training.
 
 He et al., "Channel Pruning for Accelerating Very Deep Neural Networks" (arXiv 1707.06168). For weights W over inputs x
-of which only the part S is left, the W' that comes closest to W x on average is W G[:, S] G[S, S]⁻¹ with G the mean of
-x xᵀ; a share of the diagonal keeps W' near W where few images say little.
+of which only the part S is left and the part R is lost, the W' that comes closest to W x on average is
+W[S] + W[R] G[R, S] (G[S, S] + λ)⁻¹ with G the mean of x xᵀ; λ keeps W' near W[S] where few images say little.
 """
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from engine.backends import Backend, Network
 
 DAMPING = 0.005  # share of the mean diagonal of G that holds W' at what was left of W
+GRAM_BYTES = 100_000_000  # of moments held at once: a wide layer's alone takes as much
 MAX_INPUTS = 4_096  # above it the factorisation takes longer than the accuracy is worth
 
 
@@ -18,8 +19,24 @@ def reconstructed(backend: Backend, before: Network, after: Network, images: np.
     anew where they lost inputs. images: uint8 [n, h, w, c]."""
     old, new = backend.weights(before), backend.weights(after)
     kept = {name: found for name in new if (found := _kept(old[name], new[name])) is not None}
-    grams = backend.input_grams(before, images, [name for name in kept if old[name][0].size <= MAX_INPUTS])
-    return backend.with_weights(after, {name: _solved(old[name], *kept[name], gram) for name, gram in grams.items()})
+    solved = {}
+    for names in _together({name: old[name][0].size for name in kept if old[name][0].size <= MAX_INPUTS}):
+        grams = backend.input_grams(before, images, names)
+        for name in list(grams):
+            solved[name] = _solved(old[name], *kept[name], grams.pop(name))
+    return backend.with_weights(after, solved)
+
+
+def _together(sizes: dict[str, int]) -> list[list[str]]:
+    """Splits layers (name to inputs of one output) into groups whose moments fit in GRAM_BYTES; one layer at least."""
+    groups, used = [], GRAM_BYTES
+    for name, size in sizes.items():
+        if used + 8 * size**2 > GRAM_BYTES:
+            groups.append([])
+            used = 0
+        groups[-1].append(name)
+        used += 8 * size**2
+    return groups
 
 
 def _kept(old: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -49,8 +66,11 @@ def _places(values: np.ndarray, wanted: np.ndarray) -> np.ndarray | None:
 def _solved(old: np.ndarray, outputs: np.ndarray, inputs: np.ndarray, gram: np.ndarray) -> np.ndarray:
     window = int(np.prod(old.shape[2:], dtype=int))
     left = (inputs[:, None] * window + np.arange(window)).ravel()
-    weights = old[outputs].reshape(len(outputs), -1).astype(np.float64)
+    lost = np.setdiff1d(np.arange(len(gram)), left)
+    weights = old[outputs].reshape(len(outputs), -1)
     damping = DAMPING * max(float(np.mean(np.diag(gram))), 1e-12)
-    kernel = gram[np.ix_(left, left)] + damping * np.eye(len(left))
-    solved = np.linalg.solve(kernel, (weights @ gram[:, left] + damping * weights[:, left]).T).T
+    kernel = gram[np.ix_(left, left)]
+    kernel[np.diag_indices_from(kernel)] += damping
+    missing = weights[:, lost] @ gram[np.ix_(lost, left)]
+    solved = weights[:, left] + np.linalg.solve(kernel, missing.T).T
     return solved.reshape(len(outputs), len(inputs), *old.shape[2:]).astype(np.float32)
