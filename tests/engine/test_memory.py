@@ -1,0 +1,52 @@
+"""How much goes through memory at once: by the size of the images, the weights and the moments."""
+
+import numpy as np
+import pytest
+
+from engine import memory
+from engine.backends import TRAINED_SHARE, images_at_once
+from engine.errors import BadInput
+from engine.inspect import inspect_model
+from engine.techniques.reconstruct import GRAM_BYTES, _together
+from engine.workbench import plan_steps
+
+
+@pytest.mark.parametrize(("side", "share", "expected"), [(28, 1.0, 256), (32, TRAINED_SHARE, 128), (64, 1.0, 64), (224, 1.0, 8), (512, 1.0, 8)])
+def test_larger_images_go_through_in_smaller_batches(side, share, expected):
+    assert images_at_once(side, side, share) == expected
+
+
+def test_a_training_step_keeps_to_that():
+    assert plan_steps(0.001, 0.0001, 60, 10_000)[1] == 128
+    steps, batch = plan_steps(0.001, 0.0001, 60, 10_000, most=32)
+    assert batch == 32 and steps > 150
+
+
+def test_large_images_need_more_memory_and_too_little_is_a_sentence(monkeypatch):
+    small = inspect_model("digits/pytorch/small")
+    large = small.model_copy(update={"input_shape": (512, 512, 1)})
+    assert memory.needed_bytes(large) > memory.needed_bytes(small) + 4_000_000_000
+    monkeypatch.setattr(memory, "free_bytes", lambda: memory.needed_bytes(small))
+    memory.check(small)
+    with pytest.raises(BadInput, match="needs up to .* MB of memory"):
+        memory.check(large)
+
+
+def test_moments_are_held_for_as_many_layers_as_fit():
+    sizes = {"a": 100, "b": 200, "wide": 3_000, "c": 300, "widest": 4_096, "d": 10}
+    groups = _together(sizes)
+    assert [name for group in groups for name in group] == list(sizes)
+    for group in groups:
+        assert len(group) == 1 or sum(8 * sizes[name] ** 2 for name in group) <= GRAM_BYTES
+    assert len(groups) < len(sizes)
+
+
+def test_freed_memory_goes_back():
+    import psutil
+
+    own = psutil.Process()
+    held = [np.ones(50_000) for _ in range(500)]  # below the size that the C library maps by itself
+    full = own.memory_info().rss
+    del held
+    memory.release()
+    assert own.memory_info().rss < full - 100_000_000
