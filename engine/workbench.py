@@ -24,6 +24,7 @@ from engine.workspace import read_json, write_json
 
 MAX_EPOCHS = 12
 LOOP_STEP_S = 0.003  # what a step of the smallest network takes
+SIMULATION_COST = 3  # simulated rounding goes over the weights, and back, once more each
 VALIDATION_IMAGES = 2_000
 CALIBRATION_IMAGES = 300
 PACKAGES = {"pytorch": ("torch", "onnx", "onnxruntime", "numpy"), "keras": ("tensorflow-cpu", "keras", "ai-edge-litert", "numpy")}
@@ -68,11 +69,11 @@ class Workbench:
         rows = read_json(self.folder / "cache" / "sensitivity.json") or []
         return {row["layer"]: LayerSensitivity(**row) for row in rows if row["change"] == change}
 
-    def validation_accuracy(self, predict: Callable[[np.ndarray], np.ndarray]) -> float | None:
-        """Returns the accuracy of `predict(images)` on the (first 2,000) validation images; None without data."""
+    def validation_accuracy(self, predict: Callable[[np.ndarray], np.ndarray], most: int = VALIDATION_IMAGES) -> float | None:
+        """Returns the accuracy of `predict(images)` on the first `most` validation images; None without data."""
         if self.data.validation is None:
             return None
-        images, labels = self.data.validation.images[:VALIDATION_IMAGES], self.data.validation.labels[:VALIDATION_IMAGES]
+        images, labels = self.data.validation.images[:most], self.data.validation.labels[:most]
         return measure.accuracy(predict(images).argmax(axis=1), labels)
 
     def calibration_images(self) -> int:
@@ -180,7 +181,7 @@ class Making:
         bench = self.bench
         if bench.data.train is None or bench.data.validation is None:
             raise NotApplicable("it trains, and this run has no labelled images: choose a data set")
-        steps, batch = self._plan(network, share, teacher is not None)
+        steps, batch = self._plan(network, share, teacher is not None, bool(options.get("fake_bits")))
         training = Training(steps=steps, batch=batch, learning_rate=learning_rate, seed=self.seed, teacher=teacher,
                             answers=bench.teacher_answers() if teacher is not None else None, **options)
         began = time.monotonic()
@@ -194,16 +195,17 @@ class Making:
                                                 f"{time.monotonic() - began:.1f} s, validation {trained.before:.4f} → {trained.after:.4f}"})
         return trained
 
-    def planned_steps(self, network: Network, share: float) -> int:
+    def planned_steps(self, network: Network, share: float, simulated: bool = False) -> int:
         """Returns the optimizer steps that `train` will execute with this network, this share and a teacher."""
-        return self._plan(network, share, True)[0] if self.bench.data.train is not None else 0
+        return self._plan(network, share, True, simulated)[0] if self.bench.data.train is not None else 0
 
-    def _plan(self, network: Network, share: float, taught: bool) -> tuple[int, int]:
+    def _plan(self, network: Network, share: float, taught: bool, simulated: bool) -> tuple[int, int]:
         bench = self.bench
         macs, parameters = bench.backend.cost(network)
         # the update of the weights costs by their number; narrow layers wait for memory, so that their passes cost by the
         # number of activations, which falls with the width where the MACs fall with its square
-        step_s = max(LOOP_STEP_S, bench.facts.step_s * parameters / max(1, bench.facts.parameters))
+        weights_s = bench.facts.step_s * parameters / max(1, bench.facts.parameters)
+        step_s = max(LOOP_STEP_S, weights_s * (SIMULATION_COST if simulated else 1))
         image_s = bench.facts.image_s * (macs / max(1, bench.facts.macs)) ** 0.5
         if taught:  # images that the teacher has not answered yet go through it as well
             image_s += float(np.isnan(bench.teacher_answers()[:, 0]).mean()) / max(1.0, bench.facts.evaluate_images_per_s)

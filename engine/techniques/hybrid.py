@@ -13,7 +13,7 @@ from engine.backends import Facts, Network, QuantSpec, Trained
 from engine.encoding import encode
 from engine.techniques import Technique, prune_structured, qat_int8
 from engine.techniques.prune_unstructured import cubic, global_masks
-from engine.workbench import VALIDATION_IMAGES, Making, Workbench
+from engine.workbench import Making, Workbench
 
 RATIOS = (0.5, 0.7)
 PTQ_LOSS = 0.003  # validation accuracy that INT8 without training may cost before it is trained
@@ -22,6 +22,8 @@ FIRST = 3  # one of so many widths is tried first
 PROMISING = 0.75  # of the baseline's accuracy, kept by a cut before any training: a short one can bring back the rest
 WIDTH_LEARNING_RATE = 2e-3
 ATTEMPTS = 3  # networks, from the narrowest up, that are tried on 4-bit codes
+JUDGED_IMAGES = 10_000  # on validation; a search that takes the boldest of many networks needs more than usual …
+SAFETY = 0.5  # … and room: the share of what may be lost that it uses, because the boldest that holds held by luck too
 SPARSITY = 0.6
 CODES_LEARNING_RATE = 1e-3
 SHARES = {"@R": 0.15, "width": 0.1, "codes": 0.15}
@@ -67,14 +69,13 @@ def _export_int8(bench: Workbench, making: Making, network: Network) -> None:
 
 
 def _smallest(bench: Workbench, making: Making) -> None:
-    images = min(VALIDATION_IMAGES, len(bench.data.validation.labels))
-    base = bench.validation_accuracy(lambda images: bench.backend.logits(bench.network(), images))
-    floor = base - max(bench.tolerance, 2 / images)  # two images of a small set are noise
+    images = min(JUDGED_IMAGES, len(bench.data.validation.labels))
+    floor = judged(bench, bench.network()) - max(SAFETY * bench.tolerance, 2 / images)  # two images of a small set are noise
     networks = _narrower(bench, making, floor)
     best: tuple[float, Trained] | None = None
     for attempt, network in enumerate(reversed(networks[-ATTEMPTS:])):
         trained = _on_codes(bench, making, network)
-        reached = bench.validation_accuracy(lambda images, n=trained.network: bench.backend.logits(n, images))
+        reached = judged(bench, trained.network)
         making.progress(0.6 + 0.3 * (attempt + 1) / ATTEMPTS, f"4-bit codes, validation {reached:.4f}")
         if best is None or reached > best[0]:
             best = reached, trained
@@ -83,6 +84,11 @@ def _smallest(bench: Workbench, making: Making) -> None:
         making.step("step_back", "On 4-bit codes this network lost more than allowed; the one a stage wider is tried.",
                     validation_accuracy=round(reached, 5), floor=round(floor, 5))
     _export_coded(bench, making, best[1])
+
+
+def judged(bench: Workbench, network: Network) -> float:
+    """Returns a network's accuracy on as many validation images as a search needs."""
+    return bench.validation_accuracy(lambda images: bench.backend.logits(network, images), JUDGED_IMAGES)
 
 
 def _export_coded(bench: Workbench, making: Making, trained: Trained) -> None:
@@ -122,7 +128,7 @@ def _boldest(bench: Workbench, making: Making, floor: float) -> int:
     for width in WIDTHS[:FIRST]:
         making.progress(0.05, f"trying {width:.0%} of the channels")
         network = prune_structured.without_channels(bench, bench.network(), 1 - width, "taylor", prune_structured.fragility(bench), making.seed)
-        found[width] = bench.validation_accuracy(lambda images, n=network: bench.backend.logits(n, images))
+        found[width] = judged(bench, network)
         if found[width] < PROMISING * floor:
             break
     first = max((place for place, width in enumerate(WIDTHS[:FIRST]) if found.get(width, 0) >= PROMISING * floor), default=0)
@@ -137,7 +143,7 @@ def _at_width(bench: Workbench, making: Making, start: tuple[float, Network], wi
     for chance in (1, 2):
         network = making.train(network, SHARES["width"] * chance, f"At {width:.0%} of the channels, chance {chance}: recover what the cut cost.",
                                WIDTH_LEARNING_RATE, teacher=bench.network(), mix=0.7).network
-        reached = bench.validation_accuracy(lambda images, n=network: bench.backend.logits(n, images))
+        reached = judged(bench, network)
         making.progress(0.5, f"{width:.0%} of the channels, validation {reached:.4f}")
         if reached >= floor:
             return network
@@ -147,7 +153,7 @@ def _at_width(bench: Workbench, making: Making, start: tuple[float, Network], wi
 
 def _on_codes(bench: Workbench, making: Making, network: Network) -> Trained:
     """Prunes single weights and trains what is left onto 4-bit codes, in one go."""
-    steps = making.planned_steps(network, SHARES["codes"])
+    steps = making.planned_steps(network, SHARES["codes"], simulated=True)
     ramp = max(1, steps // 2)
     every = max(1, ramp // 10)
 

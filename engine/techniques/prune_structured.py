@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from engine import memory
 from engine.backends import Facts, Network
 from engine.techniques import Technique, ptq_int8
 from engine.techniques.reconstruct import DAMPING, reconstructed
@@ -88,6 +89,7 @@ def cut(bench: Workbench, making: Making, network: Network, ratio: float, import
 def without_channels(bench: Workbench, network: Network, ratio: float, importance: str, fragile: dict[str, float], seed: int) -> Network:
     """Removes channels once and makes up for them by least squares; trains and records nothing."""
     left = bench.backend.remove_channels(network, layer_ratios(bench, ratio, fragile), importance, bench.data.train, seed)
+    memory.release()  # gradients and what the removal held, before the moments take their place
     return reconstructed(bench.backend, network, left, np.asarray(bench.data.train.images[:RECONSTRUCTION_IMAGES]))
 
 

@@ -15,6 +15,7 @@ from engine.workbench import Making, Workbench
 
 TARGETS = (0.3, 0.5, 0.7, 0.9)
 ONE_SHOT_SHARE, ITERATIVE_SHARE = 0.1, 0.15  # of the technique's time, for each of the four
+UPDATES = 6  # of the masks on the way: finding the smallest of ten million weights takes a second
 RAMP = 0.6  # share of the steps over which the gradual schedule reaches its target
 LEARNING_RATE = 2e-4  # few weights matter at low sparsity: a larger rate costs a short training more than the zeros do
 NOTE = ("Zeros only shrink a file that is compressed or stored sparsely; ordinary kernels multiply by them all the same, so it "
@@ -44,7 +45,7 @@ def run(bench: Workbench) -> Iterator[None]:
 def _train_gradually(bench: Workbench, making: Making, target: float):
     steps = making.planned_steps(bench.network(), ITERATIVE_SHARE)
     ramp = max(1, int(steps * RAMP))
-    every = max(1, ramp // 12)
+    every = max(1, ramp // UPDATES)
 
     def on_step(step: int, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray] | None:
         if step > ramp or (step % every and step != ramp):
