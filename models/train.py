@@ -157,7 +157,8 @@ class Run:
 def train(model_id: str, seed: int = 0, epochs: int | None = None, bfloat16: bool = False) -> ShippedModel:
     """Train one model of `RECIPES` and ship it; returns its catalog entry.
 
-    bfloat16 multiplies in 16 bits and keeps weights and sums in 32: 2.4 times faster on a processor with AMX.
+    bfloat16 multiplies in 16 bits and keeps weights and sums in 32. On a processor with AMX residual_cnn_256 trained 2.4
+    times faster with it; MobileNetV2's depthwise layers, and networks of 16 channels, are slower.
     Raises KeyError for an unknown id and BadInput when its data set can't be had.
     """
     recipe = RECIPES[model_id]
@@ -234,7 +235,7 @@ def main() -> None:
     parser.add_argument("model", choices=ids, metavar="MODEL_ID", help=", ".join(ids))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, help="default: the recipe's")
-    parser.add_argument("--bfloat16", action="store_true", help="multiply in 16 bits (faster on processors with AMX)")
+    parser.add_argument("--bfloat16", action="store_true", help="multiply in 16 bits (faster for wide networks on processors with AMX)")
     arguments = parser.parse_args()
     torch.set_num_threads(2)
     if arguments.model in twins:

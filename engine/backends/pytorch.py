@@ -238,9 +238,7 @@ class PyTorchBackend:
 
     def predict(self, artifact: Path, images: np.ndarray) -> np.ndarray:
         model = ONNXModel(artifact, self.threads)
-        spec = self.preprocessing.model_dump()
-        size = images_at_once(*self.input_shape[1:])
-        return np.concatenate([model.predict(preprocess(images[i:i + size], spec)) for i in range(0, len(images), size)])
+        return np.concatenate([model.predict(x.numpy()) for x in self._inputs(images)])
 
 
 def kind_of(module: nn.Module) -> str:
