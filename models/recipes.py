@@ -45,13 +45,13 @@ RECIPES: dict[str, Recipe] = {
     "mnist/pytorch/medium": Recipe("compact_cnn_16", epochs=6, augmentation=_HAND),
     "mnist/pytorch/large": Recipe("stacked_cnn_narrow_256", epochs=14, augmentation=_HAND),
     "fashion_mnist/pytorch/small": Recipe("compact_cnn_16", epochs=7, augmentation=_CLOTHES),
-    "fashion_mnist/pytorch/large": Recipe("stacked_cnn_narrow_256", epochs=14, augmentation=_CLOTHES),
+    "fashion_mnist/pytorch/large": Recipe("residual_cnn_256", epochs=12, augmentation=_CLOTHES),
     "cifar10/pytorch/small": Recipe("stacked_cnn_64", epochs=12, augmentation=_PICTURE),
     "cifar10/pytorch/medium": Recipe("stacked_cnn_256", epochs=16, augmentation=_PICTURE),
     "cifar10/pytorch/large": Recipe("residual_cnn_256", epochs=12, augmentation=_PICTURE),
     "cifar10/pytorch/mobilenet_v2": Recipe(
-        "torchvision/mobilenet_v2", epochs=16, weight_decay=1e-4, augmentation=Augmentation(shift_px=8, mirror=True),
-        image_px=64, small_px=48, small_epochs=9,
+        "torchvision/mobilenet_v2", epochs=15, weight_decay=1e-4, augmentation=Augmentation(shift_px=8, mirror=True),
+        image_px=64, small_px=32, small_epochs=10,
     ),
 }
 
