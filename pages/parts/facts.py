@@ -139,6 +139,9 @@ def mismatches(model: ModelFile, info: DatasetInfo) -> list[str]:
     elif sorted(model.classes) == sorted(info.classes) and list(model.classes) != list(info.classes):
         found.append(f"The model names the classes of {info.title} in another order: every figure would be wrong if its "
                      "outputs are in that order too.")
+    elif not set(model.classes) & set(info.classes) and not all(name.isdigit() for name in model.classes):
+        found.append(f"The model's classes ({_some(model.classes)}) are none of those of {info.title} ({_some(list(info.classes))}): "
+                     "choose the data set that it was trained on.")
     if info.id not in DATASETS:
         return found  # pictures of one's own are brought to the model's size
     if model.input_shape[2] != info.image_shape[2]:

@@ -95,6 +95,12 @@ def test_upload_warns_when_model_and_data_do_not_fit(home, open_page):
     assert "choose a data set that fits" in words(app)
 
 
+def test_upload_warns_when_the_classes_are_other_ones(home, open_page):
+    app = open_page("upload", model="fashion_mnist/pytorch/small", dataset="mnist")
+    assert "are none of those of MNIST" in words(app)
+    assert "are none of those of" not in words(open_page("upload", model="fashion_mnist/pytorch/small", dataset="fashion_mnist"))
+
+
 def test_bad_file_is_one_sentence(home, open_page):
     app = open_page("upload")
     app.segmented_control[0].set_value("My file").run()
