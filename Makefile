@@ -7,6 +7,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 PORT ?= 8501
 ARGS ?=
+WORKERS ?= 2
 IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c '$(IN_RANGE)' 2>/dev/null && echo $$p && break; done)
@@ -30,7 +31,7 @@ demo-pytorch demo-keras: demo-%: $(VENV)/.installed
 		&& $(RUN) -m engine package $$chosen --output $(DEMO)/$*.zip
 
 test: $(VENV)/.installed-tests chromium
-	$(RUN) -m pytest $(ARGS)
+	$(RUN) -m pytest -n $(WORKERS) $(ARGS)
 
 environment: $(VENV)/.installed-tests
 

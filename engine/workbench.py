@@ -24,7 +24,7 @@ from engine.workspace import read_json, write_json
 
 MAX_EPOCHS = 12
 LOOP_STEP_S = 0.003  # what a step of the smallest network takes
-SIMULATION_COST = 3  # simulated rounding goes over the weights, and back, once more each
+SIMULATION_COST = 2  # simulated rounding goes over the weights, and back, as well
 VALIDATION_IMAGES = 2_000
 CALIBRATION_IMAGES = 300
 PACKAGES = {"pytorch": ("torch", "onnx", "onnxruntime", "numpy"), "keras": ("tensorflow-cpu", "keras", "ai-edge-litert", "numpy")}
@@ -207,10 +207,13 @@ class Making:
         weights_s = bench.facts.step_s * parameters / max(1, bench.facts.parameters)
         step_s = max(LOOP_STEP_S, weights_s * (SIMULATION_COST if simulated else 1))
         image_s = bench.facts.image_s * (macs / max(1, bench.facts.macs)) ** 0.5
-        if taught:  # images that the teacher has not answered yet go through it as well
-            image_s += float(np.isnan(bench.teacher_answers()[:, 0]).mean()) / max(1.0, bench.facts.evaluate_images_per_s)
         most = images_at_once(*bench.data.train.images.shape[1:3], TRAINED_SHARE)
-        return plan_steps(step_s, image_s, bench.seconds * share, len(bench.data.train.labels), most)
+        count = len(bench.data.train.labels)
+        # the teacher answers each image once, when it first comes up: the larger plan is the one that allows for it rightly
+        teacher_s = float(np.isnan(bench.teacher_answers()[:, 0]).mean()) / max(1.0, bench.facts.evaluate_images_per_s) if taught else 0.0
+        within_an_epoch = plan_steps(step_s, image_s + teacher_s, bench.seconds * share, count, most)
+        beyond = plan_steps(step_s, image_s, bench.seconds * share - teacher_s * count, count, most)
+        return max(within_an_epoch, beyond, key=lambda plan: plan[0] * plan[1])
 
     def export(self, network: Network, spec: QuantSpec | None = None, name: str = "model") -> Path:
         """Writes the artifact, adds it to the variant and measures its validation accuracy; returns its path."""

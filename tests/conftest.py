@@ -16,9 +16,23 @@ from engine.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent
 TEST_FILES = ("test_images.npy", "test_labels.npy")
+READ_THE_RUN = ("deploy/test_package.py", "engine/test_cli.py", "engine/test_jobs.py", "engine/test_techniques.py")
 
 settings.register_profile("edgewise", database=None, deadline=None)
 settings.load_profile("edgewise")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Keeps a file's tests together, and the files that read `digits_run` too, so that it is made once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return "digits_run" if file.endswith(READ_THE_RUN) else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,14 +17,14 @@ from engine.workbench import Making, Workbench
 
 RATIOS = (0.5, 0.7)
 PTQ_LOSS = 0.003  # validation accuracy that INT8 without training may cost before it is trained
-WIDTHS = (0.7, 0.5, 0.35, 0.22, 0.14, 0.09, 0.06)  # shares of the channels that stay
-FIRST = 3  # one of so many widths is tried first
+WIDTHS = (0.85, 0.7, 0.5, 0.35, 0.22, 0.14, 0.09, 0.06)  # shares of the channels that stay
+FIRST = 4  # one of so many widths is tried first
 PROMISING = 0.75  # of the baseline's accuracy, kept by a cut before any training: a short one can bring back the rest
 WIDTH_LEARNING_RATE = 2e-3
-ATTEMPTS = 3  # networks, from the narrowest up, that are tried on 4-bit codes
+ATTEMPTS = 3  # networks, from the narrowest up, that are tried on 4-bit codes; the whole one with two sparsities
 JUDGED_IMAGES = 10_000  # on validation; a search that takes the boldest of many networks needs more than usual …
 SAFETY = 0.5  # … and room: the share of what may be lost that it uses, because the boldest that holds held by luck too
-SPARSITY = 0.6
+SPARSITY, WHOLE_SPARSITY = 0.6, 0.8  # of the weights; more of them can go where no channel went
 CODES_LEARNING_RATE = 1e-3
 SHARES = {"@R": 0.15, "width": 0.1, "codes": 0.15}
 
@@ -48,7 +48,7 @@ def _pruned(bench: Workbench, making: Making, ratio: float) -> Network:
         return kept
     network = prune_structured.cut(bench, making, bench.network(), ratio, "l2", prune_structured.fragility(bench))
     return making.train(network, SHARES["@R"] / 2, "The channels that are left make up for those that went.",
-                        prune_structured.LEARNING_RATE, teacher=bench.network(), mix=0.5).network
+                        prune_structured.learning_rate(bench, network), teacher=bench.network(), mix=0.5).network
 
 
 def _export_int8(bench: Workbench, making: Making, network: Network) -> None:
@@ -73,15 +73,16 @@ def _smallest(bench: Workbench, making: Making) -> None:
     floor = judged(bench, bench.network()) - max(SAFETY * bench.tolerance, 2 / images)  # two images of a small set are noise
     networks = _narrower(bench, making, floor)
     best: tuple[float, Trained] | None = None
-    for attempt, network in enumerate(reversed(networks[-ATTEMPTS:])):
-        trained = _on_codes(bench, making, network)
+    attempts = [(network, SPARSITY) for network in reversed(networks[1:])] + [(networks[0], WHOLE_SPARSITY), (networks[0], SPARSITY)]
+    for attempt, (network, sparsity) in enumerate(attempts[:ATTEMPTS]):
+        trained = _on_codes(bench, making, network, sparsity)
         reached = judged(bench, trained.network)
         making.progress(0.6 + 0.3 * (attempt + 1) / ATTEMPTS, f"4-bit codes, validation {reached:.4f}")
         if best is None or reached > best[0]:
             best = reached, trained
         if reached >= floor:
             break
-        making.step("step_back", "On 4-bit codes this network lost more than allowed; the one a stage wider is tried.",
+        making.step("step_back", "On 4-bit codes this network lost more than allowed; a wider or a denser one is tried.",
                     validation_accuracy=round(reached, 5), floor=round(floor, 5))
     _export_coded(bench, making, best[1])
 
@@ -151,16 +152,16 @@ def _at_width(bench: Workbench, making: Making, start: tuple[float, Network], wi
     return None
 
 
-def _on_codes(bench: Workbench, making: Making, network: Network) -> Trained:
+def _on_codes(bench: Workbench, making: Making, network: Network, sparsity: float) -> Trained:
     """Prunes single weights and trains what is left onto 4-bit codes, in one go."""
     steps = making.planned_steps(network, SHARES["codes"], simulated=True)
     ramp = max(1, steps // 2)
     every = max(1, ramp // 10)
 
     def on_step(step: int, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray] | None:
-        return global_masks(weights, cubic(SPARSITY, step / ramp)) if step <= ramp and (step % every == 0 or step == ramp) else None
+        return global_masks(weights, cubic(sparsity, step / ramp)) if step <= ramp and (step % every == 0 or step == ramp) else None
 
-    making.step("prune_weights", "The smallest of the remaining weights go little by little.", sparsity=SPARSITY,
+    making.step("prune_weights", "The smallest of the remaining weights go little by little.", sparsity=sparsity,
                 importance="L1, global", schedule="cubic")
     return making.train(network, SHARES["codes"], "Weights learn with 4-bit rounding simulated while the sparsity rises.",
                         CODES_LEARNING_RATE, teacher=bench.network(), mix=0.5, fake_bits=4, on_step=on_step, settle=ramp + 1)

@@ -21,6 +21,8 @@ STAGES = 3
 RECONSTRUCTION_IMAGES = 512
 SPARED = 0.35  # how much less than the target ratio the most fragile layer loses, and the sturdiest more
 LEARNING_RATE = 1e-3
+BOLD_LEARNING_RATE = 3e-3  # where a cut cost much: small steps do not come back from there in time
+MUCH = 0.05  # validation accuracy
 LOCKED = "These layers keep all their channels:"
 
 
@@ -30,7 +32,7 @@ def run(bench: Workbench) -> Iterator[None]:
         with bench.variant(f"prune_structured@{ratio}") as making:
             network = cut(bench, making, bench.network(), ratio, "l2", fragility(bench))
             trained = making.train(network, SHARE["one-shot"], "The channels that are left make up for those that went.",
-                                   LEARNING_RATE, teacher=bench.network(), mix=0.5)
+                                   learning_rate(bench, network), teacher=bench.network(), mix=0.5)
             making.export(trained.network)
             bench.keep(f"prune_structured@{ratio}", trained.network)
         yield
@@ -49,14 +51,14 @@ def cut_in_stages(bench: Workbench, making: Making, network: Network, ratio: flo
         network = cut(bench, making, network, 1 - wanted / left, "taylor", fragility(bench))
         left = wanted
         part = share * (0.5 if stage == STAGES else 0.5 / (STAGES - 1))
-        network = making.train(network, part, f"Stage {stage} of {STAGES}: adapt before more channels go.", LEARNING_RATE,
-                               teacher=bench.network(), mix=0.5).network
+        network = making.train(network, part, f"Stage {stage} of {STAGES}: adapt before more channels go.",
+                               learning_rate(bench, network), teacher=bench.network(), mix=0.5).network
     return network
 
 
 def fragility(bench: Workbench) -> dict[str, float]:
     """Returns 0 (sturdiest) … 1 (most fragile) by layer, ranked by the loss when half of it is pruned."""
-    rows = bench.sensitivity("prune")
+    rows = {name: row for name, row in bench.sensitivity("prune").items() if name not in bench.facts.locked}
     ordered = sorted((name for name in rows), key=lambda name: rows[name].loss_increase)
     return {name: i / max(1, len(ordered) - 1) for i, name in enumerate(ordered)}
 
@@ -64,7 +66,8 @@ def fragility(bench: Workbench) -> dict[str, float]:
 def layer_ratios(bench: Workbench, ratio: float, fragile: dict[str, float]) -> dict[str, float]:
     """Returns each inner layer's own ratio: around `ratio`, less for fragile layers and more for sturdy ones, so that
     about as many weights go as with one ratio for all."""
-    inner = [layer for layer in bench.facts.layers if not layer.is_output and layer.kind in ("conv", "dense")]
+    inner = [layer for layer in bench.facts.layers
+             if not layer.is_output and layer.kind in ("conv", "dense") and layer.name not in bench.facts.locked]
     lean = {layer.name: SPARED * (1 - 2 * fragile.get(layer.name, 0.5)) for layer in inner}
     sizes = np.array([layer.weights for layer in inner], float)
     mean = float(np.average([lean[layer.name] for layer in inner], weights=sizes)) if inner else 0.0
@@ -91,6 +94,12 @@ def without_channels(bench: Workbench, network: Network, ratio: float, importanc
     left = bench.backend.remove_channels(network, layer_ratios(bench, ratio, fragile), importance, bench.data.train, seed)
     memory.release()  # gradients and what the removal held, before the moments take their place
     return reconstructed(bench.backend, network, left, np.asarray(bench.data.train.images[:RECONSTRUCTION_IMAGES]))
+
+
+def learning_rate(bench: Workbench, cut: Network) -> float:
+    """Returns the learning rate that fits what a cut cost on the validation part."""
+    before, after = (bench.validation_accuracy(lambda images: bench.backend.logits(network, images)) for network in (bench.network(), cut))
+    return BOLD_LEARNING_RATE if before - after > MUCH else LEARNING_RATE
 
 
 def why_not(facts: Facts) -> str:

@@ -11,7 +11,7 @@ from engine.techniques import Technique, ptq_int8
 from engine.techniques.ptq_int4 import SPEED_NOTE
 from engine.workbench import Workbench
 
-LEARNING_RATE = {8: 1e-4, 4: 3e-4}  # small: the network is trained already and only has to move within a grid step
+LEARNING_RATE = {8: 5e-5, 4: 3e-4}  # small: the network is trained already and only has to move within a grid step
 
 
 def run(bench: Workbench) -> Iterator[None]:
