@@ -47,8 +47,8 @@ def _placed(model: bytes, tensors: list[tuple[bytes, str]]) -> list[tuple[int, b
         if len(payload) < SMALLEST_TENSOR_BYTES:
             continue
         position = model.find(payload)
-        while position >= 0 and any(position < end and begin < position + len(payload) for begin, end in taken):
-            position = model.find(payload, position + 1)
+        while position >= 0 and (over := [end for begin, end in taken if position < end and begin < position + len(payload)]):
+            position = model.find(payload, max(over))  # byte by byte, two layers of zeros alone would take hours
         if position >= 0:
             taken.append((position, position + len(payload)))
             placed.append((position, payload, kind))

@@ -96,6 +96,14 @@ def test_size_is_close_to_the_entropy(kind, symbols):
     assert coded < 0.95 * len(deflated.getvalue())
 
 
+def test_layers_of_zeros_alone_find_their_places():
+    """Looked for byte by byte, the second one would take hours."""
+    zeros = bytes(2_000_000)
+    model = b"head" + zeros + zeros + b"gap" + zeros + b"tail"
+    coded = encode(model, [(zeros, "float32")] * 3)
+    assert decode(coded) == model and len(coded) < 2_000
+
+
 def test_what_would_not_get_smaller_stays_as_it_is():
     noise = np.random.default_rng(0).bytes(4000)
     assert len(encode(noise, [(noise, "int8")])) < len(noise) + 60
