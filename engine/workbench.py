@@ -24,7 +24,7 @@ from engine.workspace import read_json, write_json
 
 MAX_EPOCHS = 12
 LOOP_STEP_S = 0.003  # what a step of the smallest network takes
-SIMULATION_COST = 2  # simulated rounding goes over the weights, and back, as well
+SIMULATION_COST = 3  # simulated rounding goes over the weights, and back, once more each
 VALIDATION_IMAGES = 2_000
 CALIBRATION_IMAGES = 300
 PACKAGES = {"pytorch": ("torch", "onnx", "onnxruntime", "numpy"), "keras": ("tensorflow-cpu", "keras", "ai-edge-litert", "numpy")}
