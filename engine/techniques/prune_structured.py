@@ -22,7 +22,7 @@ RECONSTRUCTION_IMAGES = 512
 SPARED = 0.35  # how much less than the target ratio the most fragile layer loses, and the sturdiest more
 LEARNING_RATE = 1e-3
 BOLD_LEARNING_RATE = 3e-3  # where a cut cost much: small steps do not come back from there in time
-MUCH = 0.05  # validation accuracy
+MUCH, LOOKED_AT = 0.05, 500  # validation accuracy, and the images that tell it
 LOCKED = "These layers keep all their channels:"
 
 
@@ -98,7 +98,7 @@ def without_channels(bench: Workbench, network: Network, ratio: float, importanc
 
 def learning_rate(bench: Workbench, cut: Network) -> float:
     """Returns the learning rate that fits what a cut cost on the validation part."""
-    before, after = (bench.validation_accuracy(lambda images: bench.backend.logits(network, images)) for network in (bench.network(), cut))
+    before, after = (bench.validation_accuracy(lambda images: bench.backend.logits(network, images), LOOKED_AT) for network in (bench.network(), cut))
     return BOLD_LEARNING_RATE if before - after > MUCH else LEARNING_RATE
 
 

@@ -36,7 +36,7 @@ def test_ratios_average_over_the_layers_that_can_lose_channels():
 def test_a_cut_that_cost_much_is_trained_boldly(right, expected):
     accuracy = {"whole": 0.99, "cut": right}
     bench = SimpleNamespace(network=lambda: "whole", backend=SimpleNamespace(logits=lambda network, images: network),
-                            validation_accuracy=lambda predict: accuracy[predict(None)])
+                            validation_accuracy=lambda predict, most: accuracy[predict(None)])
     assert prune_structured.learning_rate(bench, "cut") == expected
 
 
