@@ -187,6 +187,7 @@ class Making:
         began = time.monotonic()
         trained = bench.backend.train(network, bench.data.train, bench.data.validation, training,
                                       lambda done: self.progress(done, f"fine-tuning, {done:.0%} of {steps} steps"))
+        memory.release()  # one variant may train many times
         self.step("fine_tune", why, steps=trained.steps, batch=batch, learning_rate=learning_rate, seed=self.seed,
                   schedule="cosine", optimizer="AdamW", distilled=teacher is not None, temperature=training.temperature,
                   mix=training.mix, fake_weight_bits=training.fake_bits, fake_activations=training.fake_activations,
