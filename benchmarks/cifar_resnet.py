@@ -39,7 +39,7 @@ def structured(model, seed: int, seconds: float) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         for name in ("variants", "cache"):
             (Path(folder) / name).mkdir()
-        backend = open_backend(model, Path(folder) / "cache", 1)  # layers this narrow gain little from a second core
+        backend = open_backend(model, Path(folder) / "cache", 1)  # one core, so that another job may have the second
         network = backend.load(model)
         facts = backend.facts(network, labelled=True)
         image_s = backend.step_seconds(network, parts["train"], 64, 2.0) / 64

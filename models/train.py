@@ -237,7 +237,6 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="default: the recipe's")
     parser.add_argument("--bfloat16", action="store_true", help="multiply in 16 bits (faster for wide networks on processors with AMX)")
     arguments = parser.parse_args()
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
     if arguments.model in twins:
         return ship_keras_twin(arguments.model)
     model = train(arguments.model, arguments.seed, arguments.epochs, arguments.bfloat16)

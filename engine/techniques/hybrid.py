@@ -24,7 +24,7 @@ WIDTH_LEARNING_RATE = 2e-3
 ATTEMPTS = 3  # networks, from the narrowest up, that are tried on 4-bit codes; the whole one with two sparsities
 JUDGED_IMAGES = 10_000  # on validation; a search that takes the boldest of many networks needs more than usual …
 SAFETY = 0.5  # … and room: the share of what may be lost that it uses, because the boldest that holds held by luck too
-SPARSITY, WHOLE_SPARSITY = 0.6, 0.8  # of the weights; more of them can go where no channel went
+SPARSITY, WHOLE_SPARSITY = 0.6, 0.8  # of the weights; more is tried where no channel went
 CODES_LEARNING_RATE = 1e-3
 SHARES = {"@R": 0.15, "width": 0.1, "codes": 0.15}
 

@@ -41,7 +41,7 @@ def test_what_others_say_as_well_is_made_up_for(backend, images, reader):
     assert left[0].weight.shape[0] == 8
     wanted = backend.logits(network, images)
     far, near = (np.abs(backend.logits(n, images) - wanted).mean() for n in (left, reconstructed(backend, network, left, images)))
-    assert near < 0.4 * far
+    assert near < 0.3 * far
 
 
 def test_a_network_that_lost_nothing_stays_as_it_is(backend, images):
