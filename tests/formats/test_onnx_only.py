@@ -7,8 +7,11 @@ import sys
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
+from deploy.runtime.preprocessing import preprocess
 from engine.backends import QuantSpec, open_backend
 from engine.backends.onnx_graph import Graph, folded
 from engine.datasets import load
@@ -215,3 +218,33 @@ def test_an_open_image_size_becomes_the_data_sets(tmp_path, look):
     backend = open_backend(found, tmp_path, 1)
     path = backend.export(backend.load(found), None, None, tmp_path / "out")
     assert [d.dim_value for d in onnx.load(path).graph.input[0].type.tensor_type.shape.dim][1:] == [1, 28, 28]
+
+
+class Forked(nn.Module):
+    """Two convolutions side by side: no known network, and no chain of its layers, gives its answers."""
+
+    def __init__(self):
+        super().__init__()
+        self.near, self.far, self.scores = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(1, 8, 5, padding=2), nn.Linear(16 * 7 * 7, 10)
+
+    def forward(self, x):
+        x = torch.relu(torch.cat([self.near(x), self.far(x)], 1))
+        return self.scores(torch.flatten(torch.max_pool2d(x, 4), 1))
+
+
+def test_a_torchscript_program_of_no_known_network_goes_through_onnx(tmp_path, look, home):
+    torch.manual_seed(0)
+    network = Forked().eval()
+    torch.jit.save(torch.jit.trace(network, torch.rand(1, 1, 28, 28)), tmp_path / "forked.pt")
+    model = look(tmp_path / "forked.pt", "digits")
+    assert (model.format, model.architecture, model.reach, model.input_shape) == ("torchscript", None, "post_training", (28, 28, 1))
+    assert any("fit no network that is known" in warning for warning in model.warnings)
+    backend, images = open_backend(model, tmp_path / "cache", 1), load("digits", home, ("validation",))["validation"].images
+    loaded = backend.load(model)
+    assert {layer.kind for layer in backend.facts(loaded, labelled=True).layers} == {"conv", "dense"}
+    scores = backend.logits(loaded, images)
+    with torch.inference_mode():
+        np.testing.assert_allclose(scores, network(torch.from_numpy(preprocess(images, model.preprocessing.model_dump()))).numpy(), atol=1e-4)
+    path = backend.export(loaded, QuantSpec("static_int8"), images[:64], tmp_path / "int8")
+    stored = {initializer.data_type for initializer in onnx.load(path).graph.initializer}
+    assert TensorProto.INT8 in stored and (backend.predict(path, images).argmax(1) == scores.argmax(1)).mean() >= 0.9
