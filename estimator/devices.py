@@ -34,7 +34,7 @@ class Arithmetic(Frozen):
 class Runtime(Frozen):
     """A runtime that runs on the device: on what, which file formats it takes, and what precisions run as on it."""
 
-    unit: Literal["cpu", "gpu", "tpu", "mcu"]
+    unit: Literal["cpu", "gpu", "tpu"]
     formats: tuple[Literal["onnx", "tflite"], ...]
     precisions: dict[Precision, Arithmetic]
 
@@ -52,7 +52,7 @@ class Device(Frozen):
 
     id: str
     name: str
-    family: Literal["raspberry_pi", "jetson", "coral", "microcontroller"]
+    family: Literal["raspberry_pi", "jetson", "coral", "rockchip"]
     soc: str
     cpu: str = ""
     cores: int | None = None

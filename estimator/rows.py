@@ -21,7 +21,8 @@ DEVICES = {
     "Raspberry Pi Zero 2 W": "raspberry_pi_zero_2_w", "Jetson Nano": "jetson_nano",
     "Jetson Xavier NX": "jetson_xavier_nx", "Jetson TX2": "jetson_tx2", "Jetson AGX Xavier": "jetson_agx_xavier",
     "Jetson Orin Nano": "jetson_orin_nano", "Jetson AGX Orin": "jetson_agx_orin",
-    "Coral Dev Board": "coral_dev_board", "Coral USB (desktop host)": "coral_usb"}
+    "Coral Dev Board": "coral_dev_board", "Coral USB (desktop host)": "coral_usb",
+    "RK3588": "rk3588", "Orange Pi 5": "rk3588", "Orange Pi 5 Plus": "rk3588", "Station-M3 RK3588S": "rk3588"}
 RUNTIMES = {
     "TFLite": "litert", "TFLite XNNPACK": "litert", "XNNPACK": "litert", "ArmNN": "armnn",
     "ArmNN delegate": "armnn-delegate", "ncnn": "ncnn", "TensorRT": "tensorrt", "TensorRT (torch2trt)": "tensorrt",
@@ -36,6 +37,9 @@ SHIPPABLE = tuple(f"github {name}" for name in (
     "aallan/benchmarking-ml-on-the-edge", "freedomtan/edge_tpu_python_scripts", "google-coral/pycoral",
     "RCL-lab/QutibenchWeb"))
 SLOWER = 1.5
+MIXED_CORES = ("rk3588",)  # four fast and four slow cores
+# AlexNet in 0.4 ms: its 61 million weights can't even be read in that time.
+IMPOSSIBLE = ("Station-M3 RK3588S", "ncnn-vulkan")
 # Networks that are built from the same blocks count as one family, whatever they are used for.
 FAMILIES = (("mobilenet_ssd", "mobilenet_v1"), ("mobilenet_yolo", "mobilenet_v1"), ("mobilenetv2", "mobilenet_v2"),
             ("mobilenet_v1", "mobilenet_v1"), ("mobilenet_v2", "mobilenet_v2"), ("mobilenet_v3", "mobilenet_v3"),
@@ -72,7 +76,8 @@ def read(path: Path) -> pd.DataFrame:
     rows["threads"] = pd.to_numeric(rows.threads, errors="coerce").fillna(0).astype(int).where(~accelerator, 1)
     rows["shippable"] = rows.source.str.startswith(SHIPPABLE)
     rows = rows[rows.precision.notna()]
-    rows = rows[~(broken(rows) | held_back(rows))].copy()
+    rows = rows[~(other_cores(rows) | (rows.board.eq(IMPOSSIBLE[0]) & rows.runtime.eq(IMPOSSIBLE[1])))]
+    rows = rows[~(broken(rows) | held_back(rows) | slow_board(rows))].copy()
     table = table_of_features(path)
     rows["features"] = rows.feat_key.map(table)
     rows["family"] = rows.feat_key.map(lambda key: family(key) if isinstance(key, str) else "")
@@ -94,6 +99,27 @@ def broken(rows: pd.DataFrame) -> np.ndarray:
     ordered["before"] = ordered.groupby(place).latency_ms.transform(lambda times: times.cummin().shift())
     bad = ordered[ordered.latency_ms > SLOWER * ordered.before]
     return pd.MultiIndex.from_frame(rows[[*place, "threads"]]).isin(pd.MultiIndex.from_frame(bad[[*place, "threads"]]))
+
+
+def other_cores(rows: pd.DataFrame) -> np.ndarray:
+    """Marks rows that a processor with two kinds of cores did not run on its fast ones alone.
+
+    ncnn's tables say so: `powersave=1` are the slow cores, and more than four threads take both kinds.
+    """
+    mixed = rows.device.isin(MIXED_CORES) & ~rows.runtime.eq("ncnn-vulkan")
+    return (mixed & (rows.notes.str.contains("powersave=1") | rows.threads.gt(4))).to_numpy()
+
+
+def slow_board(rows: pd.DataFrame) -> np.ndarray:
+    """Marks boards whose networks typically took over SLOWER times as long as those of the fastest board with the same
+    processor and threads: an older version of the runtime."""
+    place = ["device", "runtime", "precision", "threads"]
+    several = rows[rows.device.isin(MIXED_CORES) & rows.feat_key.notna()]
+    typical = several.groupby([*place, "feat_key", "board"]).latency_ms.median().reset_index()
+    typical["ratio"] = typical.latency_ms / typical.groupby([*place, "feat_key"]).latency_ms.transform("min")
+    ratio = typical.groupby([*place[:2], "board"]).ratio.median()
+    slow = ratio[ratio > SLOWER].index
+    return pd.MultiIndex.from_frame(rows[[*place[:2], "board"]]).isin(slow)
 
 
 def held_back(rows: pd.DataFrame) -> np.ndarray:
@@ -157,7 +183,7 @@ def ship(source: Path, target: Path) -> int:
     rows = pd.read_csv(source / "measurements.csv.gz", low_memory=False, dtype=str)
     keep = (rows.fit_ok == "1") & (rows.batch == "1") & rows.runtime.isin(list(RUNTIMES)) & rows.source.str.startswith(
         SHIPPABLE) & rows.precision.isin(list(PRECISIONS))
-    rows = rows[keep].drop(columns=["fit_exclude_reason", "latency_min_ms", "latency_p90_ms", "notes"])
+    rows = rows[keep].drop(columns=["fit_exclude_reason", "latency_min_ms", "latency_p90_ms"])
     target.mkdir(exist_ok=True)
     with open(target / "measurements.csv.gz", "wb") as file, gzip.GzipFile("", "wb", 9, file, mtime=0) as packed:
         packed.write(rows.to_csv(index=False, lineterminator="\n").encode())

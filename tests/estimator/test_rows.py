@@ -46,3 +46,13 @@ def test_fewer_threads_are_not_slower(table):
     data = table(1.0).drop_duplicates("feat_key")
     more = pd.concat([data.assign(threads=1), data.assign(threads=4, latency_ms=3 * data.latency_ms)], ignore_index=True)
     assert rows.broken(more).tolist() == [False] * 6 + [True] * 6
+
+
+def test_a_processor_of_two_kinds_of_cores_is_measured_on_its_fast_ones(all_rows):
+    data = rows.read(all_rows)
+    fast = data[data.device == "rk3588"]
+    assert set(fast.group) == {f"rk3588|{rest}" for rest in ("ncnn-vulkan|float16|1", "ncnn|float16|1", "ncnn|float16|4", "ncnn|int8|1", "ncnn|int8|4")}
+    assert not fast.notes.str.contains("powersave=1").any()
+    processor = fast[fast.runtime == "ncnn"]
+    assert "RK3588" not in set(processor.board)  # an older ncnn, twice as slow
+    assert "Station-M3 RK3588S" not in set(fast[fast.runtime == "ncnn-vulkan"].board)  # AlexNet in 0.4 ms
