@@ -57,9 +57,9 @@ def _validate(chosen: Any) -> int:
         return 0
     content = coefficients.load()
     table = {name: group["validation"] for name, group in content["groups"].items()}
-    page = validate.markdown(table, content["confidence"])
+    page = validate.markdown(table, content["confidence"], content["ranks"])
     record = coefficients.dump({"command": "python -m estimator validate --write", "groups": table,
-                                "confidence": content["confidence"], "targets": targets.rows(table)})
+                                "confidence": content["confidence"], "ranks": content["ranks"], "targets": targets.rows(table, content["ranks"])})
     print(record if chosen.json else page, end="")
     if chosen.write:
         RESULTS.mkdir(parents=True, exist_ok=True)

@@ -194,6 +194,7 @@ def fit(path: Path, before: dict[str, Any] | None = None) -> tuple[dict[str, Any
         "groups": entries | kept, "networks": networks, **ratios, "frozen_ratios": runtimes,
         "memory": memory.measure(shippable, rows.largest_activation(path)),
         "power": power.measure(shippable[shippable.device.isin(list(all_devices()))], nas, (before or {}).get("power", {})),
+        "ranks": {**(before or {}).get("ranks", {}), **validate.ranks(mine)},
         "confidence": validate.confidence_bins(mine) if closed else (before or {}).get("confidence", [])}
     points = {g.name: [[k, m, p] for k, m, p in zip(g.network.tolist(), g.latency_ms, g.held_out, strict=True)]
               for g in mine if not g.frozen}

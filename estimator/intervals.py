@@ -1,10 +1,10 @@
 """Calibrates the 90 % intervals on held-out families, and checks them on families that the calibration did not see.
 
-A group of few families can't give a 90 % quantile of its own. So groups share one distribution of relative scores (a
-row's score over its group's mean score), and each adds only that mean, drawn to its kin's as if those had seen DRAWN
-families more (2 to 4 give the best interval score on held-out families: Gneiting and Raftery 2007). A mean over n
-networks is itself uncertain: if scores are exponential, a new score over it follows F(2, 2n), whose quantile grows as n
-shrinks.
+A group of few networks can't give a 90 % quantile of its own. So groups share one distribution of relative scores (a
+row's score over its group's mean score), each adding its own quantile only as if the shared one had seen SHAPE networks,
+and its mean, drawn to its kin's as if those had seen DRAWN families more (2 to 4 give the best interval score on held-out
+families: Gneiting and Raftery 2007; 60 networks and more leave it as it is, fewer worsen it). A mean over n networks is
+itself uncertain: if scores are exponential, a new score over it follows F(2, 2n), whose quantile grows as n shrinks.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from estimator.fit import Group
 
 SLOPES = (0.25, 0.5, 1.0, 2.0)  # never 0: a network unlike all that was measured is never as sure as its neighbours
 DRAWN = 3.0  # families that the kin count as
+SHAPE = 60.0  # networks that the shared quantile counts as
 LARGEST = 1.5  # log; a single wild row moves a mean no further
 
 
@@ -72,7 +73,10 @@ def _bases(members: Sequence[Group], away: Sequence[np.ndarray], without: str, s
     # A group speaks as loudly as the root of its families: they are mostly the same ones from group to group.
     loud = np.concatenate([w / w.sum() * np.sqrt(f) for w, f in zip(weights, families, strict=True) if f])
     quantile = _quantile(relative, loud)
-    return [float(c * quantile * _few(len(set(g.network[k].tolist())))) for c, g, k in zip(scale, members, kept, strict=True)]
+    networks = [len(set(g.network[k].tolist())) for g, k in zip(members, kept, strict=True)]
+    own_quantiles = [_quantile(s / c, w) if len(s) else quantile for s, c, w in zip(scores, scale, weights, strict=True)]
+    drawn = [quantile * (max(q, 1e-3) / quantile) ** (n / (n + SHAPE)) for q, n in zip(own_quantiles, networks, strict=True)]
+    return [float(c * q * _few(n)) for c, q, n in zip(scale, drawn, networks, strict=True)]
 
 
 def _quantile(values: np.ndarray, weights: np.ndarray) -> float:

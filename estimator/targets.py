@@ -1,7 +1,7 @@
 """What the estimator set out to reach, beside what its validation found: met and missed alike."""
 
 from collections.abc import Iterable
-from math import comb
+from math import comb, exp, factorial
 from typing import Any
 
 from estimator.confidence import COVERAGE
@@ -9,19 +9,25 @@ from estimator.confidence import COVERAGE
 Entry = dict[str, Any]
 MANY = 200  # rows from which coverage is held to 86 to 94 %
 WELL_MEASURED = 100  # rows from which widths are held to 1.6
+FEW = 6
 SURE = 0.95  # what counts as binomial noise: the middle 95 %
 
 
-def rows(table: dict[str, Entry]) -> list[dict[str, Any]]:
-    """Returns `{"target", "figure", "met"}` each, from the validation table by group name."""
+def rows(table: dict[str, Entry], within: dict[str, float]) -> list[dict[str, Any]]:
+    """Returns `{"target", "figure", "met"}` each, from the validation table by group name and each device's rank correlation."""
     found = [*_nasbench(table), *_errors(table), *_intervals(table)]
     ranks = {name: entry["leave_one_family_out"]["rank_correlation"] for name, entry in table.items()}
     low = [name for name, rank in ranks.items() if rank < 0.95]
     behind = [name for name, entry in table.items() if entry["leave_one_family_out"]["median_error"] >= min(
         entry["rival_macs"]["median_error"], entry["rival_parameters"]["median_error"])]
+    behind_devices = [f"{device} {rank:.2f}" for device, rank in sorted(within.items()) if rank < 0.95]
+    few = sum(table[name]["networks"] <= FEW for name in low)
     return [*found,
+            _row("rank correlation within a device at least 0.95, all its held-out rows", f"{len(within) - len(behind_devices)} of {len(within)} devices"
+                 + (f"; not {', '.join(behind_devices)}" if behind_devices else ""), not behind_devices),
             _row("rank correlation of every group at least 0.95", f"{len(table) - len(low)} of {len(table)} groups, lowest "
-                 f"{min(ranks.values()):.2f} ({_named(min(ranks, key=lambda name: ranks[name]))})", not low),
+                 f"{min(ranks.values()):.2f} ({_named(min(ranks, key=lambda name: ranks[name]))}); {few} of the others have {FEW} networks or "
+                 "fewer, where one swapped pair is enough", not low),
             _row("every group better than MACs alone and than parameters x constant",
                  f"{len(table) - len(behind)} of {len(table)} groups" + _but(behind), not behind)]
 
@@ -78,18 +84,32 @@ def _intervals(table: dict[str, Entry]) -> Iterable[dict[str, Any]]:
              if not _is_noise(round(entry["coverage"] * entry["rows"]), entry["rows"])]
     total = sum(entry["rows"] for entry in rest.values())
     pooled = sum(entry["coverage"] * entry["rows"] for entry in rest.values()) / total
+    by_chance = sum(_outside_by_chance(entry["rows"]) for entry in rest.values())
     yield _row("90 % intervals of smaller groups hold within binomial noise of 90 %, nested",
                f"{len(rest) - len(noisy)} of {len(rest)} groups, {100 * pooled:.1f} % of their {total:,} rows"
-               + (f"; not {', '.join(noisy)}" if noisy else ""), not noisy)
+               + (f"; not {', '.join(noisy)}" if noisy else "") + f"; of exact intervals chance would show {by_chance:.1f} groups outside",
+               _tail(len(noisy), by_chance) > 1 - SURE)
     widths = {name: entry["interval_width"] for name, entry in sorted(table.items()) if entry["rows"] >= WELL_MEASURED}
     wide = [f"{_named(name)} {width:.2f}" for name, width in widths.items() if width > 1.6]
     yield _row(f"median width (high / low) at most 1.6, groups of {WELL_MEASURED} rows or more",
                f"{len(widths) - len(wide)} of {len(widths)} groups" + (f"; not {', '.join(wide)}" if wide else ""), not wide)
 
 
+def _chance(counts: Iterable[int], rows: int) -> float:
+    """How likely one of these counts of `rows` intervals holds where each does with a chance of 90 %."""
+    return sum(comb(rows, k) * COVERAGE**k * (1 - COVERAGE) ** (rows - k) for k in counts)
+
+
 def _is_noise(held: int, rows: int) -> bool:
     """Whether so many of `rows` intervals holding is what chance does to a coverage of 90 %."""
-    def chance(counts: Iterable[int]) -> float:
-        return sum(comb(rows, k) * COVERAGE**k * (1 - COVERAGE) ** (rows - k) for k in counts)
+    return min(_chance(range(held + 1), rows), _chance(range(held, rows + 1), rows)) > (1 - SURE) / 2
 
-    return min(chance(range(held + 1)), chance(range(held, rows + 1))) > (1 - SURE) / 2
+
+def _tail(count: int, expected: float) -> float:
+    """How likely at least `count` groups are outside where `expected` are by chance (Poisson)."""
+    return 1 - sum(exp(-expected) * expected**k / factorial(k) for k in range(count))
+
+
+def _outside_by_chance(rows: int) -> float:
+    """How likely a group of `rows` whose intervals hold with a chance of exactly 90 % looks as if they did not."""
+    return _chance((held for held in range(rows + 1) if not _is_noise(held, rows)), rows)

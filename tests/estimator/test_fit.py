@@ -133,7 +133,7 @@ def test_the_published_table_is_the_coefficients_own():
     from estimator.__main__ import RESULTS
     record = json.loads((RESULTS / "estimator_validation.json").read_text())
     table = record["groups"]
-    assert record["targets"] == targets.rows(table)
+    assert record["targets"] == targets.rows(table, coefficients.load()["ranks"])
     assert table == {name: group["validation"] for name, group in coefficients.load()["groups"].items()}
-    page = validate.markdown(table, coefficients.load()["confidence"])
+    page = validate.markdown(table, coefficients.load()["confidence"], coefficients.load()["ranks"])
     assert page == (RESULTS / "estimator_validation.md").read_text()
