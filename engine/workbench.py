@@ -56,7 +56,12 @@ class Workbench:
         self.folder, self.run_seed, self.seconds, self.send = folder, seed, seconds, send
         self.tolerance, self.dot_product = tolerance, dot_product
         self.done = {path.stem for path in (folder / "variants").glob("*.json")}
+        self.began = time.monotonic()
         self._network: Network | None = None
+
+    def seconds_left(self) -> float:
+        """Returns what is left of the technique's share of the time budget, for a search that may go on or stop."""
+        return self.seconds - (time.monotonic() - self.began)
 
     def network(self) -> Network:
         """Returns the baseline network; primitives never change it, so it is opened once."""

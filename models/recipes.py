@@ -50,8 +50,8 @@ RECIPES: dict[str, Recipe] = {
     "cifar10/pytorch/medium": Recipe("stacked_cnn_256", epochs=16, augmentation=_PICTURE),
     "cifar10/pytorch/large": Recipe("residual_cnn_256", epochs=12, augmentation=_PICTURE),
     "cifar10/pytorch/mobilenet_v2": Recipe(
-        "torchvision/mobilenet_v2", epochs=16, weight_decay=1e-4, augmentation=Augmentation(shift_px=8, mirror=True),
-        image_px=64, small_px=48, small_epochs=9,
+        "torchvision/mobilenet_v2", epochs=22, weight_decay=1e-4, augmentation=Augmentation(shift_px=8, mirror=True),
+        image_px=64, small_px=48, small_epochs=12,
     ),
 }
 

@@ -5,7 +5,8 @@
 weights, train the rest onto 4-bit codes, entropy-code the file.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,14 +20,25 @@ RATIOS = (0.5, 0.7)
 PTQ_LOSS = 0.003  # validation accuracy that INT8 without training may cost before it is trained
 WIDTHS = (0.85, 0.7, 0.5, 0.35, 0.22, 0.14, 0.09, 0.06)  # shares of the channels that stay
 FIRST = 4  # one of so many widths is tried first
-PROMISING = 0.75  # of the baseline's accuracy, kept by a cut before any training: a short one can bring back the rest
+PROMISING = 0.95  # of the baseline's accuracy, kept by a cut before any training: a short one can bring back the rest
+HALFWAY = 0.5  # of what the cut cost, brought back by a first training, makes a second one worth its time
 WIDTH_LEARNING_RATE = 2e-3
-ATTEMPTS = 3  # networks, from the narrowest up, that are tried on 4-bit codes; the whole one with two sparsities
+ATTEMPTS = 2  # networks, from the narrowest up, that are tried on 4-bit codes before the whole one is
 JUDGED_IMAGES = 10_000  # on validation; a search that takes the boldest of many networks needs more than usual …
 SAFETY = 0.5  # … and room: the share of what may be lost that it uses, because the boldest that holds held by luck too
-SPARSITY, WHOLE_SPARSITY = 0.6, 0.8  # of the weights; more is tried where no channel went
-CODES_LEARNING_RATE = 1e-3
-SHARES = {"@R": 0.15, "width": 0.1, "codes": 0.15}
+SPARSITY = 0.6  # of the weights …
+SPARSE, SPARSER = 0.8, 0.88  # … and more where no channel went, in a training that is
+LONG = 3  # times as long
+ZEROS_LEARNING_RATE, CODES_LEARNING_RATE = 5e-4, 2e-4
+SHARES = {"@R": 0.15, "width": 0.1, "zeros": 0.1, "codes": 0.04}
+
+
+class Coded(NamedTuple):
+    """A pruned network in float, what became of it on 4-bit codes, and the validation accuracy that reached."""
+
+    reached: float
+    network: Network
+    trained: Trained
 
 
 def run(bench: Workbench) -> Iterator[None]:
@@ -72,19 +84,30 @@ def _smallest(bench: Workbench, making: Making) -> None:
     images = min(JUDGED_IMAGES, len(bench.data.validation.labels))
     floor = judged(bench, bench.network()) - max(SAFETY * bench.tolerance, 2 / images)  # two images of a small set are noise
     networks = _narrower(bench, making, floor)
-    best: tuple[float, Trained] | None = None
-    attempts = [(network, SPARSITY) for network in reversed(networks[1:])] + [(networks[0], WHOLE_SPARSITY), (networks[0], SPARSITY)]
-    for attempt, (network, sparsity) in enumerate(attempts[:ATTEMPTS]):
-        trained = _on_codes(bench, making, network, sparsity)
-        reached = judged(bench, trained.network)
-        making.progress(0.6 + 0.3 * (attempt + 1) / ATTEMPTS, f"4-bit codes, validation {reached:.4f}")
-        if best is None or reached > best[0]:
-            best = reached, trained
-        if reached >= floor:
+    best: Coded | None = None
+    for network in networks[:0:-1][:ATTEMPTS]:
+        best = _better(best, _on_codes(bench, making, network, SPARSITY, floor))
+        if best.reached >= floor:
             break
-        making.step("step_back", "On 4-bit codes this network lost more than allowed; a wider or a denser one is tried.",
-                    validation_accuracy=round(reached, 5), floor=round(floor, 5))
-    _export_coded(bench, making, best[1])
+    else:
+        best = _better(best, _whole(bench, making, networks[0], floor))
+    _export_coded(bench, making, best.trained)
+
+
+def _better(one: Coded | None, other: Coded) -> Coded:
+    return other if one is None or other.reached > one.reached else one
+
+
+def _whole(bench: Workbench, making: Making, network: Network, floor: float) -> Coded:
+    """Returns the network with all its channels on codes: with many zeros, where they hold with still more, else with fewer."""
+    found = _on_codes(bench, making, network, SPARSE, floor, LONG)
+    if found.reached < floor:
+        return _better(found, _on_codes(bench, making, network, SPARSITY, floor))
+    if bench.seconds_left() <= 0:
+        making.step("stop", "The time budget was used up before more zeros could be tried.", sparsity=SPARSER)
+        return found
+    sparser = _on_codes(bench, making, found.network, SPARSER, floor, LONG, SPARSE)
+    return sparser if sparser.reached >= floor else found
 
 
 def judged(bench: Workbench, network: Network) -> float:
@@ -141,6 +164,7 @@ def _boldest(bench: Workbench, making: Making, floor: float) -> int:
 def _at_width(bench: Workbench, making: Making, start: tuple[float, Network], width: float, floor: float) -> Network | None:
     """Cuts a network to `width` of the baseline's channels and trains it, twice if need be; None if it stays below."""
     network = prune_structured.cut(bench, making, start[1], 1 - width / start[0], "taylor", prune_structured.fragility(bench))
+    before = judged(bench, network)
     for chance in (1, 2):
         network = making.train(network, SHARES["width"] * chance, f"At {width:.0%} of the channels, chance {chance}: recover what the cut cost.",
                                WIDTH_LEARNING_RATE, teacher=bench.network(), mix=0.7).network
@@ -148,23 +172,39 @@ def _at_width(bench: Workbench, making: Making, start: tuple[float, Network], wi
         making.progress(0.5, f"{width:.0%} of the channels, validation {reached:.4f}")
         if reached >= floor:
             return network
+        if reached < before + HALFWAY * (floor - before):
+            break
     making.step("step_back", "At this width it loses more than allowed.", width=width, validation_accuracy=round(reached, 5), floor=round(floor, 5))
     return None
 
 
-def _on_codes(bench: Workbench, making: Making, network: Network, sparsity: float) -> Trained:
-    """Prunes single weights and trains what is left onto 4-bit codes, in one go."""
-    steps = making.planned_steps(network, SHARES["codes"], simulated=True)
-    ramp = max(1, steps // 2)
-    every = max(1, ramp // 10)
+def _on_codes(bench: Workbench, making: Making, network: Network, sparsity: float, floor: float, longer: float = 1.0, before: float = 0.0) -> Coded:
+    """Prunes single weights (a share `before` is gone already), trains what is left, then trains it onto 4-bit codes.
 
-    def on_step(step: int, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray] | None:
-        return global_masks(weights, cubic(sparsity, step / ramp)) if step <= ramp and (step % every == 0 or step == ramp) else None
+    Normalization helps the training between zeros, so it is folded for the codes only; `longer` stretches both trainings.
+    """
+    ramp = max(1, making.planned_steps(network, SHARES["zeros"] * longer) // 2)
+    making.step("prune_weights", "The smallest of the remaining weights go little by little.", sparsity=sparsity, importance="L1, global", schedule="cubic")
+    network = making.train(network, SHARES["zeros"] * longer, "The weights that are left make up for those that go.", ZEROS_LEARNING_RATE,
+                           teacher=bench.network(), mix=0.5, on_step=_ramp(before, sparsity, ramp), settle=ramp + 1).network
+    trained = making.train(network, SHARES["codes"] * longer, "Weights learn with 4-bit rounding simulated; the zeros stay.",
+                           CODES_LEARNING_RATE, teacher=bench.network(), mix=0.5, fake_bits=4, on_step=_ramp(0, sparsity, 0), settle=1)
+    reached = judged(bench, trained.network)
+    making.progress(0.8, f"4-bit codes, {sparsity:.0%} zeros, validation {reached:.4f}")
+    if reached < floor:
+        making.step("step_back", "On 4-bit codes this network lost more than allowed.", validation_accuracy=round(reached, 5), floor=round(floor, 5))
+    return Coded(reached, network, trained)
 
-    making.step("prune_weights", "The smallest of the remaining weights go little by little.", sparsity=sparsity,
-                importance="L1, global", schedule="cubic")
-    return making.train(network, SHARES["codes"], "Weights learn with 4-bit rounding simulated while the sparsity rises.",
-                        CODES_LEARNING_RATE, teacher=bench.network(), mix=0.5, fake_bits=4, on_step=on_step, settle=ramp + 1)
+
+def _ramp(before: float, sparsity: float, steps: int) -> Callable[[int, dict[str, np.ndarray]], dict[str, np.ndarray] | None]:
+    """Returns what gives the masks for a training step: from `before` up to `sparsity` within `steps`."""
+    every = max(1, steps // 10)
+
+    def masks(step: int, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray] | None:
+        now = step <= steps and (step % every == 0 or step == steps)
+        return global_masks(weights, before + cubic(sparsity - before, step / steps if steps else 1.0)) if now else None
+
+    return masks
 
 
 def why_not(facts: Facts) -> str:
