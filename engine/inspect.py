@@ -3,7 +3,6 @@
 Imports no framework, so every front may call it.
 """
 
-import hashlib
 import json
 import zipfile
 from pathlib import Path
@@ -12,7 +11,7 @@ from engine import sandbox
 from engine.errors import BadInput
 from engine.experiment import ModelFile, Preprocessing, parse
 from engine.formats import safetensors
-from models.catalog import CATALOG, ShippedModel
+from models.catalog import CATALOG, ShippedModel, sha256_of
 
 LIMITS = sandbox.Limits(memory_bytes=1_500_000_000, seconds=28, file_bytes=700_000_000, threads=2, programs=False)
 
@@ -68,7 +67,7 @@ def shown(name: str) -> str:
 
 def _shipped(entry: ShippedModel) -> ModelFile:
     path = entry.weights_path
-    if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != entry.sha256:
+    if not path.exists() or sha256_of(path) != entry.sha256:
         raise BadInput(f"The weights of {entry.id} are missing or changed: get them again from the project.")
     return ModelFile(
         name=entry.id, path=str(path), sha256=entry.sha256, size_bytes=path.stat().st_size,

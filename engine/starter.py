@@ -6,7 +6,6 @@
 Imports no framework.
 """
 
-import hashlib
 import os
 import re
 import secrets
@@ -28,6 +27,7 @@ from engine import sandbox
 from engine.errors import BadInput, EdgewiseError
 from engine.experiment import ModelFile, Plain, Preprocessing, parse
 from engine.workspace import Workspace, read_json, sentence_on_full_disk, write_json
+from models.catalog import sha256_of
 
 ORIGINS = {"small": "cifar10/pytorch/small", "medium": "cifar10/pytorch/medium"}
 MEMORY_BYTES = 2_000_000_000
@@ -72,7 +72,7 @@ def train(asked: Asked, home: Path, tell: Tell = lambda message: None) -> ModelF
 def _kept(asked: Asked, facts: dict, folder: Path, home: Path, seconds: float) -> ModelFile:
     """Moves the file to the uploads, under the hash of its bytes, and writes what is known of it beside it."""
     made = folder / ("model.keras" if asked.framework == "keras" else "weights.safetensors")
-    digest = hashlib.sha256(made.read_bytes()).hexdigest()
+    digest = sha256_of(made)
     path = home / "uploads" / digest / "model"
     spec = facts["preprocessing"] | {"layout": "NHWC" if asked.framework == "keras" else "NCHW"}
     fewest = min(facts["class_counts"])

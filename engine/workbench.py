@@ -2,7 +2,6 @@
 time budget, and `variant(id)`, which turns what a technique does into a finished, recorded variant.
 """
 
-import hashlib
 import platform
 import tempfile
 import time
@@ -21,6 +20,7 @@ from engine.datasets import Part
 from engine.errors import EdgewiseError
 from engine.experiment import Artifact, LayerSensitivity, ModelFile, Step, Variant, variant_seed
 from engine.workspace import read_json, write_json
+from models.catalog import sha256_of
 
 MAX_EPOCHS = 12
 LOOP_STEP_S = 0.003  # what a step of the smallest network takes
@@ -239,9 +239,9 @@ class Making:
 
     def add(self, path: Path, runs_as: Path | None = None) -> None:
         """Adds a file to the variant's artifacts; the first one added is the primary one."""
-        root, data = self.bench.folder, path.read_bytes()
-        self.artifacts.append(Artifact(path=str(path.relative_to(root)), format=path.suffix[1:], bytes=len(data),
-                                       sha256=hashlib.sha256(data).hexdigest(),
+        root = self.bench.folder
+        self.artifacts.append(Artifact(path=str(path.relative_to(root)), format=path.suffix[1:], bytes=path.stat().st_size,
+                                       sha256=sha256_of(path),
                                        runs_as=str(runs_as.relative_to(root)) if runs_as else None))
 
     def write(self, status: str, reason: str = "") -> None:

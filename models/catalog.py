@@ -64,8 +64,9 @@ def add_to_catalog(model: ShippedModel, path: Path = CATALOG_PATH) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """Return the SHA-256 of a file, in hexadecimal; a file of any size takes no memory."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 CATALOG: dict[str, ShippedModel] = read_catalog()

@@ -3,7 +3,6 @@
 Started by `engine.inspect`, never imported by a front.
 """
 
-import hashlib
 import time
 from dataclasses import replace
 from functools import partial
@@ -19,6 +18,7 @@ from engine.experiment import ModelFile
 from engine.formats import preprocessing
 from engine.formats.preprocessing import Found, Opening
 from engine.sandbox import serve
+from models.catalog import sha256_of
 
 MAX_UPLOAD = 600_000_000
 SECONDS = 22.0  # of the child's life, start and imports included, after which trying must end: it is given 28
@@ -104,7 +104,7 @@ def _describe(path: Path, format: str, name: str, found: Found, meta: dict | Non
     same = meta is not None and len(meta["classes"]) == opening.classes
     classes = meta["classes"] if same else [f"class {i}" for i in range(opening.classes)]
     return ModelFile(
-        name=name, path=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest(), size_bytes=path.stat().st_size,
+        name=name, path=str(path), sha256=sha256_of(path), size_bytes=path.stat().st_size,
         format=format, framework="pytorch" if opening.facts.get("framework") == "pytorch" else "keras",
         architecture=opening.architecture, input_shape=(opening.height, opening.width, opening.channels), classes=classes,
         layers=opening.facts["layers"], parameters=opening.facts["parameters"],

@@ -1,6 +1,5 @@
 """Keras models of versions 2 and 3, opened after `keras_config.check` has passed them. Runs behind the wall."""
 
-import hashlib
 import math
 import shutil
 import tempfile
@@ -17,6 +16,7 @@ from engine.errors import BadInput
 from engine.experiment import ModelFile
 from engine.formats import keras_config
 from engine.formats.preprocessing import Opening
+from models.catalog import sha256_of
 
 MAX_OUTPUT = 60_000_000  # numbers that a layer may give for one image
 WEIGHTED = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose", "Dense")
@@ -30,7 +30,7 @@ def open_keras(model: ModelFile) -> keras.Model:
     Raises BadInput when the file was changed since it was checked, or Keras can't build it.
     """
     path = Path(model.path)
-    if hashlib.sha256(path.read_bytes()).hexdigest() != model.sha256:
+    if sha256_of(path) != model.sha256:
         raise BadInput(f"The file of {model.name} was changed since it was checked: add it again.")
     if model.format in ("tflite", "saved_model"):
         from engine.formats.tflite_network import open_tflite

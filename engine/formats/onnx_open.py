@@ -1,6 +1,5 @@
 """A checked file opened as a plain ONNX graph, for what works on the graph itself. Runs behind the wall."""
 
-import hashlib
 import tempfile
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from engine.experiment import ModelFile
 from engine.formats import onnx as onnx_format
 from engine.formats.onnx_face import face_of
 from engine.formats.onnx_plain import plain
+from models.catalog import sha256_of
 
 
 def open_plain(model: ModelFile) -> onnx.ModelProto:
@@ -19,7 +19,7 @@ def open_plain(model: ModelFile) -> onnx.ModelProto:
     Raises BadInput when the file was changed since it was checked, or the graph can't be run.
     """
     path = Path(model.path)
-    if hashlib.sha256(path.read_bytes()).hexdigest() != model.sha256:
+    if sha256_of(path) != model.sha256:
         raise BadInput(f"The file of {model.name} was changed since it was checked: add it again.")
     if model.format == "torchscript":
         from engine.formats.pytorch import script_as_onnx

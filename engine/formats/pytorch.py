@@ -3,7 +3,6 @@
 Runs behind the wall. Weights never meet torch.load: torchfile.py reads them without running anything.
 """
 
-import hashlib
 import re
 import tempfile
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from engine.formats import architectures, onnx_network, torch_modules, torch_pic
 from engine.formats import safetensors as safetensors_format
 from engine.formats.architectures import Candidate
 from engine.formats.preprocessing import Opening
+from models.catalog import sha256_of
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "module", "ema",
             "model_state", "net_state_dict")
@@ -40,7 +40,7 @@ def open_network(model: ModelFile) -> nn.Module:
     Raises BadInput when the file was changed since it was checked, or no longer fits its architecture.
     """
     path = Path(model.path)
-    if hashlib.sha256(path.read_bytes()).hexdigest() != model.sha256:
+    if sha256_of(path) != model.sha256:
         raise BadInput(f"The file of {model.name} was changed since it was checked: add it again.")
     if model.format in ("safetensors", "state_dict"):
         return architectures.build(model.architecture or "", read_weights(path, model.format))
@@ -89,10 +89,12 @@ def _module_openings(path: Path, architecture: str | None, size: int | None) -> 
     if network is None or architecture not in (None, torch_modules.IN_ORDER) or \
             (fits_known and not fits_known[0].architecture.startswith("chain:")):
         return []
+    kind = record.kind
+    del record  # the network has weights of its own by now
     side, channels, classes = _try_sizes(network, size)
     facts = _facts(network.state_dict())
     if not own_class:
-        facts["warnings"] = [f"The code of the class '{record.kind[:80]}' is not in the file: its layers are run in the order "
+        facts["warnings"] = [f"The code of the class '{kind[:80]}' is not in the file: its layers are run in the order "
                              "in which they were registered."]
     return [Opening(None if own_class else torch_modules.IN_ORDER, side, side, channels, classes, _predict(network), facts=facts)]
 

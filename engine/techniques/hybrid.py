@@ -24,7 +24,8 @@ PROMISING = 0.95  # of the baseline's accuracy, kept by a cut before any trainin
 HALFWAY = 0.5  # of what the cut cost, brought back by a first training, makes a second one worth its time
 WIDTH_LEARNING_RATE = 2e-3
 ATTEMPTS = 2  # networks, from the narrowest up, that are tried on 4-bit codes before the whole one is
-JUDGED_IMAGES = 10_000  # on validation; a search that takes the boldest of many networks needs more than usual …
+JUDGED_IMAGES = (500, 10_000)  # on validation; a search that takes the boldest of many networks needs more than usual …
+JUDGED_SHARE = 0.05  # of the technique's time, at most, for each look at them unless they are the fewest
 SAFETY = 0.5  # … and room: the share of what may be lost that it uses, because the boldest that holds held by luck too
 SPARSITY = 0.6  # of the weights …
 SPARSE, SPARSER = 0.8, 0.88  # … and more where no channel went, in a training that is
@@ -81,7 +82,7 @@ def _export_int8(bench: Workbench, making: Making, network: Network) -> None:
 
 
 def _smallest(bench: Workbench, making: Making) -> None:
-    images = min(JUDGED_IMAGES, len(bench.data.validation.labels))
+    images = min(judged_images(bench), len(bench.data.validation.labels))
     floor = judged(bench, bench.network()) - max(SAFETY * bench.tolerance, 2 / images)  # two images of a small set are noise
     networks = _narrower(bench, making, floor)
     best: Coded | None = None
@@ -110,9 +111,14 @@ def _whole(bench: Workbench, making: Making, network: Network, floor: float) -> 
     return sparser if sparser.reached >= floor else found
 
 
+def judged_images(bench: Workbench) -> int:
+    """Returns on how many validation images the search judges networks, by how fast this one is and by the time there is."""
+    return int(np.clip(JUDGED_SHARE * bench.seconds * bench.facts.evaluate_images_per_s, *JUDGED_IMAGES))
+
+
 def judged(bench: Workbench, network: Network) -> float:
     """Returns a network's accuracy on as many validation images as a search needs."""
-    return bench.validation_accuracy(lambda images: bench.backend.logits(network, images), JUDGED_IMAGES)
+    return bench.validation_accuracy(lambda images: bench.backend.logits(network, images), judged_images(bench))
 
 
 def _export_coded(bench: Workbench, making: Making, trained: Trained) -> None:
