@@ -35,13 +35,23 @@ def quantize(graph: Graph, spec: QuantSpec, inputs: np.ndarray | None, target: P
     else:
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder, "float.onnx")
-            onnx.save(onnx.shape_inference.infer_shapes(graph.model), str(source))
+            onnx.save(_with_shapes(graph), str(source))
             if spec.kind == "dynamic_int8":
                 quantize_dynamic(str(source), str(target), weight_type=QuantType.QUInt8, per_channel=False)
             else:
                 _static(graph, source, spec, inputs, target)
             _drop_bias_zero_points(target)
     onnx.checker.check_model(str(target))
+
+
+def _with_shapes(graph: Graph) -> onnx.ModelProto:
+    """Returns the model with the shapes of its values; not of stored tensors, which the dynamic quantizer transposes without
+    saying so where a shape is noted (torch's newer exporter notes them)."""
+    model = onnx.shape_inference.infer_shapes(graph.model)
+    values = [value for value in model.graph.value_info if value.name not in graph.initializers]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(values)
+    return model
 
 
 def _drop_bias_zero_points(path: Path) -> None:
