@@ -57,7 +57,7 @@ def nearest_grid(weight: np.ndarray, bits: int) -> Grid:
     flat = weight.reshape(len(weight), -1)
     full = np.maximum(np.abs(flat).max(axis=1), 1e-8) / high
     best, error = full.copy(), np.full(len(flat), np.inf)
-    for share in np.linspace(0.5, 1.0, 26) if bits == 4 else (1.0,):
+    for share in np.linspace(0.5, 1.0, 26).tolist() if bits == 4 else (1.0,):  # a NumPy number would make all of it float64
         scale = (full * share)[:, None]
         now = ((np.clip(np.rint(flat / scale), -high - 1, high) * scale - flat) ** 2).sum(axis=1)
         best, error = np.where(now < error, scale[:, 0], best), np.minimum(now, error)
