@@ -76,7 +76,7 @@ def _code_sparse(payload: bytes) -> tuple[bytes, bytes] | None:
         return None  # a float so close to zero that its highest byte is that of a zero
     counts = np.bincount(high, minlength=256)
     values = np.flatnonzero(counts).astype(np.uint8)
-    symbol_of = np.zeros(256, np.int64)
+    symbol_of = np.zeros(256, np.uint8)
     symbol_of[values] = np.arange(len(values))
     entry, stream = _streamed(symbol_of[high], counts[values], SPARSE, values.tobytes(), MOST_SPARSE_LANES)
     stream += pieces[~zero, :3].tobytes()
@@ -107,7 +107,7 @@ def rans_encode(symbols: np.ndarray, frequencies: np.ndarray, most_lanes: int = 
     count = len(symbols)
     lanes = int(np.clip(count // LANE_SYMBOLS, 1, most_lanes))
     rounds = -(-count // lanes)
-    padded = np.full(rounds * lanes, int(np.argmax(frequencies)), np.int64)
+    padded = np.full(rounds * lanes, int(np.argmax(frequencies)), np.uint8)  # a byte a symbol: some layers have 100 million
     padded[:count] = symbols
     table = padded.reshape(rounds, lanes)
     frequency = frequencies.astype(np.uint64)
@@ -118,8 +118,8 @@ def rans_encode(symbols: np.ndarray, frequencies: np.ndarray, most_lanes: int = 
         f, s = frequency[table[i]], start[table[i]]
         full = state >= f << np.uint64(32 - BITS)
         if full.any():
-            words.append((state[full] & np.uint64(0xFFFF))[::-1])
+            words.append((state[full] & np.uint64(0xFFFF)).astype(np.uint16)[::-1])
             state[full] >>= np.uint64(16)
         state = (state // f << np.uint64(BITS)) + state % f + s
-    stream = np.concatenate(words)[::-1] if words else np.empty(0, np.uint64)
+    stream = np.concatenate(words)[::-1] if words else np.empty(0, np.uint16)
     return state, stream

@@ -75,7 +75,7 @@ def _symbols(coded, lanes, words, frequencies, count):
     start = np.concatenate([[0], np.cumsum(frequency)[:-1]]).astype(np.uint64)
     symbol_at = np.repeat(np.arange(len(frequency)), frequencies)
     rounds = -(-count // lanes)
-    out, at = np.empty((rounds, lanes), np.int64), 0
+    out, at = np.empty((rounds, lanes), np.uint8), 0  # a byte a symbol: some layers have 100 million
     mask, bits = np.uint64((1 << BITS) - 1), np.uint64(BITS)
     for i in range(rounds):
         slot = state & mask
