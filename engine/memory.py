@@ -10,7 +10,7 @@ from engine.backends import LEAST_AT_ONCE
 from engine.errors import BadInput
 from engine.experiment import ModelFile
 
-FRAMEWORK_BYTES = {"pytorch": 1_150_000_000, "keras": 1_800_000_000}
+FRAMEWORK_BYTES = {"pytorch": 1_300_000_000, "keras": 1_800_000_000}
 PARAMETER_BYTES = 48  # weights, gradient, two moments, best checkpoint, teacher, exported file and copies on the way
 PIXEL_BYTES = 2_500  # what a pixel of a training image keeps in memory in the hungriest networks (densely connected ones)
 USUAL_PIXELS = 128 * 32 * 32  # of a training step, in the framework's base already
