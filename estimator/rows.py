@@ -110,14 +110,18 @@ def other_cores(rows: pd.DataFrame) -> np.ndarray:
     return (mixed & (rows.notes.str.contains("powersave=1") | rows.threads.gt(4))).to_numpy()
 
 
+def _over_fastest(rows: pd.DataFrame, place: list[str], who: str) -> pd.DataFrame:
+    """One line a place, network and `who` measured it: its `macs`, and the `ratio` of its median time to the fastest one's."""
+    typical = rows.groupby([*place, "feat_key", who]).agg(ms=("latency_ms", "median"), macs=("macs_m", "max")).reset_index()
+    return typical.assign(ratio=typical.ms / typical.groupby([*place, "feat_key"]).ms.transform("min"))
+
+
 def slow_board(rows: pd.DataFrame) -> np.ndarray:
     """Marks boards whose networks typically took over SLOWER times as long as those of the fastest board with the same
     processor and threads: an older version of the runtime."""
     place = ["device", "runtime", "precision", "threads"]
     several = rows[rows.device.isin(MIXED_CORES) & rows.feat_key.notna()]
-    typical = several.groupby([*place, "feat_key", "board"]).latency_ms.median().reset_index()
-    typical["ratio"] = typical.latency_ms / typical.groupby([*place, "feat_key"]).latency_ms.transform("min")
-    ratio = typical.groupby([*place[:2], "board"]).ratio.median()
+    ratio = _over_fastest(several, place, "board").groupby([*place[:2], "board"]).ratio.median()
     slow = ratio[ratio > SLOWER].index
     return pd.MultiIndex.from_frame(rows[[*place[:2], "board"]]).isin(slow)
 
@@ -135,9 +139,7 @@ def held_back(rows: pd.DataFrame) -> np.ndarray:
     unsaid = rows[rows.threads.eq(0) & rows.feat_key.notna()].copy()
     unsaid["submission"] = unsaid.source.str.replace(r"/(open|closed)/", "/", regex=True).str.extract(
         r"^(.*/results/[^/]+)/", expand=False).fillna(unsaid.source)
-    typical = unsaid.groupby([*place, "feat_key", "submission"]).agg(
-        ms=("latency_ms", "median"), macs=("macs_m", "max")).reset_index()
-    typical["ratio"] = typical.ms / typical.groupby([*place, "feat_key"]).ms.transform("min")
+    typical = _over_fastest(unsaid, place, "submission")
     larger = typical[typical.macs >= typical.groupby([*place, "submission"]).macs.transform("median")]
     ratio = larger.groupby([*place, "submission"]).ratio.median()
     slow = pd.MultiIndex.from_frame(unsaid[[*place, "submission"]]).isin(ratio[ratio > SLOWER].index)
