@@ -21,7 +21,7 @@ PTQ_LOSS = 0.003  # validation accuracy that INT8 without training may cost befo
 WIDTHS = (0.85, 0.7, 0.5, 0.35, 0.22, 0.14, 0.09, 0.06)  # shares of the channels that stay
 FIRST = 4  # one of so many widths is tried first
 PROMISING = 0.95  # of the baseline's accuracy, kept by a cut before any training: a short one can bring back the rest
-HALFWAY = 0.5  # of what the cut cost, brought back by a first training, makes a second one worth its time
+NEAR = 0.005  # of accuracy; a first training that ends this near is worth a second one, of twice the time
 WIDTH_LEARNING_RATE = 2e-3
 ATTEMPTS = 2  # networks, from the narrowest up, that are tried on 4-bit codes before the whole one is
 JUDGED_IMAGES = (500, 10_000)  # on validation; a search that takes the boldest of many networks needs more than usual …
@@ -82,8 +82,7 @@ def _export_int8(bench: Workbench, making: Making, network: Network) -> None:
 
 
 def _smallest(bench: Workbench, making: Making) -> None:
-    images = min(judged_images(bench), len(bench.data.validation.labels))
-    floor = judged(bench, bench.network()) - max(SAFETY * bench.tolerance, 2 / images)  # two images of a small set are noise
+    floor = judged(bench, bench.network()) - max(SAFETY * bench.tolerance, 2 / judged_images(bench))  # two images of a small set are noise
     networks = _narrower(bench, making, floor)
     best: Coded | None = None
     for network in networks[:0:-1][:ATTEMPTS]:
@@ -113,7 +112,8 @@ def _whole(bench: Workbench, making: Making, network: Network, floor: float) -> 
 
 def judged_images(bench: Workbench) -> int:
     """Returns on how many validation images the search judges networks, by how fast this one is and by the time there is."""
-    return int(np.clip(JUDGED_SHARE * bench.seconds * bench.facts.evaluate_images_per_s, *JUDGED_IMAGES))
+    affordable = np.clip(JUDGED_SHARE * bench.seconds * bench.facts.evaluate_images_per_s, *JUDGED_IMAGES)
+    return min(int(affordable), len(bench.data.validation.labels))
 
 
 def judged(bench: Workbench, network: Network) -> float:
@@ -170,7 +170,6 @@ def _boldest(bench: Workbench, making: Making, floor: float) -> int:
 def _at_width(bench: Workbench, making: Making, start: tuple[float, Network], width: float, floor: float) -> Network | None:
     """Cuts a network to `width` of the baseline's channels and trains it, twice if need be; None if it stays below."""
     network = prune_structured.cut(bench, making, start[1], 1 - width / start[0], "taylor", prune_structured.fragility(bench))
-    before = judged(bench, network)
     for chance in (1, 2):
         network = making.train(network, SHARES["width"] * chance, f"At {width:.0%} of the channels, chance {chance}: recover what the cut cost.",
                                WIDTH_LEARNING_RATE, teacher=bench.network(), mix=0.7).network
@@ -178,7 +177,7 @@ def _at_width(bench: Workbench, making: Making, start: tuple[float, Network], wi
         making.progress(0.5, f"{width:.0%} of the channels, validation {reached:.4f}")
         if reached >= floor:
             return network
-        if reached < before + HALFWAY * (floor - before):
+        if reached < floor - NEAR:
             break
     making.step("step_back", "At this width it loses more than allowed.", width=width, validation_accuracy=round(reached, 5), floor=round(floor, 5))
     return None
