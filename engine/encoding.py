@@ -71,7 +71,7 @@ def _code(payload: bytes, kind: int) -> tuple[bytes, bytes] | None:
 
 def _code_sparse(payload: bytes) -> tuple[bytes, bytes] | None:
     pieces = np.frombuffer(payload, np.uint8).reshape(-1, 4)
-    high, zero = pieces[:, 3], (pieces == 0).all(axis=1)
+    high, zero = pieces[:, 3], np.frombuffer(payload, "<u4") == 0
     if (high[~zero] == 0).any():
         return None  # a float so close to zero that its highest byte is that of a zero
     counts = np.bincount(high, minlength=256)

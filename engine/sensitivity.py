@@ -4,6 +4,8 @@ Computed once a run, in the framework on folded weights and validation images; `
 `hybrid` use it, the compare page shows it.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from engine.backends import Backend, Facts, Grid, Network
@@ -12,6 +14,7 @@ from engine.experiment import LayerSensitivity
 
 IMAGES = 500
 PRUNED_SHARE = 0.5
+VALUES_AT_ONCE = 1_000_000  # of a layer's weights in rounding, which makes six copies of them: some layers have 100 million
 
 
 def sensitivity(backend: Backend, network: Network, facts: Facts, validation: Part, seconds: float, on_layer) -> list[LayerSensitivity]:
@@ -28,7 +31,7 @@ def sensitivity(backend: Backend, network: Network, facts: Facts, validation: Pa
     base = _scores(backend.logits(folded, images), labels)
     rows = []
     for number, layer in enumerate(facts.layers):
-        for change, changed in _changes(weights[layer.name]).items():
+        for change, changed in _changes(weights[layer.name]):
             accuracy, loss = _scores(backend.logits(backend.with_weights(folded, {layer.name: changed}), images), labels)
             rows.append(LayerSensitivity(layer=layer.name, change=change, accuracy_drop_pp=round(100 * (base[0] - accuracy), 3),
                                          loss_increase=round(loss - base[1], 6)))
@@ -36,11 +39,12 @@ def sensitivity(backend: Backend, network: Network, facts: Facts, validation: Pa
     return sorted(rows, key=lambda row: (row.change, -row.loss_increase))
 
 
-def _changes(weight: np.ndarray) -> dict[str, np.ndarray]:
+def _changes(weight: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    yield "int8", dequantized(nearest_grid(weight, 8))
+    yield "int4", dequantized(nearest_grid(weight, 4))
     norms = np.abs(weight).reshape(len(weight), -1).sum(axis=1)
     keep = norms >= np.quantile(norms, PRUNED_SHARE) if len(weight) > 1 else np.ones(1, bool)
-    return {"int8": dequantized(nearest_grid(weight, 8)), "int4": dequantized(nearest_grid(weight, 4)),
-            "prune": weight * keep.reshape((-1,) + (1,) * (weight.ndim - 1))}
+    yield "prune", weight * keep.reshape((-1,) + (1,) * (weight.ndim - 1))
 
 
 def _scores(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
@@ -53,8 +57,16 @@ def _scores(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
 
 def nearest_grid(weight: np.ndarray, bits: int) -> Grid:
     """Rounds a weight [out, …] to the nearest codes, each channel's scale chosen for the least square error."""
-    high = 2 ** (bits - 1) - 1
     flat = weight.reshape(len(weight), -1)
+    channels = max(1, VALUES_AT_ONCE // flat.shape[1])
+    parts = [_nearest(flat[i:i + channels], bits) for i in range(0, len(flat), channels)]
+    codes, scales = (np.concatenate(found) for found in zip(*parts, strict=True))
+    return Grid(bits, codes.reshape(weight.shape), scales)
+
+
+def _nearest(flat: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the codes [channels, values], int8, and the scales [channels], float32, of some channels."""
+    high = 2 ** (bits - 1) - 1
     full = np.maximum(np.abs(flat).max(axis=1), 1e-8) / high
     best, error = full.copy(), np.full(len(flat), np.inf)
     for share in np.linspace(0.5, 1.0, 26).tolist() if bits == 4 else (1.0,):  # a NumPy number would make all of it float64
@@ -62,7 +74,7 @@ def nearest_grid(weight: np.ndarray, bits: int) -> Grid:
         now = ((np.clip(np.rint(flat / scale), -high - 1, high) * scale - flat) ** 2).sum(axis=1)
         best, error = np.where(now < error, scale[:, 0], best), np.minimum(now, error)
     codes = np.clip(np.rint(flat / best[:, None]), -high - 1, high).astype(np.int8)
-    return Grid(bits, codes.reshape(weight.shape), best.astype(np.float32))
+    return codes, best.astype(np.float32)
 
 
 def dequantized(grid: Grid) -> np.ndarray:

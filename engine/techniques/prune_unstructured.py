@@ -65,8 +65,9 @@ def global_masks(weights: dict[str, np.ndarray], sparsity: float) -> dict[str, n
     """Returns boolean masks that keep the largest weights of all layers together; exactly `sparsity` of them go."""
     flat = np.concatenate([np.abs(w).ravel() for w in weights.values()])
     gone = int(round(sparsity * flat.size))
-    keep = np.ones(flat.size, bool)
-    keep[np.argpartition(flat, gone)[:gone] if 0 < gone < flat.size else np.arange(gone)] = False
+    least = np.partition(flat, gone)[gone] if gone < flat.size else np.inf  # of those that stay
+    keep = flat >= least
+    keep[np.flatnonzero(flat == least)[:gone - (flat.size - np.count_nonzero(keep))]] = False
     masks, start = {}, 0
     for name, w in weights.items():
         masks[name] = keep[start:start + w.size].reshape(w.shape)
@@ -80,7 +81,10 @@ def _finish(bench: Workbench, making: Making, network) -> None:
     zeros, total = sum(int((w == 0).sum()) for w in weights.values()), sum(w.size for w in weights.values())
     making.figures["sparsity"] = zeros / total
     making.figures["sparse_bytes"] = sparse_bytes(weights)
-    path = making.export(bench.backend.with_weights(folded, weights))
+    folded = bench.backend.with_weights(folded, weights)
+    del weights  # a large network's copies are let go of before the coder makes its own
+    path = making.export(folded)
+    del folded
     coded = path.with_suffix(".ewz")
     coded.write_bytes(encode(path.read_bytes(), bench.backend.stored_tensors(path)))
     making.step("entropy_code", "A zero costs about a bit; the loader in the package gives back the very same file.",

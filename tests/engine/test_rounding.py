@@ -129,6 +129,22 @@ def test_global_masks_take_exactly_the_smallest(sparsity):
         assert (~masks["a"]).mean() > 0.8  # over all layers together, so the layer of small weights loses more
 
 
+@pytest.mark.parametrize("sparsity", [0.2, 0.6, 0.9])
+def test_global_masks_take_the_exact_number_of_equal_weights(sparsity):
+    weights = {"a": np.zeros((20, 10)), "b": np.ones((20, 10))}  # half of them gone before
+    masks = global_masks(weights, sparsity)
+    assert sum(int((~mask).sum()) for mask in masks.values()) == round(sparsity * 400)
+    assert (~masks["a"]).all() == (sparsity >= 0.5) and masks["b"].all() == (sparsity <= 0.5)
+
+
+def test_a_large_layer_is_rounded_as_a_small_one(monkeypatch):
+    weights = RANDOM.normal(size=(64, 3, 3, 3)).astype(np.float32)
+    whole = nearest_grid(weights, 4)
+    monkeypatch.setattr("engine.sensitivity.VALUES_AT_ONCE", 100)
+    pieces = nearest_grid(weights, 4)
+    assert (pieces.codes == whole.codes).all() and (pieces.scales == whole.scales).all() and pieces.codes.dtype == np.int8
+
+
 def test_the_cubic_schedule_begins_at_0_and_ends_at_its_target():
     steps = [cubic(0.9, i / 10) for i in range(11)]
     assert steps[0] == 0 and steps[-1] == 0.9 == cubic(0.9, 2)
