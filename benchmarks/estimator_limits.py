@@ -1,11 +1,12 @@
 """What the measured rows can give at most: `python -m benchmarks.estimator_limits` (EDGEWISE_MEASUREMENTS: all rows).
 
-Two checks that look at families which nothing has seen. *Kept aside*: four times, about a quarter of the families is
-taken from everything, forms and intervals included; the rest is fitted, once as `estimator.fit` does, once as a plain
+Two checks that look at families which nothing has seen. *Kept aside*: each quarter of the families in turn, for five ways
+to cut them into quarters, is taken from everything, forms and intervals included; the rest is fitted, once as `estimator.fit` does, once as a plain
 non-negative roofline of the same eight terms without relatives, once with the one form that erred least on the rest.
 *Learning curve*: how the error of ncnn's groups falls with the number of families, of which they have 14 to 17.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -14,10 +15,11 @@ from benchmarks import record
 from estimator import confidence, fit, forms, intervals, rows
 from estimator.roofline import fit_group
 
-COLUMNS = ["check", "runtime, precision", "groups", "roofline alone, %", "one form picked, %", "estimator, %", "covered by 90 %, %"]
+COLUMNS = ["check", "runtime, precision", "groups", "roofline alone, %", "one form picked, %", "estimator, %", "roofline alone, one in ten beyond, %",
+           "estimator, one in ten beyond, %", "covered by 90 %, %"]
 SPREAD = ("mobilenet_v1", "mobilenet_v2", "efficientnet", "resnet")  # LiteRT and ArmNN have these alone: one a split
 CURVE = (4, 6, 8, 10, 12, 14)
-REPEATS = 20
+CUTS, REPEATS = 5, 20
 FORM, STRENGTH = (*forms.MIXED, "small"), 0.03
 
 
@@ -54,12 +56,19 @@ def picked(group: fit.Group, pools: fit.Pools, x: np.ndarray) -> np.ndarray:
     return np.maximum(x[:, places] @ fit_group(own, group.typical_ms, np.ones(len(own)), shape, strength), 1e-6)
 
 
+def quarters(others: list[str]) -> Iterator[set[str]]:
+    """Each quarter of the families, one of SPREAD in each, for every way they are cut."""
+    random = np.random.default_rng(0)
+    for _ in range(CUTS):
+        shuffled = random.permutation(others).tolist()
+        for number, one in enumerate(random.permutation(SPREAD).tolist()):
+            yield {one, *shuffled[number::len(SPREAD)]}
+
+
 def kept_aside(groups: list[fit.Group]) -> list[list]:
-    """Median errors on the rows of families that were taken out, a mean over the groups of a kind."""
-    others = sorted({f for g in fit.ours(groups) for f in g.family.tolist()} - set(SPREAD))
+    """Median and 90th percentile of errors on the rows of families that were taken out, a mean over the groups of a kind."""
     found: dict[str, list[tuple[np.ndarray, ...]]] = {}
-    for number, one in enumerate(SPREAD):
-        out = {one, *others[number::len(SPREAD)]}
+    for out in quarters(sorted({f for g in fit.ours(groups) for f in g.family.tolist()} - set(SPREAD))):
         left = without(groups, out)
         pools, mine = fit.Pools(left), fit.ours(left)
         for kind in sorted({g.kind for g in mine}):
@@ -78,7 +87,8 @@ def kept_aside(groups: list[fit.Group]) -> list[list]:
     kinds: dict[str, list[np.ndarray]] = {}
     for key, parts in found.items():
         every = [np.concatenate(values) for values in zip(*parts, strict=True)]
-        kinds.setdefault(key.split("#")[0], []).append(np.array([*(np.median(e) for e in every[:3]), every[3].mean()]))
+        tails = [np.quantile(every[0], 0.9), np.quantile(every[2], 0.9)]
+        kinds.setdefault(key.split("#")[0], []).append(np.array([*(np.median(e) for e in every[:3]), *tails, every[3].mean()]))
     return [["kept aside", kind, len(values), *(round(float(100 * v), 1) for v in np.mean(values, axis=0))]
             for kind, values in sorted(kinds.items())]
 
@@ -103,7 +113,7 @@ def learning_curve(groups: list[fit.Group]) -> list[list]:
                 fitted = fit_group(own, group.typical_ms, np.ones(len(own)), pools.shape(group.pool, FORM), STRENGTH)
                 errors[group.name].extend(np.abs(whole.x[unseen][:, places] @ fitted / whole.latency_ms[unseen] - 1))
         values = [np.median(e) for e in errors.values() if e]
-        found.append([f"learning curve, {count} families", "ncnn, float", len(values), "", "", round(float(100 * np.mean(values)), 1), ""])
+        found.append([f"learning curve, {count} families", "ncnn, float", len(values), "", "", round(float(100 * np.mean(values)), 1), "", "", ""])
     return found
 
 
@@ -113,10 +123,11 @@ def main() -> None:
     groups = fit.groups_of(data)
     aside, curve = kept_aside(groups), learning_curve(groups)
     worse = [row[1] for row in aside if row[5] > row[3]]
-    table = [row for row in aside if row[2]]
+    wilder = [row[1] for row in aside if row[7] > row[6]]
     record.write("estimator_limits", "Estimator: families that nothing has seen", COLUMNS, aside + curve, [
-        {"target": "on families kept aside, no runtime and precision worse than a roofline alone",
-         "figure": f"{len(table) - len(worse)} of {len(table)}" + (f"; not {'; '.join(worse)}" if worse else ""), "met": not worse}])
+        {"target": f"on families kept aside, no runtime and precision worse than a roofline alone: {what}",
+         "figure": f"{len(aside) - len(found)} of {len(aside)}" + (f"; not {'; '.join(found)}" if found else ""), "met": not found}
+        for what, found in (("median error", worse), ("error that one row in ten exceeds", wilder))])
     for row in aside + curve:
         print(row)
 

@@ -55,16 +55,17 @@ def weights(groups: Sequence["Group"], tried: Sequence[np.ndarray], without: str
     """How much each candidate counts in each of the groups of one kind, [groups, candidates]; a group's sum to 1.
 
     `tried` holds for each group [candidates, rows] predictions, each row's by a fit without its family. Rows of the
-    family `without` have no say. A group's own families count once more, beside all of the kind's.
+    family `without` have no say. Beside all of the kind's families a group's own evidence counts once more: more than its
+    families, because their networks differ, and less than its networks, because those of a family are alike.
     """
-    losses = np.full((len(groups), len(tried[0])), np.nan)
+    losses, evidence = np.full((len(groups), len(tried[0])), np.nan), np.zeros((len(groups), 1))
     families = [set(group.family.tolist()) - {without} for group in groups]
     for i, (group, predicted) in enumerate(zip(groups, tried, strict=True)):
         kept = group.family != without
         if kept.any():
             error = np.minimum(np.abs(np.log(predicted[:, kept] / group.latency_ms[kept])), LARGEST)
             losses[i] = np.average(error, axis=1, weights=group.weights[kept] ** 2)
-    own = np.nan_to_num(losses) * np.array([[len(f)] for f in families])
-    total = own + len(set().union(*families)) * np.nanmean(losses, axis=0)
+            evidence[i] = np.cbrt(len(families[i]) ** 2 * len(set(group.network[kept].tolist())))
+    total = evidence * np.nan_to_num(losses) + len(set().union(*families)) * np.nanmean(losses, axis=0)
     weight = np.exp(-(total - total.min(axis=1, keepdims=True)) / SHARP)
     return weight / weight.sum(axis=1, keepdims=True)
