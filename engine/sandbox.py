@@ -17,8 +17,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -36,7 +38,7 @@ KEPT = ("PATH", "LANG", "LC_ALL", "EDGEWISE_HOME", "EDGEWISE_DATA", "EDGEWISE_PU
 
 @dataclass(frozen=True)
 class Limits:
-    """What one child may use: resident bytes of its whole group, wall seconds, bytes of one written file, threads; whether
+    """What one child may use: bytes of memory that its whole group holds, wall seconds, bytes of one written file, threads; whether
     it may reach the network and start programs."""
 
     memory_bytes: int = 1_500_000_000
@@ -152,9 +154,8 @@ def _message(line: bytes) -> dict:
 
 
 def _watch_memory(child: subprocess.Popen, limits: Limits, watch: Watch) -> None:
-    used = resident_bytes(child.pid)
-    watch.on_memory(used)
-    if used > limits.memory_bytes:
+    watch.on_memory(resident_bytes(child.pid))
+    if held_bytes(child.pid) > limits.memory_bytes:
         raise Failed(f"it needed more than the {limits.memory_bytes / 1e6:.0f} MB of memory it was given")
 
 
@@ -175,17 +176,33 @@ def _conclude(child: subprocess.Popen, outcome: dict | None) -> dict:
 
 def resident_bytes(pid: int) -> int:
     """Returns the resident bytes of a process and all that it started; 0 when it is gone."""
-    try:
+    return sum(info.rss for info in _memory(pid).values())
+
+
+def held_bytes(pid: int) -> int:
+    """Returns the resident bytes that the system can't take back: without the pages of mapped files. A data set read in
+    random order is in memory as a whole after a while, and costs nobody anything."""
+    return sum(info.rss - _mapped_bytes(member) for member, info in _memory(pid).items())
+
+
+def _memory(pid: int) -> dict[int, Any]:
+    """Returns what psutil says of the memory of a process and all that it started, by pid."""
+    found = {}
+    with suppress(psutil.Error):
         process = psutil.Process(pid)
-        total = 0
         for member in [process, *process.children(recursive=True)]:
-            try:
-                total += member.memory_info().rss
-            except psutil.Error:
-                continue
-        return total
-    except psutil.Error:
+            with suppress(psutil.Error):
+                found[member.pid] = member.memory_info()
+    return found
+
+
+def _mapped_bytes(pid: int) -> int:
+    """Returns the resident pages of files on disk, in bytes; shared memory is none. 0 where the system does not tell."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
         return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssFile:"))
 
 
 def own_bytes() -> int:

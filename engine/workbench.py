@@ -24,6 +24,7 @@ from models.catalog import sha256_of
 
 MAX_EPOCHS = 12
 LOOP_STEP_S = 0.003  # what a step of the smallest network takes
+LEEWAY_S = 60.0  # beyond a technique's share in which a search may go on; the wall allows more, for what it began then
 SIMULATION_COST = 3  # simulated rounding goes over the weights, and back, once more each
 VALIDATION_IMAGES = 2_000
 CALIBRATION_IMAGES = 300
@@ -59,9 +60,10 @@ class Workbench:
         self.began = time.monotonic()
         self._network: Network | None = None
 
-    def seconds_left(self) -> float:
-        """Returns what is left of the technique's share of the time budget, for a search that may go on or stop."""
-        return self.seconds - (time.monotonic() - self.began)
+    def has_time(self) -> bool:
+        """Tells a search whether it may try one more network: while its share of the time budget lasts, and a little
+        longer, because the share is for training and other work comes on top."""
+        return time.monotonic() - self.began < self.seconds + LEEWAY_S
 
     def network(self) -> Network:
         """Returns the baseline network; primitives never change it, so it is opened once."""

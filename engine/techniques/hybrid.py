@@ -87,11 +87,18 @@ def _smallest(bench: Workbench, making: Making) -> None:
     best: Coded | None = None
     for network in networks[:0:-1][:ATTEMPTS]:
         best = _better(best, _on_codes(bench, making, network, SPARSITY, floor))
-        if best.reached >= floor:
+        if best.reached >= floor or _too_late(bench, making, "wider networks"):
             break
     else:
         best = _better(best, _whole(bench, making, networks[0], floor))
     _export_coded(bench, making, best.trained)
+
+
+def _too_late(bench: Workbench, making: Making, untried: str) -> bool:
+    if bench.has_time():
+        return False
+    making.step("stop", "The time budget was used up before more could be tried.", untried=untried)
+    return True
 
 
 def _better(one: Coded | None, other: Coded) -> Coded:
@@ -102,9 +109,8 @@ def _whole(bench: Workbench, making: Making, network: Network, floor: float) -> 
     """Returns the network with all its channels on codes: with many zeros, where they hold with still more, else with fewer."""
     found = _on_codes(bench, making, network, SPARSE, floor, LONG)
     if found.reached < floor:
-        return _better(found, _on_codes(bench, making, network, SPARSITY, floor))
-    if bench.seconds_left() <= 0:
-        making.step("stop", "The time budget was used up before more zeros could be tried.", sparsity=SPARSER)
+        return found if _too_late(bench, making, f"{SPARSITY:.0%} zeros") else _better(found, _on_codes(bench, making, network, SPARSITY, floor))
+    if _too_late(bench, making, f"{SPARSER:.0%} zeros"):
         return found
     sparser = _on_codes(bench, making, found.network, SPARSER, floor, LONG, SPARSE)
     return sparser if sparser.reached >= floor else found
@@ -138,13 +144,17 @@ def _narrower(bench: Workbench, making: Making, floor: float) -> list[Network]:
     As bold a cut as promises to hold is tried at once, because a narrow network trains fast: where it holds, narrower
     ones follow from it, else wider ones from the start.
     """
-    good, first = [(1.0, bench.network())], _boldest(bench, making, floor)
+    good = [(1.0, bench.network())]
+    first, made = _boldest(bench, making, floor)
     for width in WIDTHS[first:]:
-        network = _at_width(bench, making, good[-1], width, floor)
-        if network is None:
+        network = _at_width(bench, making, good[-1], width, floor, made if width == WIDTHS[first] else None)
+        if network is not None:
+            good.append((width, network))
+        if network is None or _too_late(bench, making, "narrower networks"):
             break
-        good.append((width, network))
     for width in reversed(WIDTHS[:first]) if len(good) == 1 else ():
+        if _too_late(bench, making, "wider networks"):
+            break
         network = _at_width(bench, making, good[0], width, floor)
         if network is not None:
             good.append((width, network))
@@ -152,24 +162,28 @@ def _narrower(bench: Workbench, making: Making, floor: float) -> list[Network]:
     return [network for _, network in good]
 
 
-def _boldest(bench: Workbench, making: Making, floor: float) -> int:
-    """Returns the place in WIDTHS to begin at: the narrowest that is promising before any training, else the widest."""
-    found = {}
-    for width in WIDTHS[:FIRST]:
+def _boldest(bench: Workbench, making: Making, floor: float) -> tuple[int, Network]:
+    """Returns the place in WIDTHS to begin at, the narrowest that is promising before any training or else the widest, and
+    the network of that width."""
+    found, first, made = {}, 0, None
+    for place, width in enumerate(WIDTHS[:FIRST]):
         making.progress(0.05, f"trying {width:.0%} of the channels")
         network = prune_structured.without_channels(bench, bench.network(), 1 - width, "taylor", prune_structured.fragility(bench), making.seed)
         found[width] = judged(bench, network)
-        if found[width] < PROMISING * floor:
+        promising = found[width] >= PROMISING * floor
+        if promising or made is None:
+            first, made = place, network
+        if not promising or _too_late(bench, making, "bolder cuts"):
             break
-    first = max((place for place, width in enumerate(WIDTHS[:FIRST]) if found.get(width, 0) >= PROMISING * floor), default=0)
     making.step("choose_width", "The boldest cut that keeps most of the accuracy before any training is where the search begins.",
                 first_width=WIDTHS[first], untrained_validation_accuracy={str(width): round(value, 5) for width, value in found.items()})
-    return first
+    return first, made
 
 
-def _at_width(bench: Workbench, making: Making, start: tuple[float, Network], width: float, floor: float) -> Network | None:
-    """Cuts a network to `width` of the baseline's channels and trains it, twice if need be; None if it stays below."""
-    network = prune_structured.cut(bench, making, start[1], 1 - width / start[0], "taylor", prune_structured.fragility(bench))
+def _at_width(bench: Workbench, making: Making, start: tuple[float, Network], width: float, floor: float, made: Network | None = None) -> Network | None:
+    """Cuts a network to `width` of the baseline's channels (`made`: one that is cut already) and trains it, twice if need
+    be; None if it stays below."""
+    network = prune_structured.cut(bench, making, start[1], 1 - width / start[0], "taylor", prune_structured.fragility(bench), made)
     for chance in (1, 2):
         network = making.train(network, SHARES["width"] * chance, f"At {width:.0%} of the channels, chance {chance}: recover what the cut cost.",
                                WIDTH_LEARNING_RATE, teacher=bench.network(), mix=0.7).network

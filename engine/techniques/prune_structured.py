@@ -75,8 +75,9 @@ def layer_ratios(bench: Workbench, ratio: float, fragile: dict[str, float]) -> d
     return {layer.name: float(np.clip(ratio + room * (lean[layer.name] - mean), 0.0, 0.97)) for layer in inner}
 
 
-def cut(bench: Workbench, making: Making, network: Network, ratio: float, importance: str, fragile: dict[str, float]) -> Network:
-    """Removes channels once and records how."""
+def cut(bench: Workbench, making: Making, network: Network, ratio: float, importance: str, fragile: dict[str, float],
+        made: Network | None = None) -> Network:
+    """Removes channels once and records how. `made`: what `without_channels` gave for the same, where a trial made it."""
     ratios = layer_ratios(bench, ratio, fragile)
     making.progress(0.05, "removing channels")
     making.step("remove_channels", "Whole channels go, with all that is coupled to them; fragile layers lose fewer.",
@@ -86,7 +87,7 @@ def cut(bench: Workbench, making: Making, network: Network, ratio: float, import
         making.note(f"{LOCKED} {', '.join(bench.facts.locked)}. The reason: {reasons}.")
     making.step("reconstruct", "The layers that read the lost channels are solved anew, by least squares, so that their outputs stay close.",
                 images=min(RECONSTRUCTION_IMAGES, len(bench.data.train.images)), damping=DAMPING)
-    return without_channels(bench, network, ratio, importance, fragile, making.seed)
+    return without_channels(bench, network, ratio, importance, fragile, making.seed) if made is None else made
 
 
 def without_channels(bench: Workbench, network: Network, ratio: float, importance: str, fragile: dict[str, float], seed: int) -> Network:

@@ -1,6 +1,7 @@
 """A child for the wall's tests: does what its request says, all of it bad manners. Run as `python -m tests.engine.misbehaving`."""
 
 import ctypes
+import mmap
 import os
 import signal
 import socket
@@ -39,6 +40,14 @@ def eat_in_a_grandchild(request, send):
     """Lets a process of its own take the memory."""
     subprocess.run([sys.executable, "-c", "x = [bytearray(b'1' * 20_000_000) for _ in range(100_000)]"], check=True)
     time.sleep(60)
+
+
+def read_a_large_file(request, send):
+    """Maps a file into memory and looks at every page of it."""
+    with open(request["path"], "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages:
+        total = sum(pages[i] for i in range(0, len(pages), 4096))
+        time.sleep(1)  # so that it is seen
+    return {"total": total}
 
 
 def loop(request, send):
@@ -131,7 +140,7 @@ def talk(request, send):
     return {"echo": request["words"]}
 
 
-ACTS = {act.__name__: act for act in (crash, kill, leave, eat, eat_in_a_grandchild, loop, sleep_with_a_grandchild, connect,
+ACTS = {act.__name__: act for act in (crash, kill, leave, eat, eat_in_a_grandchild, read_a_large_file, loop, sleep_with_a_grandchild, connect,
                                       start_a_program, open_sockets, look, write, refuse, fail, stumble, babble, flood, talk)}
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pytest
 
 from engine.backends import Facts, LayerInfo
 from engine.datasets import Part
-from engine.techniques import prune_structured
+from engine.techniques import hybrid, prune_structured
 from engine.workbench import Data, Making, Workbench
 
 
@@ -50,3 +50,16 @@ def test_the_teacher_answers_each_image_once(tmp_path, seconds, images):
     bench.teacher_answers = lambda: np.full((2_000, 10), np.nan, np.float32)
     steps, batch = Making(bench, "distill@0.5")._plan("network", 1.0, True, False)
     assert steps * batch == pytest.approx(images, rel=0.2)
+
+
+@pytest.mark.parametrize(("widths", "found"), [(1, [0.35]), (2, [0.35, 0.22]), (9, [0.35, 0.22, 0.14, 0.09, 0.06])])
+def test_a_search_that_is_out_of_time_keeps_what_it_found(monkeypatch, widths, found):
+    """The first cut was made when widths were tried and is not made again."""
+    tried, steps = [], []
+    monkeypatch.setattr(hybrid, "_boldest", lambda bench, making, floor: (3, "cut"))
+    monkeypatch.setattr(hybrid, "_at_width", lambda bench, making, start, width, floor, made: tried.append((width, made)) or width)
+    bench = SimpleNamespace(network=lambda: "whole", has_time=lambda: len(tried) < widths)
+    making = SimpleNamespace(step=lambda what, why, **parameters: steps.append(what))
+    assert hybrid._narrower(bench, making, 0.9) == ["whole", *found]
+    assert tried[0] == (0.35, "cut") and all(made is None for _, made in tried[1:])
+    assert steps == (["stop"] if widths < 9 else [])

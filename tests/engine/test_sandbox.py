@@ -56,6 +56,14 @@ def test_too_much_memory_is_stopped(name):
     assert max(peak) < 1_500_000_000
 
 
+def test_pages_of_a_large_data_set_are_no_memory_that_a_child_holds(tmp_path):
+    (tmp_path / "data").write_bytes(b"1" * 400_000_000)
+    peak = []
+    result = act("read_a_large_file", Limits(memory_bytes=300_000_000, seconds=60), Watch(on_memory=peak.append), path=str(tmp_path / "data"))
+    assert result["total"] > 0
+    assert max(peak) > 400_000_000  # they are in memory, and told
+
+
 def test_an_endless_loop_ends_on_time():
     began, pids = time.monotonic(), []
     with pytest.raises(Failed, match="longer than the 2 s"):
