@@ -4,25 +4,30 @@ Computed once a run, in the framework on folded weights and validation images; `
 `hybrid` use it, the compare page shows it.
 """
 
+import time
 from collections.abc import Iterator
 
 import numpy as np
 
+from engine import memory
 from engine.backends import Backend, Facts, Grid, Network
 from engine.datasets import Part
 from engine.experiment import LayerSensitivity
 
 IMAGES = 500
 PRUNED_SHARE = 0.5
+LEEWAY_S = 90.0  # beyond its seconds, which only say how many images to use
 VALUES_AT_ONCE = 1_000_000  # of a layer's weights in rounding, which makes six copies of them: some layers have 100 million
 
 
 def sensitivity(backend: Backend, network: Network, facts: Facts, validation: Part, seconds: float, on_layer) -> list[LayerSensitivity]:
     """Returns a row a layer and change, worst first within a change. Uses fewer images where `seconds` is short.
 
+    Layers come by their number of weights, the largest first; those whose turn does not come in time have no row.
     `loss_increase` is the rise of the mean cross-entropy against the labels: it tells layers apart long before the
     accuracy of a few hundred images does.
     """
+    deadline = time.monotonic() + seconds + LEEWAY_S
     passes = 3 * len(facts.layers) + 1
     count = int(np.clip(seconds * facts.evaluate_images_per_s / passes, 100, min(IMAGES, len(validation.labels))))
     images, labels = np.asarray(validation.images[:count]), np.asarray(validation.labels[:count])
@@ -30,11 +35,15 @@ def sensitivity(backend: Backend, network: Network, facts: Facts, validation: Pa
     weights = backend.weights(folded)
     base = _scores(backend.logits(folded, images), labels)
     rows = []
-    for number, layer in enumerate(facts.layers):
+    for number, layer in enumerate(sorted(facts.layers, key=lambda layer: -layer.weights)):
+        if time.monotonic() > deadline:
+            break
         for change, changed in _changes(weights[layer.name]):
             accuracy, loss = _scores(backend.logits(backend.with_weights(folded, {layer.name: changed}), images), labels)
             rows.append(LayerSensitivity(layer=layer.name, change=change, accuracy_drop_pp=round(100 * (base[0] - accuracy), 3),
                                          loss_increase=round(loss - base[1], 6)))
+        if layer.weights > VALUES_AT_ONCE:
+            memory.release()  # a network's parts refer to each other, so that a changed copy stays until it is looked for
         on_layer((number + 1) / len(facts.layers), layer.name)
     return sorted(rows, key=lambda row: (row.change, -row.loss_increase))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
 
 from deploy.runtime.preprocessing import preprocess
@@ -115,10 +115,10 @@ class PyTorchBackend:
 
     def with_weights(self, network: nn.Module, weights: dict[str, np.ndarray],
                      biases: dict[str, np.ndarray] | None = None) -> nn.Module:
-        changed = copy.deepcopy(network)
+        changed = _shell(network, {}) if isinstance(network, fx.GraphModule) else copy.deepcopy(network)
         modules = dict(changed.named_modules())
         for name, array in weights.items():
-            modules[name].weight.data = torch.from_numpy(np.ascontiguousarray(array, np.float32))
+            modules[name].weight = nn.Parameter(torch.from_numpy(np.ascontiguousarray(array, np.float32)), requires_grad=False)
         for name, array in (biases or {}).items():
             modules[name].bias = nn.Parameter(torch.from_numpy(np.ascontiguousarray(array, np.float32)), requires_grad=False)
         return changed
@@ -248,6 +248,16 @@ def kind_of(module: nn.Module) -> str:
     if module.groups == 1:
         return "conv"
     return "depthwise" if module.groups == module.in_channels else "grouped"
+
+
+def _shell(module: nn.Module, made: dict[nn.Module, nn.Module]) -> nn.Module:
+    """Returns a copy of a traced network's modules that shares its tensors and its code; a deep copy of a network of
+    hundreds of layers takes longer than to run it."""
+    if module not in made:
+        copied = made[module] = object.__new__(type(module))  # GraphModule's own __new__ makes a class without its code
+        copied.__dict__ = module.__dict__ | {"_parameters": dict(module._parameters), "_buffers": dict(module._buffers)}
+        copied._modules = {name: child and _shell(child, made) for name, child in module._modules.items()}
+    return made[module]
 
 
 def _padding(module: nn.Conv2d) -> tuple[int, int]:
