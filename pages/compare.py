@@ -76,4 +76,4 @@ if run.sensitivity:
     st.caption("Accuracy lost on validation images when only this layer is changed: a layer far to the right is best left alone.")
     st.plotly_chart(figure, theme=None, config=charts.CONFIG, alt=alt)
 else:
-    st.caption("No technique of this run needed to know.")
+    st.caption("Not measured: no technique of this run asked for it, or it ran out of time or memory, which the run's log says.")
