@@ -13,7 +13,7 @@ from engine.backends import Facts, LayerInfo
 from engine.errors import BadInput, EdgewiseError
 from engine.estimates import estimates_for
 from engine.experiment import Experiment, Host, LayerSensitivity, Latency, Variant
-from engine.plan import expected_seconds, training_seconds
+from engine.plan import expected_seconds, grace_s, training_seconds
 from engine.recommend import judge, recommend
 from engine.memory import needed_bytes
 from engine.sandbox import Cancelled, Failed, Limits, Watch
@@ -27,7 +27,6 @@ WORK_THREADS = 2
 SENSITIVITY_SHARE = 0.05
 DOT_PRODUCT_DEVICES = ("raspberry_pi_5",)  # Cortex-A76: the dot-product instructions of ARMv8.2
 TOLERANCE, LIMIT_SHARE = 0.005, 0.7  # some of a limit is left for the difference between validation and test images
-GRACE_S = 120  # what a technique may take beyond its share before it counts as hanging
 
 
 def optimize(experiment: Experiment, workspace: Workspace, run_id: str, on_event: Callable[[dict], None]) -> list[Variant]:
@@ -142,7 +141,7 @@ class _Run:
         self.begin(name)
         share = self.training.get(name, 0.0)
         try:
-            self.child("technique", name, share * 3 + GRACE_S * len(wanted), technique=name, facts=self.plain_facts, seconds=share)
+            self.child("technique", name, share * 3 + grace_s(self.plain_facts) * len(wanted), technique=name, facts=self.plain_facts, seconds=share)
             self.measure(name, wanted)
         except Cancelled:
             raise
@@ -157,7 +156,7 @@ class _Run:
             return
         seconds = SENSITIVITY_SHARE * self.experiment.time_budget_s
         try:
-            self.child("technique", "sensitivity", GRACE_S + 5 * seconds, technique="sensitivity", facts=self.plain_facts, seconds=seconds)
+            self.child("technique", "sensitivity", grace_s(self.plain_facts) + 5 * seconds, technique="sensitivity", facts=self.plain_facts, seconds=seconds)
             self.workspace.write_result(self.id, sensitivity=read_json(self.folder / "cache" / "sensitivity.json") or [])
         except (Failed, BadInput) as error:
             self.on_event({"kind": "log", "technique": "sensitivity", "text": f"per-layer sensitivity failed: {error}"})

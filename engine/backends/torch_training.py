@@ -110,6 +110,7 @@ def train(network: nn.Module, train_part: Part, validation: Part, training: Trai
             progress((step + 1) / training.steps)
             now = _validate(network, validation, preprocessing)
             if step + 1 >= training.settle and (kept is None or now >= best):
+                kept = None  # before the new one, or a large network would be here three times
                 best, kept = now, copy.deepcopy(network.state_dict())
     if kept is not None:
         network.load_state_dict(kept)

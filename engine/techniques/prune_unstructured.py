@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from engine.backends import Facts
+from engine.backends import Facts, Network
 from engine.encoding import encode
 from engine.techniques import Technique, ptq_int8
 from engine.workbench import Making, Workbench
@@ -26,23 +26,26 @@ def run(bench: Workbench) -> Iterator[None]:
     """Makes a one-shot and an iterative variant for each target sparsity."""
     for target in TARGETS:
         with bench.variant(f"prune_unstructured@{target}") as making:
-            masks = global_masks(bench.backend.weights(bench.network()), target)
-            making.step("prune_weights", "The smallest weights of all layers together, by absolute value, at once.",
-                        sparsity=target, importance="L1, global", schedule="one-shot")
-            trained = making.train(bench.network(), ONE_SHOT_SHARE, "The weights that are left make up for those that went.",
-                                   LEARNING_RATE, teacher=bench.network(), mix=0.5, masks=masks)
-            _finish(bench, making, trained.network)
+            _finish(bench, making, _trained_at_once(bench, making, target))
         yield
     for target in TARGETS:
         with bench.variant(f"prune_unstructured@{target},iterative") as making:
-            making.step("prune_weights", "The smallest weights go little by little while the others adapt.",
-                        sparsity=target, importance="L1, global", schedule="cubic", ramp=RAMP)
-            trained = _train_gradually(bench, making, target)
-            _finish(bench, making, trained.network)
+            _finish(bench, making, _trained_gradually(bench, making, target))
         yield
 
 
-def _train_gradually(bench: Workbench, making: Making, target: float):
+def _trained_at_once(bench: Workbench, making: Making, target: float) -> list[Network]:
+    """Returns the network in a list, which `_finish` empties: a large one is not kept for longer than it is needed."""
+    making.step("prune_weights", "The smallest weights of all layers together, by absolute value, at once.",
+                sparsity=target, importance="L1, global", schedule="one-shot")
+    masks = global_masks(bench.backend.weights(bench.network()), target)
+    return [making.train(bench.network(), ONE_SHOT_SHARE, "The weights that are left make up for those that went.",
+                         LEARNING_RATE, teacher=bench.network(), mix=0.5, masks=masks).network]
+
+
+def _trained_gradually(bench: Workbench, making: Making, target: float) -> list[Network]:
+    making.step("prune_weights", "The smallest weights go little by little while the others adapt.",
+                sparsity=target, importance="L1, global", schedule="cubic", ramp=RAMP)
     steps = making.planned_steps(bench.network(), ITERATIVE_SHARE)
     ramp = max(1, int(steps * RAMP))
     every = max(1, ramp // UPDATES)
@@ -52,8 +55,8 @@ def _train_gradually(bench: Workbench, making: Making, target: float):
             return None
         return global_masks(weights, cubic(target, step / ramp))
 
-    return making.train(bench.network(), ITERATIVE_SHARE, "Training goes on while the sparsity rises to its target.",
-                        LEARNING_RATE, teacher=bench.network(), mix=0.5, on_step=on_step, settle=ramp + 1)
+    return [making.train(bench.network(), ITERATIVE_SHARE, "Training goes on while the sparsity rises to its target.",
+                         LEARNING_RATE, teacher=bench.network(), mix=0.5, on_step=on_step, settle=ramp + 1).network]
 
 
 def cubic(target: float, progress: float) -> float:
@@ -63,7 +66,10 @@ def cubic(target: float, progress: float) -> float:
 
 def global_masks(weights: dict[str, np.ndarray], sparsity: float) -> dict[str, np.ndarray]:
     """Returns boolean masks that keep the largest weights of all layers together; exactly `sparsity` of them go."""
-    flat = np.concatenate([np.abs(w).ravel() for w in weights.values()])
+    sizes = [w.size for w in weights.values()]
+    flat = np.empty(sum(sizes), np.result_type(*weights.values()))
+    for part, w in zip(np.split(flat, np.cumsum(sizes)[:-1]), weights.values(), strict=True):
+        np.abs(w.ravel(), out=part)
     gone = int(round(sparsity * flat.size))
     least = np.partition(flat, gone)[gone] if gone < flat.size else np.inf  # of those that stay
     keep = flat >= least
@@ -75,8 +81,8 @@ def global_masks(weights: dict[str, np.ndarray], sparsity: float) -> dict[str, n
     return masks
 
 
-def _finish(bench: Workbench, making: Making, network) -> None:
-    folded = bench.backend.folded(network)
+def _finish(bench: Workbench, making: Making, trained: list[Network]) -> None:
+    folded = bench.backend.folded(trained.pop())
     weights = {name: w + 0.0 for name, w in bench.backend.weights(folded).items()}  # -0.0 becomes 0.0, which the coder knows as a zero
     zeros, total = sum(int((w == 0).sum()) for w in weights.values()), sum(w.size for w in weights.values())
     making.figures["sparsity"] = zeros / total

@@ -23,10 +23,12 @@ class Children:
 
     def __init__(self, trouble: dict | None = None, **facts):
         self.found, self.trouble, self.asked = FACTS | facts, trouble or {}, []
+        self.limits_s: dict[tuple[str, str], float] = {}
 
     def __call__(self, module: str, request: dict, limits, watch, log) -> dict:
         task, technique = request["task"], request.get("technique", "")
         self.asked.append((task, technique))
+        self.limits_s[task, technique] = limits.seconds
         for name in (technique, *request.get("artifacts", {}), *request.get("paths", {}), Path(request.get("path", "")).parent.name):
             if (task, name) in self.trouble:
                 # what a technique finished before it died stays
@@ -148,6 +150,15 @@ def test_a_quantized_model_or_one_without_layers_is_left_alone(supervise):
     assert {v.status for v in found.values() if v.id != "baseline"} == {"skipped"} and found["fp16"].reason == "the model is quantized already"
     found, _ = supervise(Children(layers=[]))
     assert "no convolution or dense layer" in found["ptq_int8"].reason
+
+
+@pytest.mark.parametrize("facts", [{"parameters": 129_000_000}, {"layers": 120 * LAYERS[:1] + LAYERS[1:]}], ids=["large", "deep"])
+def test_a_large_or_deep_network_counts_as_hanging_later(supervise, facts):
+    small, other = Children(), Children(**facts)
+    for children in (small, other):
+        supervise(children, techniques=["ptq_int4"])
+    for child in (("technique", "ptq_int4"), ("technique", "sensitivity")):
+        assert other.limits_s[child] > 2 * small.limits_s[child] > 200
 
 
 def test_lost_sensitivity_or_timing_or_memory_does_not_lose_the_run(supervise, workspace):
