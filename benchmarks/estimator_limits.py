@@ -1,8 +1,9 @@
 """What the measured rows can give at most: `python -m benchmarks.estimator_limits` (EDGEWISE_MEASUREMENTS: all rows).
 
-Two checks that look at families which nothing has seen. *Kept aside*: each quarter of the families in turn, for five ways
-to cut them into quarters, is taken from everything, forms and intervals included; the rest is fitted, once as `estimator.fit` does, once as a plain
-non-negative roofline of the same eight terms without relatives, once with the one form that erred least on the rest.
+Two checks that look at families which nothing has seen. *Kept aside*: each quarter of the families in turn, for five
+ways to cut them into quarters, is taken from everything, forms and intervals included; the rest is fitted, once as
+`estimator.fit` does, once as a plain non-negative roofline of the same eight terms without relatives, once with the one
+form that erred least on the rest.
 *Learning curve*: how the error of ncnn's groups falls with the number of families, of which they have 14 to 17.
 """
 

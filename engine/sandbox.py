@@ -20,7 +20,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -38,8 +37,8 @@ KEPT = ("PATH", "LANG", "LC_ALL", "EDGEWISE_HOME", "EDGEWISE_DATA", "EDGEWISE_PU
 
 @dataclass(frozen=True)
 class Limits:
-    """What one child may use: bytes of memory that its whole group holds, wall seconds, bytes of one written file, threads; whether
-    it may reach the network and start programs."""
+    """What one child may use: resident bytes of its whole group without pages of mapped files, wall seconds, bytes of one
+    written file, threads; whether it may reach the network and start programs."""
 
     memory_bytes: int = 1_500_000_000
     seconds: float = 600
@@ -154,8 +153,11 @@ def _message(line: bytes) -> dict:
 
 
 def _watch_memory(child: subprocess.Popen, limits: Limits, watch: Watch) -> None:
-    watch.on_memory(resident_bytes(child.pid))
-    if held_bytes(child.pid) > limits.memory_bytes:
+    resident = _resident(child.pid)
+    used = sum(resident.values())
+    watch.on_memory(used)
+    # pages of mapped files are the system's to take back: a data set read in random order is in memory as a whole after a while
+    if used > limits.memory_bytes and used - sum(map(_mapped_bytes, resident)) > limits.memory_bytes:
         raise Failed(f"it needed more than the {limits.memory_bytes / 1e6:.0f} MB of memory it was given")
 
 
@@ -176,23 +178,17 @@ def _conclude(child: subprocess.Popen, outcome: dict | None) -> dict:
 
 def resident_bytes(pid: int) -> int:
     """Returns the resident bytes of a process and all that it started; 0 when it is gone."""
-    return sum(info.rss for info in _memory(pid).values())
+    return sum(_resident(pid).values())
 
 
-def held_bytes(pid: int) -> int:
-    """Returns the resident bytes that the system can't take back: without the pages of mapped files. A data set read in
-    random order is in memory as a whole after a while, and costs nobody anything."""
-    return sum(info.rss - _mapped_bytes(member) for member, info in _memory(pid).items())
-
-
-def _memory(pid: int) -> dict[int, Any]:
-    """Returns what psutil says of the memory of a process and all that it started, by pid."""
+def _resident(pid: int) -> dict[int, int]:
+    """Returns the resident bytes of a process and of all that it started, by pid."""
     found = {}
     with suppress(psutil.Error):
         process = psutil.Process(pid)
         for member in [process, *process.children(recursive=True)]:
             with suppress(psutil.Error):
-                found[member.pid] = member.memory_info()
+                found[member.pid] = member.memory_info().rss
     return found
 
 

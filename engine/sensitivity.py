@@ -4,8 +4,7 @@ Computed once a run, in the framework on folded weights and validation images; `
 `hybrid` use it, the compare page shows it.
 """
 
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -16,18 +15,17 @@ from engine.experiment import LayerSensitivity
 
 IMAGES = 500
 PRUNED_SHARE = 0.5
-LEEWAY_S = 90.0  # beyond its seconds, which only say how many images to use
 VALUES_AT_ONCE = 1_000_000  # of a layer's weights in rounding, which makes six copies of them: some layers have 100 million
 
 
-def sensitivity(backend: Backend, network: Network, facts: Facts, validation: Part, seconds: float, on_layer) -> list[LayerSensitivity]:
+def sensitivity(backend: Backend, network: Network, facts: Facts, validation: Part, seconds: float, on_layer: Callable[[float, str], None],
+                has_time: Callable[[], bool] = lambda: True) -> list[LayerSensitivity]:
     """Returns a row a layer and change, worst first within a change. Uses fewer images where `seconds` is short.
 
-    Layers come by their number of weights, the largest first; those whose turn does not come in time have no row.
+    Layers come by their number of weights, the largest first; those whose turn does not come while `has_time` have no row.
     `loss_increase` is the rise of the mean cross-entropy against the labels: it tells layers apart long before the
     accuracy of a few hundred images does.
     """
-    deadline = time.monotonic() + seconds + LEEWAY_S
     passes = 3 * len(facts.layers) + 1
     count = int(np.clip(seconds * facts.evaluate_images_per_s / passes, 100, min(IMAGES, len(validation.labels))))
     images, labels = np.asarray(validation.images[:count]), np.asarray(validation.labels[:count])
@@ -36,7 +34,7 @@ def sensitivity(backend: Backend, network: Network, facts: Facts, validation: Pa
     base = _scores(backend.logits(folded, images), labels)
     rows = []
     for number, layer in enumerate(sorted(facts.layers, key=lambda layer: -layer.weights)):
-        if time.monotonic() > deadline:
+        if not has_time():
             break
         for change, changed in _changes(weights[layer.name]):
             accuracy, loss = _scores(backend.logits(backend.with_weights(folded, {layer.name: changed}), images), labels)

@@ -117,7 +117,7 @@ def _sensitivity(bench, seconds: float, folder: Path, send: Send) -> None:
     if bench.data.validation is None:
         return
     rows = sensitivity(bench.backend, bench.network(), bench.facts, bench.data.validation, seconds,
-                       lambda fraction, layer: send({"kind": "progress", "fraction": fraction, "text": f"changing only {layer}"}))
+                       lambda fraction, layer: send({"kind": "progress", "fraction": fraction, "text": f"changing only {layer}"}), bench.has_time)
     if (found := len({row.layer for row in rows})) < len(bench.facts.layers):
         send({"kind": "log", "text": f"per-layer sensitivity: the {found} largest of {len(bench.facts.layers)} layers, there was no time for the others"})
     write_json(folder / "cache" / "sensitivity.json", [row.model_dump(mode="json") for row in rows])

@@ -24,7 +24,7 @@ from models.catalog import sha256_of
 
 MAX_EPOCHS = 12
 LOOP_STEP_S = 0.003  # what a step of the smallest network takes
-LEEWAY_S = 60.0  # beyond a technique's share in which a search may go on; the wall allows more, for what it began then
+LEEWAY_S = 90.0  # beyond a share of the time budget in which work may go on piece by piece; the wall allows more, for the last one
 SIMULATION_COST = 3  # simulated rounding goes over the weights, and back, once more each
 VALIDATION_IMAGES = 2_000
 CALIBRATION_IMAGES = 300
@@ -61,8 +61,8 @@ class Workbench:
         self._network: Network | None = None
 
     def has_time(self) -> bool:
-        """Tells a search whether it may try one more network: while its share of the time budget lasts, and a little
-        longer, because the share is for training and other work comes on top."""
+        """Tells a search whether it may try one more network, or the sensitivity whether there is time for one more layer:
+        while the share of the time budget lasts, and a little longer, because other work than training comes on top."""
         return time.monotonic() - self.began < self.seconds + LEEWAY_S
 
     def network(self) -> Network:

@@ -147,11 +147,12 @@ def _narrower(bench: Workbench, making: Making, floor: float) -> list[Network]:
     good = [(1.0, bench.network())]
     first, made = _boldest(bench, making, floor)
     for width in WIDTHS[first:]:
-        network = _at_width(bench, making, good[-1], width, floor, made if width == WIDTHS[first] else None)
-        if network is not None:
-            good.append((width, network))
-        if network is None or _too_late(bench, making, "narrower networks"):
+        if len(good) > 1 and _too_late(bench, making, "narrower networks"):
             break
+        network = _at_width(bench, making, good[-1], width, floor, made if width == WIDTHS[first] else None)
+        if network is None:
+            break
+        good.append((width, network))
     for width in reversed(WIDTHS[:first]) if len(good) == 1 else ():
         if _too_late(bench, making, "wider networks"):
             break
@@ -167,13 +168,15 @@ def _boldest(bench: Workbench, making: Making, floor: float) -> tuple[int, Netwo
     the network of that width."""
     found, first, made = {}, 0, None
     for place, width in enumerate(WIDTHS[:FIRST]):
+        if found and _too_late(bench, making, "bolder cuts"):
+            break
         making.progress(0.05, f"trying {width:.0%} of the channels")
         network = prune_structured.without_channels(bench, bench.network(), 1 - width, "taylor", prune_structured.fragility(bench), making.seed)
         found[width] = judged(bench, network)
         promising = found[width] >= PROMISING * floor
         if promising or made is None:
             first, made = place, network
-        if not promising or _too_late(bench, making, "bolder cuts"):
+        if not promising:
             break
     making.step("choose_width", "The boldest cut that keeps most of the accuracy before any training is where the search begins.",
                 first_width=WIDTHS[first], untrained_validation_accuracy={str(width): round(value, 5) for width, value in found.items()})

@@ -34,16 +34,15 @@ def run(bench: Workbench) -> Iterator[None]:
         yield
 
 
-def _trained_at_once(bench: Workbench, making: Making, target: float) -> list[Network]:
-    """Returns the network in a list, which `_finish` empties: a large one is not kept for longer than it is needed."""
+def _trained_at_once(bench: Workbench, making: Making, target: float) -> Network:
     making.step("prune_weights", "The smallest weights of all layers together, by absolute value, at once.",
                 sparsity=target, importance="L1, global", schedule="one-shot")
     masks = global_masks(bench.backend.weights(bench.network()), target)
-    return [making.train(bench.network(), ONE_SHOT_SHARE, "The weights that are left make up for those that went.",
-                         LEARNING_RATE, teacher=bench.network(), mix=0.5, masks=masks).network]
+    return making.train(bench.network(), ONE_SHOT_SHARE, "The weights that are left make up for those that went.",
+                        LEARNING_RATE, teacher=bench.network(), mix=0.5, masks=masks).network
 
 
-def _trained_gradually(bench: Workbench, making: Making, target: float) -> list[Network]:
+def _trained_gradually(bench: Workbench, making: Making, target: float) -> Network:
     making.step("prune_weights", "The smallest weights go little by little while the others adapt.",
                 sparsity=target, importance="L1, global", schedule="cubic", ramp=RAMP)
     steps = making.planned_steps(bench.network(), ITERATIVE_SHARE)
@@ -55,8 +54,8 @@ def _trained_gradually(bench: Workbench, making: Making, target: float) -> list[
             return None
         return global_masks(weights, cubic(target, step / ramp))
 
-    return [making.train(bench.network(), ITERATIVE_SHARE, "Training goes on while the sparsity rises to its target.",
-                         LEARNING_RATE, teacher=bench.network(), mix=0.5, on_step=on_step, settle=ramp + 1).network]
+    return making.train(bench.network(), ITERATIVE_SHARE, "Training goes on while the sparsity rises to its target.",
+                        LEARNING_RATE, teacher=bench.network(), mix=0.5, on_step=on_step, settle=ramp + 1).network
 
 
 def cubic(target: float, progress: float) -> float:
@@ -81,14 +80,15 @@ def global_masks(weights: dict[str, np.ndarray], sparsity: float) -> dict[str, n
     return masks
 
 
-def _finish(bench: Workbench, making: Making, trained: list[Network]) -> None:
-    folded = bench.backend.folded(trained.pop())
+def _finish(bench: Workbench, making: Making, network: Network) -> None:
+    folded = bench.backend.folded(network)
+    del network  # the caller holds none: a large network's copies are let go of before the coder makes its own
     weights = {name: w + 0.0 for name, w in bench.backend.weights(folded).items()}  # -0.0 becomes 0.0, which the coder knows as a zero
     zeros, total = sum(int((w == 0).sum()) for w in weights.values()), sum(w.size for w in weights.values())
     making.figures["sparsity"] = zeros / total
     making.figures["sparse_bytes"] = sparse_bytes(weights)
     folded = bench.backend.with_weights(folded, weights)
-    del weights  # a large network's copies are let go of before the coder makes its own
+    del weights
     path = making.export(folded)
     del folded
     coded = path.with_suffix(".ewz")
