@@ -13,6 +13,7 @@ SMALLEST_TENSOR_BYTES = 96
 MOST_SYMBOLS = 256
 LANE_SYMBOLS, MOST_LANES = 2_048, 128
 MOST_SPARSE_LANES = 4_096  # a sparse tensor stays large, so its lanes' states count for little and speed for more
+AT_ONCE = 1_000_000  # values that are sorted at once: a layer of 100 million would take 35 bytes for each of them
 
 
 def encode(model: bytes, tensors: list[tuple[bytes, str]]) -> bytes:
@@ -59,14 +60,26 @@ def _code(payload: bytes, kind: int) -> tuple[bytes, bytes] | None:
     raw = np.frombuffer(payload, "<u4" if kind == FLOATS else np.uint8)
     if kind == HALVES:
         raw = np.stack([raw & 0xF, raw >> 4], axis=1).ravel()
-    if len(np.unique(raw[:4 * MOST_SYMBOLS])) > MOST_SYMBOLS:  # seen without sorting millions of floats
+    values = _few_values(raw)
+    if values is None:
         return _code_sparse(payload)
-    values, symbols, counts = np.unique(raw, return_inverse=True, return_counts=True)
-    if len(values) > MOST_SYMBOLS:
-        return _code_sparse(payload)
+    symbols = np.empty(len(raw), np.uint8)
+    for start in range(0, len(raw), AT_ONCE):
+        symbols[start:start + AT_ONCE] = np.searchsorted(values, raw[start:start + AT_ONCE])
+    counts = np.bincount(symbols, minlength=len(values))
     table = values.astype("<u4").tobytes() if kind == FLOATS else values.astype(np.uint8).tobytes()
     entry, stream = _streamed(symbols, counts, kind, table, MOST_LANES)
     return (entry, stream) if len(entry) + len(stream) < len(payload) else None
+
+
+def _few_values(raw: np.ndarray) -> np.ndarray | None:
+    """Returns the values that occur, sorted, or None where they are more than a table holds."""
+    values = raw[:0]
+    for start in range(0, len(raw), AT_ONCE):
+        values = np.union1d(values, raw[start:start + AT_ONCE])
+        if len(values) > MOST_SYMBOLS:
+            return None
+    return values
 
 
 def _code_sparse(payload: bytes) -> tuple[bytes, bytes] | None:

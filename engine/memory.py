@@ -13,6 +13,8 @@ from engine.experiment import ModelFile
 FRAMEWORK_BYTES = {"pytorch": 1_300_000_000, "keras": 1_800_000_000}
 PARAMETER_BYTES = 48  # weights, gradient, two moments, best checkpoint, teacher, exported file and copies on the way
 PIXEL_BYTES = 2_500  # what a pixel of a training image keeps in memory in the hungriest networks (densely connected ones)
+RUNTIME_BYTES = 300_000_000  # of a process that has a runtime and no framework
+LOADED_BYTES = 4  # a parameter of an opened artifact: runtimes compute FP16 and INT4 in float (3.7 measured over all of VGG-11's)
 USUAL_PIXELS = 128 * 32 * 32  # of a training step, in the framework's base already
 
 
@@ -22,6 +24,22 @@ def needed_bytes(model: ModelFile) -> int:
     height, width, _ = model.input_shape
     larger = max(0, LEAST_AT_ONCE * height * width - USUAL_PIXELS)
     return FRAMEWORK_BYTES[model.framework] + PARAMETER_BYTES * model.parameters + PIXEL_BYTES * larger
+
+
+def lots(parameters: dict[str, int], room_bytes: int) -> list[list[str]]:
+    """Splits artifacts, given how many parameters each has, into lots whose members can be open at the same time.
+
+    The first artifact is in every lot, for the others to be compared with; a lot has one other at least.
+    """
+    first, *others = parameters
+    room, found, used = room_bytes - RUNTIME_BYTES - LOADED_BYTES * parameters[first], [[first]], 0
+    for name in others:
+        if len(found[-1]) > 1 and used + LOADED_BYTES * parameters[name] > room:
+            found.append([first])
+            used = 0
+        found[-1].append(name)
+        used += LOADED_BYTES * parameters[name]
+    return found
 
 
 def free_bytes() -> int:

@@ -112,6 +112,7 @@ def train(network: nn.Module, train_part: Part, validation: Part, training: Trai
             if step + 1 >= training.settle and (kept is None or now >= best):
                 kept = None  # before the new one, or a large network would be here three times
                 best, kept = now, copy.deepcopy(network.state_dict())
+    optimizer.zero_grad(set_to_none=True)  # the trained network goes on living, its gradients need not
     if kept is not None:
         network.load_state_dict(kept)
     network.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from engine import memory
 from engine.backends import Facts, Network
 from engine.encoding import encode
 from engine.techniques import Technique, ptq_int8
@@ -91,6 +92,7 @@ def _finish(bench: Workbench, making: Making, network: Network) -> None:
     del weights
     path = making.export(folded)
     del folded
+    memory.release()  # traced networks hold on to themselves until they are looked for
     coded = path.with_suffix(".ewz")
     coded.write_bytes(encode(path.read_bytes(), bench.backend.stored_tensors(path)))
     making.step("entropy_code", "A zero costs about a bit; the loader in the package gives back the very same file.",

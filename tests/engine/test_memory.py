@@ -32,6 +32,20 @@ def test_large_images_need_more_memory_and_too_little_is_a_sentence(monkeypatch)
         memory.check(large)
 
 
+def test_artifacts_that_do_not_fit_together_are_opened_in_lots_with_the_baseline():
+    million = {"baseline": 100, "a": 100, "b": 100, "slim": 1, "c": 100, "huge": 900, "d": 1}
+    parameters = {name: count * 1_000_000 for name, count in million.items()}
+    for room in (1_000_000_000, 1_600_000_000, 9_000_000_000):
+        found = memory.lots(parameters, room)
+        assert [name for lot in found for name in lot[1:]] == list(parameters)[1:]
+        for lot in found:
+            assert lot[0] == "baseline" and len(lot) > 1
+            loaded = memory.RUNTIME_BYTES + memory.LOADED_BYTES * sum(parameters[name] for name in lot)
+            assert loaded <= room or len(lot) == 2
+    assert len(found) == 1
+    assert memory.lots({"baseline": 5}, 0) == [["baseline"]]
+
+
 def test_moments_are_held_for_as_many_layers_as_fit():
     sizes = {"a": 100, "b": 200, "wide": 3_000, "c": 300, "widest": 4_096, "d": 10}
     groups = _together(sizes)

@@ -98,6 +98,15 @@ def test_all_is_well(supervise, workspace):
     assert workspace.run(supervise.id).recommendation.winner in found
 
 
+def test_variants_that_do_not_fit_into_memory_together_are_timed_in_lots_beside_the_baseline(supervise, monkeypatch):
+    monkeypatch.setattr(optimize, "needed_bytes", lambda model: 0)
+    children = Children()
+    found, events = supervise(children)
+    assert children.asked.count(("timing", "")) == 1 + len(TECHNIQUES) + len(found) - 1
+    assert all(v.status == "done" and v.host.interleaved and v.host.peak_memory_bytes == 30_000_000 for v in found.values())
+    assert sum("timed in lots, each with baseline: 1.000 ms" in e.get("text", "") for e in events) == len(found) - 2
+
+
 def test_sensitivity_is_asked_for_once_and_only_where_needed(supervise):
     children = Children()
     supervise(children)
