@@ -1,6 +1,7 @@
 """The entropy coder: the very same bytes come back, close to the entropy, and a damaged file is noticed."""
 
 import io
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -94,6 +95,28 @@ def test_size_is_close_to_the_entropy(kind, symbols):
     with zipfile.ZipFile(deflated, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         archive.writestr("m", payload)
     assert coded < 0.95 * len(deflated.getvalue())
+
+
+def test_a_table_is_gathered_from_all_pieces_of_a_tensor(monkeypatch):
+    """The first piece holds one value, the last ones all 200; one value more than a table holds, and it is no table."""
+    monkeypatch.setattr("engine.encoding.AT_ONCE", 1_000)
+    for symbols, small in ((200, True), (257, False)):
+        values = np.random.default_rng(2).normal(size=symbols).astype("<f4")
+        payload = values[np.sort(skewed(19_500, symbols) if symbols < 257 else np.arange(19_500) * 257 // 19_500)].tobytes()
+        coded = encode(payload, [(payload, "float32")])
+        assert decode(coded) == payload and (len(coded) < len(payload) / 8) == small
+
+
+def test_a_large_sparse_tensor_is_coded_in_little_memory():
+    """Its first thousands of values are zeros and hide how many there are; sorting them all took 35 bytes each."""
+    weights = sparse_floats(3_000_000, 0.9)
+    weights[:10_000] = 0
+    payload = weights.tobytes()
+    tracemalloc.start()
+    coded = encode(payload, [(payload, "float32")])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 15 * len(weights) and decode(coded) == payload
 
 
 def test_layers_of_zeros_alone_find_their_places():

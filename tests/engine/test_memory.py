@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 from engine import memory
-from engine.backends import TRAINED_SHARE, images_at_once
+from engine.backends import TRAINED_SHARE, Training, images_at_once
+from engine.backends.pytorch import PyTorchBackend
+from engine.datasets import Part
 from engine.errors import BadInput
+from engine.experiment import Preprocessing
 from engine.inspect import inspect_model
 from engine.techniques.reconstruct import GRAM_BYTES, _together
 from engine.workbench import plan_steps
@@ -53,6 +56,18 @@ def test_moments_are_held_for_as_many_layers_as_fit():
     for group in groups:
         assert len(group) == 1 or sum(8 * sizes[name] ** 2 for name in group) <= GRAM_BYTES
     assert len(groups) < len(sizes)
+
+
+def test_a_trained_network_keeps_no_gradients(tmp_path):
+    import torch
+
+    random = np.random.default_rng(0)
+    data = Part(random.integers(0, 256, (64, 8, 8, 1), dtype=np.uint8), random.integers(0, 5, 64))
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 5)).eval().requires_grad_(False)
+    backend = PyTorchBackend(Preprocessing(height=8, width=8, color="grey", layout="NCHW", mean=[0.0], std=[1.0]), tmp_path)
+    trained = backend.train(network, data, data, Training(steps=3, batch=16, learning_rate=1e-2, seed=0), lambda done: None).network
+    assert not torch.equal(trained[0].weight, network[0].weight)
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in trained.parameters())
 
 
 def test_freed_memory_goes_back():
