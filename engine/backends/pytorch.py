@@ -190,13 +190,13 @@ class PyTorchBackend:
             inputs = list(self._inputs(images, GRADIENT_SHARE))
             batches = list(zip(inputs, labels.split(len(inputs[0])), strict=True))
         free = {name: ratio for name, ratio in ratios.items() if name not in self._locked(network)}
-        return torch_channels.remove(copy.deepcopy(network), free, importance, batches, self._example(),
+        return torch_channels.remove(network, free, importance, batches, self._example(),
                                      self._output(network), seed)
 
     def slim(self, network: nn.Module, width: float, seed: int) -> nn.Module:
         locked = self._locked(network)
         ratios = {layer.name: 1 - width for layer in self._layers(network) if not layer.is_output and layer.name not in locked}
-        slim = torch_channels.remove(copy.deepcopy(network), ratios, "random", None, self._example(),
+        slim = torch_channels.remove(network, ratios, "random", None, self._example(),
                                      self._output(network), seed)
         torch.manual_seed(seed)
         for module in slim.modules():

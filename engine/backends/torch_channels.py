@@ -1,7 +1,8 @@
 """Channels of torch networks: can they be removed, removing them, and putting kept weights back.
 
 Removal is torch-pruning's dependency graph (Fang et al., "DepGraph", CVPR 2023, arXiv 2301.12900): a channel goes
-together with all that is coupled to it through additions, concatenations and normalisation.
+together with all that is coupled to it through additions, concatenations and normalisation. Where the library can't draw
+that graph, the channels that nothing else sees can go all the same (torch_chains.py).
 """
 
 import copy
@@ -12,6 +13,7 @@ import torch
 import torch_pruning as tp
 from torch import fx, nn
 
+from engine.backends import torch_chains
 from engine.errors import EdgewiseError
 
 TRIAL_S = 30  # seconds for finding out which layers' channels can be removed
@@ -36,12 +38,23 @@ def why_untraceable(network: nn.Module) -> str:
 def locked_layers(network: nn.Module, example: torch.Tensor, output: str) -> dict[str, str]:
     """Returns, by inner layer, why its channels can't be removed; layers that are not named can go, together too.
 
-    All are tried at once on a copy, then halves of what fails, so that one odd shortcut does not lock a whole network.
-    Layers whose channels go together are tried together. What `TRIAL_S` seconds leave untried is locked.
+    Where the library leaves fewer layers free than there are chains whose channels nothing else sees, those are the free ones.
     """
     names = [name for name, m in network.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear)) and name != output]
     if not names or not (reason := _why_not(network, names, example, output)):
         return {}
+    locked = _locked_by_library(network, names, reason, example, output)
+    chained = list(torch_chains.chains(network))
+    modules = dict(network.named_modules())
+    free = [name for name in names if name not in locked and getattr(modules[name], "groups", 1) == 1]
+    if len(chained) > len(free) and not _why_not(network, chained, example, output):
+        return {name: locked.get(name, reason) for name in names if name not in chained}
+    return locked
+
+
+def _locked_by_library(network: nn.Module, names: list[str], reason: str, example: torch.Tensor, output: str) -> dict[str, str]:
+    """All are tried at once on a copy, then halves of what fails, so that one odd shortcut does not lock a whole network.
+    Layers whose channels go together are tried together. What `TRIAL_S` seconds leave untried is locked."""
     try:
         waiting = [_coupled(network, names, example)]
     except Exception:  # the library can't draw its graph at all
@@ -81,10 +94,9 @@ def _coupled(network: nn.Module, names: list[str], example: torch.Tensor) -> lis
 def _why_not(network: nn.Module, names: list[str], example: torch.Tensor, output: str) -> str:
     """Tries the removal on a copy and returns why it does not work, or ""."""
     try:
-        trial = copy.deepcopy(network)
-        before = sum(p.numel() for p in trial.parameters())
-        remove(trial, dict.fromkeys(names, 0.5), "l2", None, example, output, 0)
-        return "" if sum(p.numel() for p in trial.parameters()) < before else "nothing went when it was tried"
+        left = remove(network, dict.fromkeys(names, 0.5), "l2", None, example, output, 0)
+        went = sum(p.numel() for p in left.parameters()) < sum(p.numel() for p in network.parameters())
+        return "" if went else "nothing went when it was tried"
     except Unprunable:
         return "the network no longer runs once channels are removed: a shortcut or a reshape depends on their number"
     except Exception as error:  # whatever a foreign network makes the library raise, the answer is the same
@@ -94,43 +106,65 @@ def _why_not(network: nn.Module, names: list[str], example: torch.Tensor, output
 
 def remove(network: nn.Module, ratios: dict[str, float], importance: str, batches: list | None, example: torch.Tensor,
            output: str, seed: int) -> nn.Module:
-    """Removes channels in place and returns the network. `batches`: (inputs, labels) pairs for Taylor importance.
+    """Returns a copy of the network without these shares of channels. `batches`: (inputs, labels) pairs for Taylor importance.
 
-    Raises Unprunable when the network that is left does not run.
+    Raises Unprunable when the network that is left does not run, and what the library raises where it can't follow the
+    channels and they are not those of chains.
     """
-    torch.manual_seed(seed)
     modules = dict(network.named_modules())
-    network.requires_grad_(True)
-    measure = {"l2": lambda: tp.importance.GroupMagnitudeImportance(p=2),
-               "taylor": lambda: tp.importance.GroupTaylorImportance(),
-               "random": lambda: tp.importance.RandomImportance()}[importance if batches or importance != "taylor" else "l2"]()
-    shares = {modules[name]: _share(modules[name].weight.shape[0], ratio) for name, ratio in ratios.items()}
+    kept = {name: _kept(modules[name].weight.shape[0], ratio) for name, ratio in ratios.items()}
+    importance = importance if batches or importance != "taylor" else "l2"
+    try:
+        return _removed(network, kept, importance, batches, example, output, seed, by_library=True)
+    except Exception:  # what the library raises hangs on the network
+        if not set(kept) <= set(torch_chains.chains(network)):
+            raise
+    return _removed(network, kept, importance, batches, example, output, seed, by_library=False)
+
+
+def _removed(network: nn.Module, kept: dict[str, int], importance: str, batches: list | None, example: torch.Tensor,
+             output: str, seed: int, by_library: bool) -> nn.Module:
+    left = copy.deepcopy(network).requires_grad_(True)
+    torch.manual_seed(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pruner = tp.pruner.BasePruner(
-            network, example, importance=measure, pruning_ratio=0.0,
-            pruning_ratio_dict={module: share for module, share in shares.items() if share > 0},
-            ignored_layers=[modules[output]])
-        if batches and importance == "taylor":
-            _accumulate_gradients(network, batches)
-        pruner.step()
-    network.zero_grad(set_to_none=True)
-    network.requires_grad_(False)
+        pruner = _pruner(left, kept, importance, example, output) if by_library else None
+        if importance == "taylor":
+            _accumulate_gradients(left, batches)
+        if pruner is not None:
+            pruner.step()
+        else:
+            torch_chains.remove(left, kept, importance)
+    left.zero_grad(set_to_none=True)
+    left.requires_grad_(False)
     try:
         with torch.inference_mode():
-            network.eval()(example)
+            left.eval()(example)
     except Exception as error:
         raise Unprunable(f"the network no longer runs once channels are removed ({str(error).splitlines()[0][:120]})") from None
-    return network
+    return left
 
 
-def _share(channels: int, ratio: float) -> float:
-    """Returns the share to ask the library for, so that the nearest fitting number of channels stays, one at least.
+def _pruner(network: nn.Module, kept: dict[str, int], importance: str, example: torch.Tensor, output: str) -> tp.pruner.BasePruner:
+    modules = dict(network.named_modules())
+    measure = {"l2": lambda: tp.importance.GroupMagnitudeImportance(p=2),
+               "taylor": lambda: tp.importance.GroupTaylorImportance(),
+               "random": lambda: tp.importance.RandomImportance()}[importance]()
+    shares = {modules[name]: _share(modules[name].weight.shape[0], count) for name, count in kept.items()}
+    return tp.pruner.BasePruner(
+        network, example, importance=measure, pruning_ratio=0.0,
+        pruning_ratio_dict={module: share for module, share in shares.items() if share > 0}, ignored_layers=[modules[output]])
 
-    Wide layers keep multiples of ROUND_TO. The library rounds what stays down, hence the half channel.
-    """
+
+def _kept(channels: int, ratio: float) -> int:
+    """Returns the fitting number of channels that is nearest to what should stay: one at least, multiples of ROUND_TO in
+    wide layers."""
     unit = ROUND_TO if channels >= WIDE else 1
-    kept = max(unit, unit * round(channels * (1 - ratio) / unit))
+    return max(unit, unit * round(channels * (1 - ratio) / unit))
+
+
+def _share(channels: int, kept: int) -> float:
+    """Returns the share to ask the library for. It rounds what stays down, hence the half channel."""
     return 0.0 if kept >= channels else 1 - (kept + 0.5) / channels
 
 
