@@ -7,7 +7,7 @@ from engine.techniques import TECHNIQUES
 from pages.parts import charts, tables
 from pages.parts import wording as w
 
-PICKS = {"quality": "most accurate", "balanced": "balanced", "compact": "smallest"}
+PICKS = {"quality": "most accurate on validation images", "balanced": "balanced", "compact": "smallest"}
 
 
 def in_order(found: list[Variant]) -> list[Variant]:
@@ -48,7 +48,7 @@ def _show_words(chosen: Recommendation, best: Variant, baseline: Variant, device
     st.markdown("\n".join(f"- {line}" for line in [*reasons, *(w.plain(flip.text) for flip in chosen.flips[:4])]))
     picks: dict[str, list[str]] = {}
     for name, words in PICKS.items():
-        if chosen.picks.get(name):
+        if chosen.picks.get(name) and (name != "quality" or baseline.validation_accuracy is not None):
             picks.setdefault(chosen.picks[name], []).append(words)
     if picks:
         named = " · ".join(f"{w.code(pick)} {w.listing(words)}" for pick, words in picks.items())
