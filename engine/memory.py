@@ -32,14 +32,20 @@ def lots(parameters: dict[str, int], room_bytes: int) -> list[list[str]]:
     The first artifact is in every lot, for the others to be compared with; a lot has one other at least.
     """
     first, *others = parameters
-    room, found, used = room_bytes - RUNTIME_BYTES - LOADED_BYTES * parameters[first], [[first]], 0
-    for name in others:
-        if len(found[-1]) > 1 and used + LOADED_BYTES * parameters[name] > room:
-            found.append([first])
+    room = room_bytes - RUNTIME_BYTES - LOADED_BYTES * parameters[first]
+    return [[first, *lot] for lot in together({name: LOADED_BYTES * parameters[name] for name in others}, room)] or [[first]]
+
+
+def together(sizes: dict[str, int], room: int) -> list[list[str]]:
+    """Splits names, in their order, into groups whose sizes add up to `room` at most; one name at least in each."""
+    groups, used = [], room
+    for name, size in sizes.items():
+        if not groups or used + size > room:
+            groups.append([])
             used = 0
-        found[-1].append(name)
-        used += LOADED_BYTES * parameters[name]
-    return found
+        groups[-1].append(name)
+        used += size
+    return groups
 
 
 def free_bytes() -> int:

@@ -72,6 +72,8 @@ def recommend(variants: list[Variant], constraints: Constraints, goal: Goal, dev
     binding = _binding(done, baseline, winner, constraints, goal, device, cautious)
     picks = {name: next(iter(v.id for v in ranked(done, baseline, constraints, g, device, cautious)), None)
              for name, g in (("quality", Goal.accuracy), ("balanced", Goal.balanced), ("compact", Goal.size))}
+    if baseline.validation_accuracy is None:
+        picks["quality"] = None  # without labelled images nothing is known to be the most accurate
     return Recommendation(winner=winner.id, ranking=[v.id for v in ranking], binding=binding, flips=flips, picks=picks,
                           reasons=_reasons(winner, baseline, done, constraints, goal, device, binding))
 

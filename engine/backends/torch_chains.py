@@ -12,8 +12,9 @@ import torch
 import torch_pruning as tp
 from torch import fx, nn
 
-APART = (nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SiLU, nn.GELU, nn.Hardswish, nn.Hardsigmoid,
-         nn.Sigmoid, nn.Tanh, nn.Identity, nn.Dropout, nn.Dropout2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+APART = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SiLU, nn.GELU, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Tanh,
+         nn.Identity, nn.Dropout, nn.Dropout2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 APART_FUNCTIONS = (torch.relu, nn.functional.relu, nn.functional.relu6, nn.functional.silu, nn.functional.hardswish, nn.functional.gelu,
                    nn.functional.leaky_relu, nn.functional.dropout)
 
@@ -54,20 +55,20 @@ def _followed(node: fx.Node, modules: dict[str, nn.Module]) -> Chain | None:
         if _is_whole(node, modules):
             return Chain(first, tuple(between), node.target) if type(module) is type(modules[first]) else None
         depthwise = type(module) is nn.Conv2d and module.groups == module.in_channels == module.out_channels
-        if depthwise or isinstance(module, APART) and list(module.parameters()):
+        if depthwise or isinstance(module, NORMS):
             between.append(node.target)
         elif not isinstance(module, APART) and not (node.op == "call_function" and node.target in APART_FUNCTIONS):
             return None
     return None
 
 
-def remove(network: nn.Module, kept: dict[str, int], importance: str) -> None:
-    """Removes, in place, all but `kept` channels of chains, given by their first layer's name.
+def remove(network: nn.Module, found: dict[str, Chain], kept: dict[str, int], importance: str) -> None:
+    """Removes, in place, all but `kept` channels of some of the chains that were found, given by their first layer's name.
 
     A channel counts by its tensors in all layers of the chain: squared (`l2`), times their gradients (`taylor`), or by
     chance (`random`, from torch's generator).
     """
-    modules, found = dict(network.named_modules()), chains(network)
+    modules = dict(network.named_modules())
     for name, count in kept.items():
         chain = found[name]
         score = _score(chain, modules, importance)
@@ -81,7 +82,10 @@ def _score(chain: Chain, modules: dict[str, nn.Module], importance: str) -> torc
     if importance == "random":
         return torch.rand(count)
     score = torch.zeros(count)
-    for weight, axis in ((modules[chain.first].weight, 0), *((modules[name].weight, 0) for name in chain.between), (modules[chain.last].weight, 1)):
+    weights = [(modules[name].weight, 0) for name in (chain.first, *chain.between)] + [(modules[chain.last].weight, 1)]
+    for weight, axis in weights:
+        if weight is None:  # a normalisation that only scales by what it has seen
+            continue
         value = (weight * weight.grad).abs() if importance == "taylor" else weight.square()
         sums = value.detach().transpose(0, axis).reshape(count, -1).sum(1)
         score += sums / sums.mean().clamp(min=1e-12)  # so that no layer of the chain outweighs the others

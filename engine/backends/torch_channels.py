@@ -44,11 +44,10 @@ def locked_layers(network: nn.Module, example: torch.Tensor, output: str) -> dic
     if not names or not (reason := _why_not(network, names, example, output)):
         return {}
     locked = _locked_by_library(network, names, reason, example, output)
-    chained = list(torch_chains.chains(network))
-    modules = dict(network.named_modules())
+    found, modules = torch_chains.chains(network), dict(network.named_modules())
     free = [name for name in names if name not in locked and getattr(modules[name], "groups", 1) == 1]
-    if len(chained) > len(free) and not _why_not(network, chained, example, output):
-        return {name: locked.get(name, reason) for name in names if name not in chained}
+    if len(found) > len(free) and not _why_not(network, list(found), example, output, found):
+        return {name: locked.get(name, reason) for name in names if name not in found}
     return locked
 
 
@@ -91,10 +90,11 @@ def _coupled(network: nn.Module, names: list[str], example: torch.Tensor) -> lis
     return sorted((sorted(group) for group in groups.values()), key=len)
 
 
-def _why_not(network: nn.Module, names: list[str], example: torch.Tensor, output: str) -> str:
-    """Tries the removal on a copy and returns why it does not work, or ""."""
+def _why_not(network: nn.Module, names: list[str], example: torch.Tensor, output: str,
+             chains: dict[str, torch_chains.Chain] | None = None) -> str:
+    """Tries the removal, by the library or from these chains, and returns why it does not work, or ""."""
     try:
-        left = remove(network, dict.fromkeys(names, 0.5), "l2", None, example, output, 0)
+        left = _removed(network, _kept(network, dict.fromkeys(names, 0.5)), "l2", None, example, output, 0, chains)
         went = sum(p.numel() for p in left.parameters()) < sum(p.numel() for p in network.parameters())
         return "" if went else "nothing went when it was tried"
     except Unprunable:
@@ -111,30 +111,30 @@ def remove(network: nn.Module, ratios: dict[str, float], importance: str, batche
     Raises Unprunable when the network that is left does not run, and what the library raises where it can't follow the
     channels and they are not those of chains.
     """
-    modules = dict(network.named_modules())
-    kept = {name: _kept(modules[name].weight.shape[0], ratio) for name, ratio in ratios.items()}
+    kept = _kept(network, ratios)
     importance = importance if batches or importance != "taylor" else "l2"
     try:
-        return _removed(network, kept, importance, batches, example, output, seed, by_library=True)
+        return _removed(network, kept, importance, batches, example, output, seed)
     except Exception:  # what the library raises hangs on the network
-        if not set(kept) <= set(torch_chains.chains(network)):
+        chains = torch_chains.chains(network)
+        if not set(kept) <= set(chains):
             raise
-    return _removed(network, kept, importance, batches, example, output, seed, by_library=False)
+    return _removed(network, kept, importance, batches, example, output, seed, chains)
 
 
 def _removed(network: nn.Module, kept: dict[str, int], importance: str, batches: list | None, example: torch.Tensor,
-             output: str, seed: int, by_library: bool) -> nn.Module:
+             output: str, seed: int, chains: dict[str, torch_chains.Chain] | None = None) -> nn.Module:
     left = copy.deepcopy(network).requires_grad_(True)
     torch.manual_seed(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pruner = _pruner(left, kept, importance, example, output) if by_library else None
+        pruner = _pruner(left, kept, importance, example, output) if chains is None else None
         if importance == "taylor":
             _accumulate_gradients(left, batches)
         if pruner is not None:
             pruner.step()
         else:
-            torch_chains.remove(left, kept, importance)
+            torch_chains.remove(left, chains, kept, importance)
     left.zero_grad(set_to_none=True)
     left.requires_grad_(False)
     try:
@@ -156,11 +156,15 @@ def _pruner(network: nn.Module, kept: dict[str, int], importance: str, example: 
         pruning_ratio_dict={module: share for module, share in shares.items() if share > 0}, ignored_layers=[modules[output]])
 
 
-def _kept(channels: int, ratio: float) -> int:
-    """Returns the fitting number of channels that is nearest to what should stay: one at least, multiples of ROUND_TO in
-    wide layers."""
-    unit = ROUND_TO if channels >= WIDE else 1
-    return max(unit, unit * round(channels * (1 - ratio) / unit))
+def _kept(network: nn.Module, ratios: dict[str, float]) -> dict[str, int]:
+    """Returns by layer the fitting number of channels that is nearest to what should stay: one at least, multiples of
+    ROUND_TO in wide layers."""
+    modules, kept = dict(network.named_modules()), {}
+    for name, ratio in ratios.items():
+        channels = modules[name].weight.shape[0]
+        unit = ROUND_TO if channels >= WIDE else 1
+        kept[name] = max(unit, unit * round(channels * (1 - ratio) / unit))
+    return kept
 
 
 def _share(channels: int, kept: int) -> float:

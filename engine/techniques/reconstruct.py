@@ -8,6 +8,7 @@ W[S] + W[R] G[R, S] (G[S, S] + λ)⁻¹ with G the mean of x xᵀ; λ keeps W' n
 import numpy as np
 
 from engine.backends import Backend, Network
+from engine.memory import together
 
 DAMPING = 0.005  # share of the mean diagonal of G that holds W' at what was left of W
 GRAM_BYTES = 100_000_000  # of moments held at once: a wide layer's alone takes as much
@@ -20,23 +21,12 @@ def reconstructed(backend: Backend, before: Network, after: Network, images: np.
     old, new = backend.weights(before), backend.weights(after)
     kept = {name: found for name in new if (found := _kept(old[name], new[name])) is not None}
     solved = {}
-    for names in _together({name: old[name][0].size for name in kept if old[name][0].size <= MAX_INPUTS}):
+    moments = {name: 8 * old[name][0].size**2 for name in kept if old[name][0].size <= MAX_INPUTS}
+    for names in together(moments, GRAM_BYTES):
         grams = backend.input_grams(before, images, names)
         for name in list(grams):
             solved[name] = _solved(old[name], *kept[name], grams.pop(name))
     return backend.with_weights(after, solved)
-
-
-def _together(sizes: dict[str, int]) -> list[list[str]]:
-    """Splits layers (name to inputs of one output) into groups whose moments fit in GRAM_BYTES; one layer at least."""
-    groups, used = [], GRAM_BYTES
-    for name, size in sizes.items():
-        if used + 8 * size**2 > GRAM_BYTES:
-            groups.append([])
-            used = 0
-        groups[-1].append(name)
-        used += 8 * size**2
-    return groups
 
 
 def _kept(old: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:

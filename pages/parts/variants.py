@@ -48,7 +48,7 @@ def _show_words(chosen: Recommendation, best: Variant, baseline: Variant, device
     st.markdown("\n".join(f"- {line}" for line in [*reasons, *(w.plain(flip.text) for flip in chosen.flips[:4])]))
     picks: dict[str, list[str]] = {}
     for name, words in PICKS.items():
-        if chosen.picks.get(name) and (name != "quality" or baseline.validation_accuracy is not None):
+        if chosen.picks.get(name):
             picks.setdefault(chosen.picks[name], []).append(words)
     if picks:
         named = " · ".join(f"{w.code(pick)} {w.listing(words)}" for pick, words in picks.items())

@@ -64,6 +64,15 @@ def test_a_chain_ends_where_something_else_sees_its_channels(network):
     assert torch_chains.chains(Seen()) == {}
 
 
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("importance", ["l2", "random"])
+def test_a_normalisation_loses_its_channels_too(affine, importance):
+    network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6, affine=affine), nn.ReLU6(), nn.MaxPool2d(2), nn.Conv2d(6, 2, 3)).eval().requires_grad_(False)
+    torch_chains.remove(network, torch_chains.chains(network), {"0": 2}, importance)
+    assert network(torch.zeros(1, 3, 16, 16)).shape[1] == 2
+    assert len(network[1].running_mean) == network[0].weight.shape[0] == network[4].weight.shape[1] == 2
+
+
 def test_a_layer_that_runs_twice_is_in_no_chain():
     class Twice(nn.Module):
         def __init__(self):

@@ -10,7 +10,7 @@ from engine.datasets import Part
 from engine.errors import BadInput
 from engine.experiment import Preprocessing
 from engine.inspect import inspect_model
-from engine.techniques.reconstruct import GRAM_BYTES, _together
+from engine.techniques.reconstruct import GRAM_BYTES
 from engine.workbench import plan_steps
 
 
@@ -51,10 +51,11 @@ def test_artifacts_that_do_not_fit_together_are_opened_in_lots_with_the_baseline
 
 def test_moments_are_held_for_as_many_layers_as_fit():
     sizes = {"a": 100, "b": 200, "wide": 3_000, "c": 300, "widest": 4_096, "d": 10}
-    groups = _together(sizes)
+    moments = {name: 8 * size**2 for name, size in sizes.items()}
+    groups = memory.together(moments, GRAM_BYTES)
     assert [name for group in groups for name in group] == list(sizes)
     for group in groups:
-        assert len(group) == 1 or sum(8 * sizes[name] ** 2 for name in group) <= GRAM_BYTES
+        assert len(group) == 1 or sum(moments[name] for name in group) <= GRAM_BYTES
     assert len(groups) < len(sizes)
 
 

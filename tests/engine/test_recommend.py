@@ -132,6 +132,11 @@ def test_picks_are_the_winners_of_three_goals():
     assert choose().picks == {"quality": "baseline", "balanced": "ptq_int8", "compact": "hybrid@smallest"}
 
 
+def test_nothing_is_most_accurate_where_no_image_had_a_label():
+    blind = [v.model_copy(update={"validation_accuracy": None, "accuracy": None, "accuracy_drop_pp": None}) for v in (BASELINE, INT8)]
+    assert choose(blind).picks == {"quality": None, "balanced": "ptq_int8", "compact": "ptq_int8"}
+
+
 def test_reasons_do_not_call_noise_a_difference():
     noisy = variant("ptq_int8", 1.0, 4.0, 0.988, p_value=0.6)
     assert "cannot tell from zero" in choose([BASELINE, noisy]).reasons[0]
