@@ -5,7 +5,8 @@ from streamlit.runtime.pages_manager import PagesManager
 
 from engine.api import ROUTES
 
-# Until `st.navigation` has run once, Streamlit takes a folder named pages/ for its older kind of app, and a link that
+# Until `st.navigation` has run once, Streamlit takes a folder named pages/ for its older kind of app, and a
+# link that
 # is the first to reach a fresh server would open a bare page.
 PagesManager.uses_pages_directory = False
 

@@ -1,4 +1,5 @@
-"""What the dashboard takes: the web process's memory idle and with a finished run open, a run's process tree at its
+"""What the dashboard takes: the web process's memory idle and with a finished run open, a run's process tree
+at its
 peak, and the seconds from start to the first page in a real Chromium: `python -m benchmarks.app_footprint`.
 """
 
@@ -40,8 +41,24 @@ def server(home: Path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", "server.py", "--server.headless", "true", "--server.address", "127.0.0.1",
-         "--server.port", str(port)], cwd=ROOT, env=os.environ | {"EDGEWISE_HOME": str(home)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        [
+            sys.executable,
+            "-m",
+            "streamlit",
+            "run",
+            "server.py",
+            "--server.headless",
+            "true",
+            "--server.address",
+            "127.0.0.1",
+            "--server.port",
+            str(port),
+        ],
+        cwd=ROOT,
+        env=os.environ | {"EDGEWISE_HOME": str(home)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         yield f"http://127.0.0.1:{port}", process
     finally:
@@ -98,10 +115,18 @@ def _wait_for_health(url: str) -> None:
 
 
 def run_with_watch(model: str, home: Path, seconds: int, seed: int) -> tuple[str, float, float]:
-    """Runs every technique; returns the run's id, its process tree's peak in MB as seen from outside, and its seconds."""
+    """Runs every technique; returns the run's id, its process tree's peak in MB as seen from outside, and its
+    seconds.
+    """
     workspace = Workspace(home)
-    experiment = Experiment(model=inspect_model(model), dataset="digits", device="raspberry_pi_4", techniques=list(TECHNIQUES),
-                            time_budget_s=seconds, seed=seed)
+    experiment = Experiment(
+        model=inspect_model(model),
+        dataset="digits",
+        device="raspberry_pi_4",
+        techniques=list(TECHNIQUES),
+        time_budget_s=seconds,
+        seed=seed,
+    )
     run_id, peak, ended = jobs.start(experiment, workspace), [0], threading.Event()
     worker = next(e["pid"] for e in workspace.events(run_id) if e["kind"] == "process")
 
@@ -111,7 +136,13 @@ def run_with_watch(model: str, home: Path, seconds: int, seed: int) -> tuple[str
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    jobs.wait(run_id, workspace, lambda e: print(f"  {e['technique']}: {e['status']}", flush=True) if e["kind"] == "technique" else None)
+    jobs.wait(
+        run_id,
+        workspace,
+        lambda e: (
+            print(f"  {e['technique']}: {e['status']}", flush=True) if e["kind"] == "technique" else None
+        ),
+    )
     ended.set()
     watcher.join()
     run = workspace.run(run_id)
@@ -121,11 +152,17 @@ def run_with_watch(model: str, home: Path, seconds: int, seed: int) -> tuple[str
 
 
 def with_run_open(browser, home: Path, run_id: str) -> dict[str, float]:
-    """Returns the web process's MB with a finished run on each of its pages, opened one after the other in one session."""
+    """Returns the web process's MB with a finished run on each of its pages, opened one after the other in
+    one session.
+    """
     found, page = {}, browser.new_page()
     with server(home) as (url, process):
         _wait_for_health(url)
-        for name, sign in (("run", "Watch the run"), ("compare", "Compare variants"), ("deploy", "Take it to the device")):
+        for name, sign in (
+            ("run", "Watch the run"),
+            ("compare", "Compare variants"),
+            ("deploy", "Take it to the device"),
+        ):
             page.goto(f"{url}/{name}?run={run_id}")
             page.get_by_role("heading", name=sign).first.wait_for()
             time.sleep(SETTLE_S)
@@ -137,20 +174,33 @@ def with_run_open(browser, home: Path, run_id: str) -> dict[str, float]:
 def main() -> None:
     """Measures and writes results/app_footprint.json and .md."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", default="digits/pytorch/small", help="shipped models that are run, comma-separated; the first one's run is opened")
+    parser.add_argument(
+        "--models",
+        default="digits/pytorch/small",
+        help="shipped models that are run, comma-separated; the first one's run is opened",
+    )
     parser.add_argument("--seconds", type=int, default=30, help="time budget of each run")
     parser.add_argument("--starts", type=int, default=5, help="starts of the server; the median counts")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     chromium = shutil.which("chromium")
     if chromium is None:
-        raise SystemExit("This benchmark opens pages in Chromium, and there is none: install it (apt-get install chromium).")
+        raise SystemExit(
+            "This benchmark opens pages in Chromium, and there is none: install it (apt-get install"
+            " chromium)."
+        )
     from playwright.sync_api import sync_playwright
 
     with tempfile.TemporaryDirectory(prefix="edgewise-footprint-") as folder, sync_playwright() as playwright:
-        home, browser = Path(folder), playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        home, browser = (
+            Path(folder),
+            playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]),
+        )
         starts = [first_page(browser, home) for _ in range(arguments.starts)]
-        runs = {model: run_with_watch(model, home, arguments.seconds, arguments.seed) for model in arguments.models.split(",")}
+        runs = {
+            model: run_with_watch(model, home, arguments.seconds, arguments.seed)
+            for model in arguments.models.split(",")
+        }
         opened = with_run_open(browser, home, next(iter(runs.values()))[0])
         browser.close()
     report(starts, runs, opened, arguments)
@@ -159,25 +209,64 @@ def main() -> None:
 def run_target(model: str, peak_mb: float) -> dict:
     """Compares the peak of a run's process tree with what its framework may take."""
     allowed = RUN_MB[model.split("/")[1]]
-    return {"target": f"{model}: the run's process tree ≤ {allowed / 1000:.1f} GB", "figure": f"{peak_mb / 1000:.2f} GB", "met": peak_mb <= allowed}
+    return {
+        "target": f"{model}: the run's process tree ≤ {allowed / 1000:.1f} GB",
+        "figure": f"{peak_mb / 1000:.2f} GB",
+        "met": peak_mb <= allowed,
+    }
 
 
-def report(starts: list[tuple], runs: dict[str, tuple], opened: dict[str, float], arguments: argparse.Namespace) -> None:
+def report(
+    starts: list[tuple], runs: dict[str, tuple], opened: dict[str, float], arguments: argparse.Namespace
+) -> None:
     """Writes the table and whether each target is met."""
     seconds, idle, home_page = (statistics.median(column) for column in zip(*starts, strict=True))
-    rows = [["web process, nobody connected", round(idle, 1), "MB"], ["web process, home page open", round(home_page, 1), "MB"],
-            *([f"web process, {page} page of a finished run", round(mb, 1), "MB"] for page, mb in opened.items()),
-            *([f"run of {model}: process tree at its peak", round(mb, 1), "MB"] for model, (_, mb, _) in runs.items()),
-            *([f"run of {model}: all techniques, budget {arguments.seconds} s", round(took, 1), "s"] for model, (_, _, took) in runs.items()),
-            [f"start to first page, median of {len(starts)}", round(seconds, 2), "s"]]
+    rows = [
+        ["web process, nobody connected", round(idle, 1), "MB"],
+        ["web process, home page open", round(home_page, 1), "MB"],
+        *([f"web process, {page} page of a finished run", round(mb, 1), "MB"] for page, mb in opened.items()),
+        *(
+            [f"run of {model}: process tree at its peak", round(mb, 1), "MB"]
+            for model, (_, mb, _) in runs.items()
+        ),
+        *(
+            [f"run of {model}: all techniques, budget {arguments.seconds} s", round(took, 1), "s"]
+            for model, (_, _, took) in runs.items()
+        ),
+        [f"start to first page, median of {len(starts)}", round(seconds, 2), "s"],
+    ]
     largest = max(opened.values())
-    targets = [{"target": f"web process with a finished run open ≤ {IDLE_MB} MB", "figure": f"{largest:.0f} MB", "met": largest <= IDLE_MB},
-               *(run_target(model, mb) for model, (_, mb, _) in runs.items()),
-               *({"target": f"{model}, all techniques, as in make demo ≤ {RUN_S} s", "figure": f"{took:.0f} s", "met": took <= RUN_S}
-                 for model, (_, _, took) in runs.items() if "/pytorch/" in model),
-               {"target": f"first page ≤ {FIRST_PAGE_S:.0f} s after start", "figure": f"{seconds:.2f} s", "met": seconds <= FIRST_PAGE_S}]
-    path = record.write("app_footprint", "What the dashboard takes", COLUMNS, rows, targets, seed=arguments.seed,
-                        starts_s=[round(s, 2) for s, _, _ in starts])
+    targets = [
+        {
+            "target": f"web process with a finished run open ≤ {IDLE_MB} MB",
+            "figure": f"{largest:.0f} MB",
+            "met": largest <= IDLE_MB,
+        },
+        *(run_target(model, mb) for model, (_, mb, _) in runs.items()),
+        *(
+            {
+                "target": f"{model}, all techniques, as in make demo ≤ {RUN_S} s",
+                "figure": f"{took:.0f} s",
+                "met": took <= RUN_S,
+            }
+            for model, (_, _, took) in runs.items()
+            if "/pytorch/" in model
+        ),
+        {
+            "target": f"first page ≤ {FIRST_PAGE_S:.0f} s after start",
+            "figure": f"{seconds:.2f} s",
+            "met": seconds <= FIRST_PAGE_S,
+        },
+    ]
+    path = record.write(
+        "app_footprint",
+        "What the dashboard takes",
+        COLUMNS,
+        rows,
+        targets,
+        seed=arguments.seed,
+        starts_s=[round(s, 2) for s, _, _ in starts],
+    )
     print(path.read_text())
 
 

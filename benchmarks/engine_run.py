@@ -1,4 +1,6 @@
-"""What the engine benchmarks share: train a network once, upload it like a user would, run the engine, read the run."""
+"""What the engine benchmarks share: train a network once, upload it like a user would, run the engine, read
+the run.
+"""
 
 import tempfile
 import time
@@ -15,10 +17,14 @@ BUILD = Path(__file__).resolve().parent.parent / "build" / "benchmarks"
 MNIST = {"height": 28, "width": 28, "color": "grey", "layout": "NCHW", "mean": [0.1307], "std": [0.3081]}
 
 
-def trained(name: str, make, dataset: str, epochs: int, home: Path, preprocessing: dict, wanted: float) -> tuple[Path, float]:
-    """Trains `make()` on a preset's training part with Adam and a one-cycle schedule; kept in build/ for the next time.
+def trained(
+    name: str, make, dataset: str, epochs: int, home: Path, preprocessing: dict, wanted: float
+) -> tuple[Path, float]:
+    """Trains `make()` on a preset's training part with Adam and a one-cycle schedule; kept in build/ for the
+    next time.
 
-    Returns the file (the whole module, as torch.save writes it) and the accuracy on the validation part. Raises
+    Returns the file (the whole module, as torch.save writes it) and the accuracy on the validation part.
+    Raises
     SystemExit when it falls short of `wanted`.
     """
     import torch
@@ -32,7 +38,10 @@ def trained(name: str, make, dataset: str, epochs: int, home: Path, preprocessin
     network = torch.load(file, weights_only=False)  # our own file, written a line above
     reached = _accuracy(network, parts["validation"], preprocessing)
     if reached < wanted:
-        raise SystemExit(f"{name} reached {reached:.4f} on the validation part, {wanted} is needed: delete {file.name} and train longer.")
+        raise SystemExit(
+            f"{name} reached {reached:.4f} on the validation part, {wanted} is needed: delete {file.name} and"
+            " train longer."
+        )
     return file, reached
 
 
@@ -51,14 +60,19 @@ def _train(network, parts, epochs: int, preprocessing: dict):
     for epoch in range(epochs):
         order, began = random.permutation(len(part.labels)), time.time()
         for start in range(0, len(order) - batch + 1, batch):
-            chosen = np.sort(order[start:start + batch])
-            x, y = torch.from_numpy(preprocess(part.images[chosen], spec)), torch.from_numpy(part.labels[chosen])
+            chosen = np.sort(order[start : start + batch])
+            x, y = (
+                torch.from_numpy(preprocess(part.images[chosen], spec)),
+                torch.from_numpy(part.labels[chosen]),
+            )
             loss = torch.nn.functional.cross_entropy(network(x), y)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-        print(f"epoch {epoch + 1} of {epochs}: {time.time() - began:.0f} s, loss {loss.item():.4f}", flush=True)
+        print(
+            f"epoch {epoch + 1} of {epochs}: {time.time() - began:.0f} s, loss {loss.item():.4f}", flush=True
+        )
     return network.eval()
 
 
@@ -69,26 +83,57 @@ def _accuracy(network, part, preprocessing: dict) -> float:
 
     spec = Preprocessing(**preprocessing).model_dump()
     with torch.inference_mode():
-        right = sum(int((network(torch.from_numpy(preprocess(part.images[i:i + 500], spec))).argmax(1).numpy() == part.labels[i:i + 500]).sum())
-                    for i in range(0, len(part.labels), 500))
+        right = sum(
+            int(
+                (
+                    network(torch.from_numpy(preprocess(part.images[i : i + 500], spec))).argmax(1).numpy()
+                    == part.labels[i : i + 500]
+                ).sum()
+            )
+            for i in range(0, len(part.labels), 500)
+        )
     return right / len(part.labels)
 
 
 def uploaded(file: Path, preprocessing: dict, classes: int = 10, **options) -> ModelFile:
     """Opens a file as the upload page does and sets the preprocessing that it was trained with."""
     model = inspect_model(file, **options)
-    return model.model_copy(update={"preprocessing": Preprocessing(**preprocessing), "classes": [str(i) for i in range(classes)]})
+    return model.model_copy(
+        update={"preprocessing": Preprocessing(**preprocessing), "classes": [str(i) for i in range(classes)]}
+    )
 
 
-def run(model: ModelFile, dataset: str, device: str, techniques: list[str], seconds: int, seed: int = 0, drop_pp: float | None = None,
-        home: Path | None = None) -> Run:
+def run(
+    model: ModelFile,
+    dataset: str,
+    device: str,
+    techniques: list[str],
+    seconds: int,
+    seed: int = 0,
+    drop_pp: float | None = None,
+    home: Path | None = None,
+) -> Run:
     """Runs the engine to its end and returns the run; prints each stage as it comes."""
     workspace = Workspace(home or tempfile.mkdtemp(prefix="edgewise-benchmark-"))
-    experiment = Experiment(model=model, dataset=dataset, device=device, techniques=techniques, seed=seed, time_budget_s=seconds,
-                            constraints=Constraints(max_accuracy_drop_pp=drop_pp))
+    experiment = Experiment(
+        model=model,
+        dataset=dataset,
+        device=device,
+        techniques=techniques,
+        seed=seed,
+        time_budget_s=seconds,
+        constraints=Constraints(max_accuracy_drop_pp=drop_pp),
+    )
     run_id = jobs.start(experiment, workspace)
-    jobs.wait(run_id, workspace, lambda e: print(f"  {e.get('technique', '')} {e.get('status') or e.get('text', '')}", flush=True)
-              if e["kind"] in ("technique", "log") else None)
+    jobs.wait(
+        run_id,
+        workspace,
+        lambda e: (
+            print(f"  {e.get('technique', '')} {e.get('status') or e.get('text', '')}", flush=True)
+            if e["kind"] in ("technique", "log")
+            else None
+        ),
+    )
     finished = workspace.run(run_id)
     if finished.state != "done":
         raise SystemExit(f"The run {finished.state}: {finished.reason}")
@@ -96,12 +141,36 @@ def run(model: ModelFile, dataset: str, device: str, techniques: list[str], seco
 
 
 def row(variant, baseline) -> list:
-    """Returns a table row: id, accuracy %, drop pp, p-value, bytes, times smaller, compressed, MACs ratio, ms p50, times faster."""
+    """Returns a table row: id, accuracy %, drop pp, p-value, bytes, times smaller, compressed, MACs ratio, ms
+    p50, times faster.
+    """
     if variant.status != "done" or variant.host is None:
         return [variant.id, f"{variant.status}: {variant.reason}"] + [None] * 9
-    return [variant.id, round(100 * variant.accuracy, 2), round(variant.accuracy_drop_pp, 3), round(variant.p_value, 4), variant.size_bytes,
-            round(baseline.size_bytes / variant.size_bytes, 2), variant.compressed_bytes, round(baseline.macs / variant.macs, 2),
-            round(variant.host.latency_ms.p50, 4), round(baseline.host.latency_ms.p50 / variant.host.latency_ms.p50, 2), variant.seconds]
+    return [
+        variant.id,
+        round(100 * variant.accuracy, 2),
+        round(variant.accuracy_drop_pp, 3),
+        round(variant.p_value, 4),
+        variant.size_bytes,
+        round(baseline.size_bytes / variant.size_bytes, 2),
+        variant.compressed_bytes,
+        round(baseline.macs / variant.macs, 2),
+        round(variant.host.latency_ms.p50, 4),
+        round(baseline.host.latency_ms.p50 / variant.host.latency_ms.p50, 2),
+        variant.seconds,
+    ]
 
 
-COLUMNS = ["variant", "accuracy %", "drop pp", "p", "bytes", "times smaller", "compressed bytes", "times fewer MACs", "p50 ms", "times faster", "made in s"]
+COLUMNS = [
+    "variant",
+    "accuracy %",
+    "drop pp",
+    "p",
+    "bytes",
+    "times smaller",
+    "compressed bytes",
+    "times fewer MACs",
+    "p50 ms",
+    "times faster",
+    "made in s",
+]

@@ -1,10 +1,15 @@
-"""What the measured rows can give at most: `python -m benchmarks.estimator_limits` (EDGEWISE_MEASUREMENTS: all rows).
+"""What the measured rows can give at most: `python -m benchmarks.estimator_limits` (EDGEWISE_MEASUREMENTS:
+all rows).
 
-Two checks that look at families which nothing has seen. *Kept aside*: each quarter of the families in turn, for five
-ways to cut them into quarters, is taken from everything, forms and intervals included; the rest is fitted, once as
-`estimator.fit` does, once as a plain non-negative roofline of the same eight terms without relatives, once with the one
+Two checks that look at families which nothing has seen. *Kept aside*: each quarter of the families in turn,
+for five
+ways to cut them into quarters, is taken from everything, forms and intervals included; the rest is fitted,
+once as
+`estimator.fit` does, once as a plain non-negative roofline of the same eight terms without relatives, once
+with the one
 form that erred least on the rest.
-*Learning curve*: how the error of ncnn's groups falls with the number of families, of which they have 14 to 17.
+*Learning curve*: how the error of ncnn's groups falls with the number of families, of which they have 14 to
+17.
 """
 
 from collections.abc import Iterator
@@ -16,9 +21,23 @@ from benchmarks import record
 from estimator import confidence, fit, forms, intervals, rows
 from estimator.roofline import fit_group
 
-COLUMNS = ["check", "runtime, precision", "groups", "roofline alone, %", "one form picked, %", "estimator, %", "roofline alone, one in ten beyond, %",
-           "estimator, one in ten beyond, %", "covered by 90 %, %"]
-SPREAD = ("mobilenet_v1", "mobilenet_v2", "efficientnet", "resnet")  # LiteRT and ArmNN have these alone: one a split
+COLUMNS = [
+    "check",
+    "runtime, precision",
+    "groups",
+    "roofline alone, %",
+    "one form picked, %",
+    "estimator, %",
+    "roofline alone, one in ten beyond, %",
+    "estimator, one in ten beyond, %",
+    "covered by 90 %, %",
+]
+SPREAD = (
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "efficientnet",
+    "resnet",
+)  # LiteRT and ArmNN have these alone: one a split
 CURVE = (4, 6, 8, 10, 12, 14)
 CUTS, REPEATS = 5, 20
 FORM, STRENGTH = (*forms.MIXED, "small"), 0.03
@@ -26,12 +45,22 @@ FORM, STRENGTH = (*forms.MIXED, "small"), 0.03
 
 def part(group: fit.Group, keep: np.ndarray) -> fit.Group:
     """The group with some rows only."""
-    return replace(group, x=group.x[keep], latency_ms=group.latency_ms[keep], family=group.family[keep],
-                   network=group.network[keep], held_out=np.zeros(0), random=np.zeros(0), most_overhead_ms=0.0)
+    return replace(
+        group,
+        x=group.x[keep],
+        latency_ms=group.latency_ms[keep],
+        family=group.family[keep],
+        network=group.network[keep],
+        held_out=np.zeros(0),
+        random=np.zeros(0),
+        most_overhead_ms=0.0,
+    )
 
 
 def without(groups: list[fit.Group], families: set[str]) -> list[fit.Group]:
-    """The groups as they are where some families were never measured; those with too little left are dropped."""
+    """The groups as they are where some families were never measured; those with too little left are
+    dropped.
+    """
     left = [part(g, ~np.isin(g.family, list(families))) for g in groups]
     return [g for g in left if len(set(g.network)) >= fit.NETWORKS and len(set(g.family)) >= fit.FAMILIES]
 
@@ -45,6 +74,7 @@ def alone(group: fit.Group, x: np.ndarray) -> np.ndarray:
 
 def picked(group: fit.Group, pools: fit.Pools, x: np.ndarray) -> np.ndarray:
     """The one candidate whose error on held-out families of the group is least."""
+
     def loss(candidate: tuple[tuple[str, ...], float]) -> float:
         error = np.abs(np.log(fit.leave_out(group, pools, *candidate, group.family) / group.latency_ms))
         return float(np.minimum(error, 1).mean() + np.median(error))
@@ -54,7 +84,9 @@ def picked(group: fit.Group, pools: fit.Pools, x: np.ndarray) -> np.ndarray:
     places = fit.columns(form)
     shape = pools.shape(group.pool, form) if strength else None
     own = group.x[group.first][:, places]
-    return np.maximum(x[:, places] @ fit_group(own, group.typical_ms, np.ones(len(own)), shape, strength), 1e-6)
+    return np.maximum(
+        x[:, places] @ fit_group(own, group.typical_ms, np.ones(len(own)), shape, strength), 1e-6
+    )
 
 
 def quarters(others: list[str]) -> Iterator[set[str]]:
@@ -63,11 +95,13 @@ def quarters(others: list[str]) -> Iterator[set[str]]:
     for _ in range(CUTS):
         shuffled = random.permutation(others).tolist()
         for number, one in enumerate(random.permutation(SPREAD).tolist()):
-            yield {one, *shuffled[number::len(SPREAD)]}
+            yield {one, *shuffled[number :: len(SPREAD)]}
 
 
 def kept_aside(groups: list[fit.Group]) -> list[list]:
-    """Median and 90th percentile of errors on the rows of families that were taken out, a mean over the groups of a kind."""
+    """Median and 90th percentile of errors on the rows of families that were taken out, a mean over the
+    groups of a kind.
+    """
     found: dict[str, list[tuple[np.ndarray, ...]]] = {}
     for out in quarters(sorted({f for g in fit.ours(groups) for f in g.family.tolist()} - set(SPREAD))):
         left = without(groups, out)
@@ -83,15 +117,22 @@ def kept_aside(groups: list[fit.Group]) -> list[list]:
             predicted = np.maximum(unseen.x[:, fit.columns(group.terms)] @ group.coefficients, 1e-6)
             half = [group.base * (1 + group.slope * confidence.novelty(x, group.x)) for x in unseen.x]
             covered = np.abs(np.log(predicted / unseen.latency_ms)) <= half
-            errors = [np.abs(p / unseen.latency_ms - 1) for p in (alone(group, unseen.x), picked(group, pools, unseen.x), predicted)]
+            errors = [
+                np.abs(p / unseen.latency_ms - 1)
+                for p in (alone(group, unseen.x), picked(group, pools, unseen.x), predicted)
+            ]
             found.setdefault(f"{group.kind}#{group.name}", []).append((*errors, covered))
     kinds: dict[str, list[np.ndarray]] = {}
     for key, parts in found.items():
         every = [np.concatenate(values) for values in zip(*parts, strict=True)]
         tails = [np.quantile(every[0], 0.9), np.quantile(every[2], 0.9)]
-        kinds.setdefault(key.split("#")[0], []).append(np.array([*(np.median(e) for e in every[:3]), *tails, every[3].mean()]))
-    return [["kept aside", kind, len(values), *(round(float(100 * v), 1) for v in np.mean(values, axis=0))]
-            for kind, values in sorted(kinds.items())]
+        kinds.setdefault(key.split("#")[0], []).append(
+            np.array([*(np.median(e) for e in every[:3]), *tails, every[3].mean()])
+        )
+    return [
+        ["kept aside", kind, len(values), *(round(float(100 * v), 1) for v in np.mean(values, axis=0))]
+        for kind, values in sorted(kinds.items())
+    ]
 
 
 def learning_curve(groups: list[fit.Group]) -> list[list]:
@@ -111,10 +152,26 @@ def learning_curve(groups: list[fit.Group]) -> list[list]:
                 unseen = np.isin(whole.family, list(out))
                 places = fit.columns(FORM)
                 own = group.x[group.first][:, places]
-                fitted = fit_group(own, group.typical_ms, np.ones(len(own)), pools.shape(group.pool, FORM), STRENGTH)
-                errors[group.name].extend(np.abs(whole.x[unseen][:, places] @ fitted / whole.latency_ms[unseen] - 1))
+                fitted = fit_group(
+                    own, group.typical_ms, np.ones(len(own)), pools.shape(group.pool, FORM), STRENGTH
+                )
+                errors[group.name].extend(
+                    np.abs(whole.x[unseen][:, places] @ fitted / whole.latency_ms[unseen] - 1)
+                )
         values = [np.median(e) for e in errors.values() if e]
-        found.append([f"learning curve, {count} families", "ncnn, float", len(values), "", "", round(float(100 * np.mean(values)), 1), "", "", ""])
+        found.append(
+            [
+                f"learning curve, {count} families",
+                "ncnn, float",
+                len(values),
+                "",
+                "",
+                round(float(100 * np.mean(values)), 1),
+                "",
+                "",
+                "",
+            ]
+        )
     return found
 
 
@@ -125,10 +182,25 @@ def main() -> None:
     aside, curve = kept_aside(groups), learning_curve(groups)
     worse = [row[1] for row in aside if row[5] > row[3]]
     wilder = [row[1] for row in aside if row[7] > row[6]]
-    record.write("estimator_limits", "Estimator: families that nothing has seen", COLUMNS, aside + curve, [
-        {"target": f"on families kept aside, no runtime and precision worse than a roofline alone: {what}",
-         "figure": f"{len(aside) - len(found)} of {len(aside)}" + (f"; not {'; '.join(found)}" if found else ""), "met": not found}
-        for what, found in (("median error", worse), ("error that one row in ten exceeds", wilder))])
+    record.write(
+        "estimator_limits",
+        "Estimator: families that nothing has seen",
+        COLUMNS,
+        aside + curve,
+        [
+            {
+                "target": (
+                    f"on families kept aside, no runtime and precision worse than a roofline alone: {what}"
+                ),
+                "figure": (
+                    f"{len(aside) - len(found)} of {len(aside)}"
+                    + (f"; not {'; '.join(found)}" if found else "")
+                ),
+                "met": not found,
+            }
+            for what, found in (("median error", worse), ("error that one row in ten exceeds", wilder))
+        ],
+    )
     for row in aside + curve:
         print(row)
 

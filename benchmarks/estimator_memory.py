@@ -1,4 +1,6 @@
-"""Resident memory of Python with NumPy and a runtime, loaded and idle: `python -m benchmarks.estimator_memory`."""
+"""Resident memory of Python with NumPy and a runtime, loaded and idle: `python -m
+benchmarks.estimator_memory`.
+"""
 
 import json
 import platform
@@ -8,19 +10,40 @@ from pathlib import Path
 
 RESULT = Path(__file__).parent / "results" / "estimator_memory.json"
 MODULES = {"litert": "ai_edge_litert.interpreter", "onnxruntime": "onnxruntime"}
-PROGRAM = "import numpy, {module}, resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)"
+PROGRAM = (
+    "import numpy, {module}, resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)"
+)
 
 
 def main() -> None:
     """Writes peak resident MB (10**6 bytes) by runtime, the median of five processes."""
     found = {}
     for runtime, module in MODULES.items():
-        runs = sorted(float(subprocess.run([sys.executable, "-c", PROGRAM.format(module=module)], check=True,
-                                           capture_output=True, text=True).stdout) for _ in range(5))
+        runs = sorted(
+            float(
+                subprocess.run(
+                    [sys.executable, "-c", PROGRAM.format(module=module)],
+                    check=True,
+                    capture_output=True,
+                    text=True,
+                ).stdout
+            )
+            for _ in range(5)
+        )
         found[runtime] = round(runs[2], 1)
     RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps({"command": "python -m benchmarks.estimator_memory", "machine": platform.machine(),
-                                  "python": platform.python_version(), "base_mb": found}, indent=1) + "\n")
+    RESULT.write_text(
+        json.dumps(
+            {
+                "command": "python -m benchmarks.estimator_memory",
+                "machine": platform.machine(),
+                "python": platform.python_version(),
+                "base_mb": found,
+            },
+            indent=1,
+        )
+        + "\n"
+    )
     print(found)
 
 

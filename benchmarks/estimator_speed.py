@@ -22,11 +22,19 @@ def main() -> None:
         start = time.perf_counter()
         estimate(profile, device)
         times_ms.append(1000 * (time.perf_counter() - start))
-    found = {"first_ms": round(first_ms, 2), "median_ms": round(sorted(times_ms)[len(times_ms) // 2], 3),
-             "p99_ms": round(sorted(times_ms)[int(0.99 * len(times_ms))], 3)}
+    found = {
+        "first_ms": round(first_ms, 2),
+        "median_ms": round(sorted(times_ms)[len(times_ms) // 2], 3),
+        "p99_ms": round(sorted(times_ms)[int(0.99 * len(times_ms))], 3),
+    }
     RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps({"command": "python -m benchmarks.estimator_speed", "machine": platform.machine(),
-                                  **found}, indent=1) + "\n")
+    RESULT.write_text(
+        json.dumps(
+            {"command": "python -m benchmarks.estimator_speed", "machine": platform.machine(), **found},
+            indent=1,
+        )
+        + "\n"
+    )
     print(found)
 
 

@@ -1,4 +1,6 @@
-"""Writes the figures of README.md from the committed results: `python -m benchmarks.readme`; a test keeps them equal."""
+"""Writes the figures of README.md from the committed results: `python -m benchmarks.readme`; a test keeps
+them equal.
+"""
 
 import json
 from pathlib import Path
@@ -15,7 +17,10 @@ def figures() -> str:
     for path in sorted(RESULTS.glob("*.json")):
         data = json.loads(path.read_text())
         for target in data.get("targets", []) if isinstance(data, dict) else []:
-            lines.append(f"| [`{path.stem}`](benchmarks/results/{path.stem}.md) | {target['target']} | {target['figure']} | {'yes' if target['met'] else '**no**'} |")
+            lines.append(
+                f"| [`{path.stem}`](benchmarks/results/{path.stem}.md) | {target['target']} |"
+                f" {target['figure']} | {'yes' if target['met'] else '**no**'} |"
+            )
     return "\n".join(lines)
 
 

@@ -1,4 +1,6 @@
-"""A variant as a zip that runs on the device: built, unpacked in a clean folder, run, and only then offered."""
+"""A variant as a zip that runs on the device: built, unpacked in a clean folder, run, and only then
+offered.
+"""
 
 import hashlib
 import json
@@ -26,14 +28,20 @@ REQUIREMENTS = {
 def build(run_id: str, variant_id: str, workspace: Workspace) -> Path:
     """Returns the verified zip of one variant, built now or earlier.
 
-    Raises BadInput for an unknown run or a variant without a file, EdgewiseError when the package does not run.
+    Raises BadInput for an unknown run or a variant without a file, EdgewiseError when the package does not
+    run.
     """
     run = workspace.run(run_id)
     variant = next((v for v in run.variants if v.id == variant_id), None)
     if variant is None:
-        raise BadInput(f"This run has no variant {variant_id!r}: choose one of {', '.join(v.id for v in run.variants)}.")
+        raise BadInput(
+            f"This run has no variant {variant_id!r}: choose one of {', '.join(v.id for v in run.variants)}."
+        )
     if variant.status != "done" or not variant.artifacts:
-        raise BadInput(f"{variant_id} has no file to package, because it {variant.status}: {variant.reason}. Choose another variant.")
+        raise BadInput(
+            f"{variant_id} has no file to package, because it {variant.status}: {variant.reason}. Choose"
+            " another variant."
+        )
     folder = workspace.folder(run_id)
     target = folder / "packages" / f"{re.sub(r'[^A-Za-z0-9.]+', '-', variant_id)}.zip"
     if target.exists():
@@ -54,7 +62,10 @@ def contents(run: Run, variant: Variant, folder: Path) -> dict[str, bytes]:
     primary = shipped(variant)
     stored = (folder / primary.path).read_bytes()
     if hashlib.sha256(stored).hexdigest() != primary.sha256:
-        raise EdgewiseError(f"The file of {variant.id} is not the one that was measured, so it is not packaged: run the experiment again.")
+        raise EdgewiseError(
+            f"The file of {variant.id} is not the one that was measured, so it is not packaged: run the"
+            " experiment again."
+        )
     runs_as = Path(primary.runs_as or primary.path)
     profile = read_json(folder / runs_as.with_suffix(".profile.json")) or {}
     name = f"model.{primary.format}"
@@ -70,42 +81,85 @@ def contents(run: Run, variant: Variant, folder: Path) -> dict[str, bytes]:
 
 
 def shipped(variant: Variant) -> Artifact:
-    """Returns the file that travels: the entropy-coded one where there is one, since it decodes to the very file measured."""
+    """Returns the file that travels: the entropy-coded one where there is one, since it decodes to the very
+    file measured.
+    """
     return next((artifact for artifact in variant.artifacts if artifact.runs_as), variant.artifacts[0])
 
 
 def metadata(run: Run, variant: Variant, name: str, runs_as: Path, profile: dict) -> dict:
-    """Returns what the scripts and a reader need to know: how to feed the model, what it is, how it was made."""
+    """Returns what the scripts and a reader need to know: how to feed the model, what it is, how it was
+    made.
+    """
     model, primary = run.experiment.model, shipped(variant)
     estimate = variant.estimates.get(run.experiment.device)
     return {
-        "schema_version": 1, "variant": variant.id, "run": run.id, "device": run.experiment.device,
+        "schema_version": 1,
+        "variant": variant.id,
+        "run": run.id,
+        "device": run.experiment.device,
         "model": {"name": model.name, "sha256": model.sha256},
-        "artifact": {"file": name, "runs_as": f"model{runs_as.suffix}", "bytes": primary.bytes, "sha256": primary.sha256,
-                     "precision": profile.get("precision", "float32")},
-        "preprocessing": model.preprocessing.model_dump(), "outputs": model.outputs, "classes": model.classes,
-        "measured": {"accuracy": variant.accuracy, "accuracy_low": variant.accuracy_low, "accuracy_high": variant.accuracy_high,
-                     "accuracy_drop_pp": variant.accuracy_drop_pp, "p_value": variant.p_value, "test_images": variant.test_images,
-                     "host": variant.host.model_dump() if variant.host else None},
+        "artifact": {
+            "file": name,
+            "runs_as": f"model{runs_as.suffix}",
+            "bytes": primary.bytes,
+            "sha256": primary.sha256,
+            "precision": profile.get("precision", "float32"),
+        },
+        "preprocessing": model.preprocessing.model_dump(),
+        "outputs": model.outputs,
+        "classes": model.classes,
+        "measured": {
+            "accuracy": variant.accuracy,
+            "accuracy_low": variant.accuracy_low,
+            "accuracy_high": variant.accuracy_high,
+            "accuracy_drop_pp": variant.accuracy_drop_pp,
+            "p_value": variant.p_value,
+            "test_images": variant.test_images,
+            "host": variant.host.model_dump() if variant.host else None,
+        },
         "predicted": estimate.model_dump() if estimate else None,
-        "steps": [step.model_dump() for step in variant.steps], "notes": variant.notes, "versions": variant.versions,
-        "seed": variant.seed, "profile": profile,
+        "steps": [step.model_dump() for step in variant.steps],
+        "notes": variant.notes,
+        "versions": variant.versions,
+        "seed": variant.seed,
+        "profile": profile,
     }
 
 
 def readme(run: Run, variant: Variant, name: str) -> str:
     """Returns the package's README: what it is and the three commands that run it."""
     device = DEVICES[run.experiment.device]
-    accuracy = ("not measured, because the run had no labelled images" if variant.accuracy is None else
-                f"{100 * variant.accuracy:.2f} % (95 % interval {100 * variant.accuracy_low:.2f} to {100 * variant.accuracy_high:.2f}, "
-                f"{variant.test_images:,} test images)")
-    lines = [f"# {plain(variant.id)} for {device}", "",
-             f"Made by Edgewise from `{plain(run.experiment.model.name)}`. Run these in this folder, on the device:", "",
-             "    python3 -m pip install -r requirements.txt", "    python3 infer.py sample.png", "    python3 benchmark.py", "",
-             f"- Model: `{name}`, {shipped(variant).bytes:,} bytes", f"- Accuracy, measured on this file: {accuracy}",
-             "- `metadata.json` says how images become its input, how it was made and what was measured.",
-             "- `benchmark.py` writes benchmark-result.json; hand it back with `python -m engine calibrate "
-             f"{run.experiment.device} benchmark-result.json` and Edgewise corrects its predictions for your device.", ""]
+    accuracy = (
+        "not measured, because the run had no labelled images"
+        if variant.accuracy is None
+        else (
+            f"{100 * variant.accuracy:.2f} % (95 % interval {100 * variant.accuracy_low:.2f} to"
+            f" {100 * variant.accuracy_high:.2f}, {variant.test_images:,} test images)"
+        )
+    )
+    lines = [
+        f"# {plain(variant.id)} for {device}",
+        "",
+        (
+            f"Made by Edgewise from `{plain(run.experiment.model.name)}`. Run these in this folder, on the"
+            " device:"
+        ),
+        "",
+        "    python3 -m pip install -r requirements.txt",
+        "    python3 infer.py sample.png",
+        "    python3 benchmark.py",
+        "",
+        f"- Model: `{name}`, {shipped(variant).bytes:,} bytes",
+        f"- Accuracy, measured on this file: {accuracy}",
+        "- `metadata.json` says how images become its input, how it was made and what was measured.",
+        (
+            "- `benchmark.py` writes benchmark-result.json; hand it back with `python -m engine calibrate"
+            f" {run.experiment.device} benchmark-result.json` and Edgewise corrects its predictions for your"
+            " device."
+        ),
+        "",
+    ]
     return "\n".join(lines + [f"- {plain(note)}" for note in variant.notes]) + "\n"
 
 
@@ -122,19 +176,35 @@ def verify(package: Path, model: ModelFile) -> str:
     with tempfile.TemporaryDirectory(prefix="edgewise-package-") as folder:
         with zipfile.ZipFile(package) as archive:
             archive.extractall(folder)
-        environment = {key: os.environ[key] for key in ("PATH", "LANG") if key in os.environ} | {"HOME": folder}
+        environment = {key: os.environ[key] for key in ("PATH", "LANG") if key in os.environ} | {
+            "HOME": folder
+        }
         try:
-            ran = subprocess.run([sys.executable, "infer.py", "sample.png", "--json"], cwd=folder, env=environment,
-                                 capture_output=True, text=True, timeout=TIMEOUT_S)
+            ran = subprocess.run(
+                [sys.executable, "infer.py", "sample.png", "--json"],
+                cwd=folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT_S,
+            )
         except subprocess.TimeoutExpired:
-            raise EdgewiseError(f"The package was built, but its infer.py did not answer within {TIMEOUT_S} s, so it is not offered.") from None
+            raise EdgewiseError(
+                f"The package was built, but its infer.py did not answer within {TIMEOUT_S} s, so it is not"
+                " offered."
+            ) from None
     try:
         named = json.loads(ran.stdout.strip().splitlines()[-1])["class"]
     except (IndexError, ValueError, KeyError, TypeError):
         last = (ran.stderr.strip().splitlines() or ["no output"])[-1][:200]
-        raise EdgewiseError(f"The package was built, but its infer.py does not run ({last}), so it is not offered.") from None
+        raise EdgewiseError(
+            f"The package was built, but its infer.py does not run ({last}), so it is not offered."
+        ) from None
     if named not in model.classes:
-        raise EdgewiseError("The package was built, but its infer.py names a class that the model does not have, so it is not offered.")
+        raise EdgewiseError(
+            "The package was built, but its infer.py names a class that the model does not have, so it is not"
+            " offered."
+        )
     return named
 
 

@@ -46,8 +46,15 @@ def cli() -> None:
 def inspect(model: str, dataset: str | None, as_json: bool) -> None:
     """Say what a model file is."""
     found = open_model(model, dataset)
-    show(found.model_dump(mode="json"), as_json, lambda: "\n".join(
-        f"{name:14} {value}" for name, value in found.model_dump(mode="json").items() if value not in (None, [])))
+    show(
+        found.model_dump(mode="json"),
+        as_json,
+        lambda: "\n".join(
+            f"{name:14} {value}"
+            for name, value in found.model_dump(mode="json").items()
+            if value not in (None, [])
+        ),
+    )
 
 
 @cli.command()
@@ -63,12 +70,20 @@ def inspect(model: str, dataset: str | None, as_json: bool) -> None:
 @click.option("--techniques", help="Comma-separated; default all: " + ",".join(TECHNIQUES) + ".")
 @click.option("--time-budget", "time_budget_s", type=Number(), default=300, metavar="S", show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
-@click.option("--cautious", is_flag=True, help="Check limits against the upper end of each estimate's interval.")
-@click.option("--output", type=click.Path(path_type=Path), help="Copy the result and the artifacts to this folder.")
+@click.option(
+    "--cautious", is_flag=True, help="Check limits against the upper end of each estimate's interval."
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Copy the result and the artifacts to this folder."
+)
 @json_option
-def optimize(model, dataset, device, goal, techniques, time_budget_s, seed, cautious, output, as_json, **limits) -> None:
+def optimize(
+    model, dataset, device, goal, techniques, time_budget_s, seed, cautious, output, as_json, **limits
+) -> None:
     """Run every technique on a model and recommend one variant."""
-    experiment = build_experiment(model, dataset, device, goal, techniques, time_budget_s, seed, cautious, limits)
+    experiment = build_experiment(
+        model, dataset, device, goal, techniques, time_budget_s, seed, cautious, limits
+    )
     workspace = Workspace()
     if output is not None:
         make_folder(output)
@@ -87,7 +102,10 @@ def optimize(model, dataset, device, goal, techniques, time_budget_s, seed, caut
             shutil.copytree(workspace.folder(run_id) / "artifacts", output / "artifacts", dirs_exist_ok=True)
             (output / "run.json").write_text(run.model_dump_json(indent=1))
         except OSError as error:
-            raise EdgewiseError(f"{output} can't be written ({error.strerror or 'not all files'}): the run itself is kept, see `python -m engine show {run_id}`.") from None
+            raise EdgewiseError(
+                f"{output} can't be written ({error.strerror or 'not all files'}): the run itself is kept,"
+                f" see `python -m engine show {run_id}`."
+            ) from None
     show(run.model_dump(mode="json"), as_json, lambda: table(run))
     if run.state != "done":
         raise EdgewiseError(f"The run {run.state}: {run.reason}")
@@ -100,10 +118,14 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(f"{folder} can't be made ({error.strerror}): give another folder to --output.") from None
+        raise BadInput(
+            f"{folder} can't be made ({error.strerror}): give another folder to --output."
+        ) from None
 
 
-def build_experiment(model, dataset, device, goal, techniques, time_budget_s, seed, cautious, limits) -> Experiment:
+def build_experiment(
+    model, dataset, device, goal, techniques, time_budget_s, seed, cautious, limits
+) -> Experiment:
     """Checks everything that was given and returns the Experiment; raises BadInput with one sentence."""
     if device not in DEVICES:
         raise BadInput(f"No device is called {device!r}: choose one of {', '.join(DEVICES)}.")
@@ -111,12 +133,27 @@ def build_experiment(model, dataset, device, goal, techniques, time_budget_s, se
         raise BadInput(f"No goal is called {goal!r}: choose one of {', '.join(Goal)}.")
     if not 10 <= time_budget_s <= 86_400:
         raise BadInput(f"A time budget of {time_budget_s:g} s can't be kept: give 10 to 86400 seconds.")
-    chosen = list(TECHNIQUES) if techniques is None else [name.strip() for name in techniques.split(",") if name.strip()]
+    chosen = (
+        list(TECHNIQUES)
+        if techniques is None
+        else [name.strip() for name in techniques.split(",") if name.strip()]
+    )
     constraints = parse(Constraints, limits)
     check_dataset(dataset)
-    return parse(Experiment, {"model": open_model(model, dataset), "dataset": dataset, "device": device, "goal": goal,
-                              "constraints": constraints, "techniques": chosen, "seed": seed,
-                              "time_budget_s": int(time_budget_s), "cautious": cautious})
+    return parse(
+        Experiment,
+        {
+            "model": open_model(model, dataset),
+            "dataset": dataset,
+            "device": device,
+            "goal": goal,
+            "constraints": constraints,
+            "techniques": chosen,
+            "seed": seed,
+            "time_budget_s": int(time_budget_s),
+            "cautious": cautious,
+        },
+    )
 
 
 def say_too_few(experiment: Experiment, home: Path) -> None:
@@ -124,7 +161,9 @@ def say_too_few(experiment: Experiment, home: Path) -> None:
     from engine.datasets import describe
     from engine.enough import too_few
 
-    for sentence in too_few(describe(experiment.dataset, home), experiment.techniques) if experiment.dataset else []:
+    for sentence in (
+        too_few(describe(experiment.dataset, home), experiment.techniques) if experiment.dataset else []
+    ):
         click.echo(f"Note: {sentence}", err=True)
 
 
@@ -133,7 +172,10 @@ def check_dataset(dataset: str | None) -> None:
     from engine.datasets import DATASETS
 
     if dataset is not None and dataset not in DATASETS and not Path(dataset).exists():
-        raise BadInput(f"No data set is called {dataset!r}: choose one of {', '.join(DATASETS)}, or give a ZIP or a folder of class folders.")
+        raise BadInput(
+            f"No data set is called {dataset!r}: choose one of {', '.join(DATASETS)}, or give a ZIP or a"
+            " folder of class folders."
+        )
 
 
 def open_model(model: str, dataset: str | None = None):
@@ -144,15 +186,20 @@ def open_model(model: str, dataset: str | None = None):
     if dataset is not None:
         check_dataset(dataset)
         prepare_dataset(dataset, home)
-    return inspect_model(model, Path(model).name if Path(model).exists() else model, dataset=dataset, home=home)
+    return inspect_model(
+        model, Path(model).name if Path(model).exists() else model, dataset=dataset, home=home
+    )
 
 
 def prepare_dataset(dataset: str, home: Path) -> None:
     """Makes a data set ready in a child process, since that takes a framework or a download."""
     from engine import sandbox
 
-    sandbox.run("engine.tasks", {"task": "prepare_data", "dataset": dataset, "home": str(home)},
-                sandbox.Limits(seconds=1800, network=True))
+    sandbox.run(
+        "engine.tasks",
+        {"task": "prepare_data", "dataset": dataset, "home": str(home)},
+        sandbox.Limits(seconds=1800, network=True),
+    )
 
 
 @cli.command("train-starter")
@@ -161,27 +208,55 @@ def prepare_dataset(dataset: str, home: Path) -> None:
 @click.option("--framework", default="pytorch", show_default=True, help="pytorch or keras.")
 @click.option("--time-budget", "seconds", type=Number(), default=120, metavar="S", show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
-@click.option("--no-mirror", is_flag=True, help="A picture and its mirror image are of different classes, as with letters.")
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="Write the model to this file.")
+@click.option(
+    "--no-mirror",
+    is_flag=True,
+    help="A picture and its mirror image are of different classes, as with letters.",
+)
+@click.option(
+    "--output", required=True, type=click.Path(path_type=Path), help="Write the model to this file."
+)
 @json_option
 def train_starter(dataset, size, framework, seconds, seed, no_mirror, output, as_json) -> None:
     """Train a small model of ours on your own pictures."""
     from engine import starter
 
     check_dataset(dataset)
-    asked = parse(starter.Asked, {"dataset": dataset, "size": size, "framework": framework, "seconds": seconds, "seed": seed,
-                                  "mirror": not no_mirror})
+    asked = parse(
+        starter.Asked,
+        {
+            "dataset": dataset,
+            "size": size,
+            "framework": framework,
+            "seconds": seconds,
+            "seed": seed,
+            "mirror": not no_mirror,
+        },
+    )
     make_folder(output.parent)
     if output.is_dir():
         raise BadInput(f"{output} is a folder: give a file to --output.")
-    model = starter.train(asked, Workspace().home, lambda m: None if as_json else click.echo(
-        f"  {100 * m.get('fraction', 0.0):3.0f} %  {m.get('text', '')}", err=True))
+    model = starter.train(
+        asked,
+        Workspace().home,
+        lambda m: (
+            None
+            if as_json
+            else click.echo(f"  {100 * m.get('fraction', 0.0):3.0f} %  {m.get('text', '')}", err=True)
+        ),
+    )
     try:
         shutil.copyfile(model.path, output)
     except OSError as error:
-        raise EdgewiseError(f"{output} can't be written ({error.strerror}): give another file to --output.") from None
+        raise EdgewiseError(
+            f"{output} can't be written ({error.strerror}): give another file to --output."
+        ) from None
     model = model.model_copy(update={"path": str(output)})
-    show(model.model_dump(mode="json"), as_json, lambda: f"{output} ({model.size_bytes:,} bytes): {model.evidence[0]}")
+    show(
+        model.model_dump(mode="json"),
+        as_json,
+        lambda: f"{output} ({model.size_bytes:,} bytes): {model.evidence[0]}",
+    )
 
 
 @cli.command()
@@ -196,12 +271,21 @@ def estimate(model, device, runtime, threads, precision, as_json) -> None:
     from engine.estimates import estimates_of
 
     found = estimates_of(model, device, runtime, threads, precision)
-    show({name: value.model_dump(mode="json") for name, value in found.items()}, as_json, lambda: "\n".join(
-        f"{name:18} {value.runtime:12} {_ms(value)}  {value.why}" for name, value in found.items()))
+    show(
+        {name: value.model_dump(mode="json") for name, value in found.items()},
+        as_json,
+        lambda: "\n".join(
+            f"{name:18} {value.runtime:12} {_ms(value)}  {value.why}" for name, value in found.items()
+        ),
+    )
 
 
 def _ms(value) -> str:
-    return "no estimate" if value.latency_ms is None else f"{value.latency_ms:9.3g} ms ({value.low_ms:.3g}–{value.high_ms:.3g})"
+    return (
+        "no estimate"
+        if value.latency_ms is None
+        else f"{value.latency_ms:9.3g} ms ({value.low_ms:.3g}–{value.high_ms:.3g})"
+    )
 
 
 @cli.command()
@@ -218,8 +302,14 @@ def package(run_id, variant, output, as_json) -> None:
     try:
         shutil.copyfile(built, output)
     except OSError as error:
-        raise EdgewiseError(f"{output} can't be written ({error.strerror}): give another file to --output.") from None
-    show({"path": str(output), "bytes": output.stat().st_size}, as_json, lambda: f"{output} ({output.stat().st_size:,} bytes), verified: its infer.py ran")
+        raise EdgewiseError(
+            f"{output} can't be written ({error.strerror}): give another file to --output."
+        ) from None
+    show(
+        {"path": str(output), "bytes": output.stat().st_size},
+        as_json,
+        lambda: f"{output} ({output.stat().st_size:,} bytes), verified: its infer.py ran",
+    )
 
 
 @cli.command()
@@ -227,7 +317,16 @@ def package(run_id, variant, output, as_json) -> None:
 def runs(as_json) -> None:
     """List the runs of this workspace."""
     rows = Workspace().runs()
-    show(rows, as_json, lambda: "\n".join(f"{r['id']}  {r['state']:9}  {r['model']}  {r['device']}  {r['winner'] or ''}" for r in rows) or "No runs yet.")
+    show(
+        rows,
+        as_json,
+        lambda: (
+            "\n".join(
+                f"{r['id']}  {r['state']:9}  {r['model']}  {r['device']}  {r['winner'] or ''}" for r in rows
+            )
+            or "No runs yet."
+        ),
+    )
 
 
 @cli.command("show")
@@ -252,7 +351,11 @@ def datasets(as_json) -> None:
     """List the data sets."""
     from engine.datasets import DATASETS
 
-    show({key: info.title for key, info in DATASETS.items()}, as_json, lambda: "\n".join(f"{key:15} {info.title}" for key, info in DATASETS.items()))
+    show(
+        {key: info.title for key, info in DATASETS.items()},
+        as_json,
+        lambda: "\n".join(f"{key:15} {info.title}" for key, info in DATASETS.items()),
+    )
 
 
 @cli.command()
@@ -261,16 +364,28 @@ def models(as_json) -> None:
     """List the shipped models."""
     from models.catalog import CATALOG
 
-    show({key: {"test_accuracy": m.test_accuracy, "size_bytes": m.size_bytes, "parameters": m.parameters} for key, m in CATALOG.items()}, as_json,
-         lambda: "\n".join(f"{key:26} {100 * m.test_accuracy:6.2f} %  {m.size_bytes / 1e6:6.2f} MB" for key, m in CATALOG.items()))
+    show(
+        {
+            key: {"test_accuracy": m.test_accuracy, "size_bytes": m.size_bytes, "parameters": m.parameters}
+            for key, m in CATALOG.items()
+        },
+        as_json,
+        lambda: "\n".join(
+            f"{key:26} {100 * m.test_accuracy:6.2f} %  {m.size_bytes / 1e6:6.2f} MB"
+            for key, m in CATALOG.items()
+        ),
+    )
 
 
 @cli.command()
 @json_option
 def techniques(as_json) -> None:
     """List the techniques."""
-    show({t.id: {"title": t.title, "text": t.text, "variants": t.variants} for t in TECHNIQUES.values()}, as_json,
-         lambda: "\n".join(f"{t.id:20} {t.text}" for t in TECHNIQUES.values()))
+    show(
+        {t.id: {"title": t.title, "text": t.text, "variants": t.variants} for t in TECHNIQUES.values()},
+        as_json,
+        lambda: "\n".join(f"{t.id:20} {t.text}" for t in TECHNIQUES.values()),
+    )
 
 
 @cli.command()
@@ -293,12 +408,19 @@ def show(data, as_json: bool, text) -> None:
 def tell(event: dict) -> None:
     """Prints one line about an event on the error stream."""
     if event["kind"] == "technique":
-        click.echo(f"  {event['technique']}: {event['status']}" + (f", {event['reason']}" if event.get("reason") else ""), err=True)
+        click.echo(
+            f"  {event['technique']}: {event['status']}"
+            + (f", {event['reason']}" if event.get("reason") else ""),
+            err=True,
+        )
 
 
 def table(run: Run) -> str:
     """Returns a run's variants as an aligned table with the recommendation under it."""
-    lines = [f"{'variant':34} {'accuracy':>9} {'drop':>8} {'size':>12} {'compressed':>12} {'MACs':>9} {'p50 here':>10} {'predicted':>22}"]
+    lines = [
+        f"{'variant':34} {'accuracy':>9} {'drop':>8} {'size':>12} {'compressed':>12} {'MACs':>9}"
+        f" {'p50 here':>10} {'predicted':>22}"
+    ]
     for v in run.variants:
         if v.status != "done" or v.parameters is None:
             lines.append(f"{v.id:34} {v.status}: {v.reason}")
@@ -307,10 +429,16 @@ def table(run: Run) -> str:
         drop = "" if v.accuracy_drop_pp is None else f"{v.accuracy_drop_pp:+.2f} pp"
         timed = f"{v.host.latency_ms.p50:.3f} ms" if v.host and v.host.latency_ms else ""
         guess = v.estimates.get(run.experiment.device)
-        lines.append(f"{v.id:34} {accuracy:>9} {drop:>8} {v.size_bytes:>12,} {v.compressed_bytes:>12,} {v.macs / 1e6:8.2f}M {timed:>10} "
-                     f"{_ms(guess) if guess else '':>22}")
+        lines.append(
+            f"{v.id:34} {accuracy:>9} {drop:>8} {v.size_bytes:>12,} {v.compressed_bytes:>12,}"
+            f" {v.macs / 1e6:8.2f}M {timed:>10} {_ms(guess) if guess else '':>22}"
+        )
     if run.recommendation:
-        lines += ["", f"Recommended: {run.recommendation.winner or 'nothing meets every limit'}", *(f"  {reason}" for reason in run.recommendation.reasons)]
+        lines += [
+            "",
+            f"Recommended: {run.recommendation.winner or 'nothing meets every limit'}",
+            *(f"  {reason}" for reason in run.recommendation.reasons),
+        ]
     return "\n".join(lines)
 
 
@@ -333,7 +461,10 @@ def main() -> int:
         return 2
     except Exception as error:  # a defect of ours: the sentence for everyone, the trace for whoever mends it
         traceback.print_exc()
-        click.echo(f"An internal error: {type(error).__name__}: {error}. Please report it with the lines above.", err=True)
+        click.echo(
+            f"An internal error: {type(error).__name__}: {error}. Please report it with the lines above.",
+            err=True,
+        )
         return 2
 
 

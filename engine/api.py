@@ -19,7 +19,9 @@ def health(request: Request) -> JSONResponse:
     try:
         Workspace()
     except EdgewiseError:
-        return JSONResponse({"status": "failed", "reason": "The workspace can't be written."}, status_code=503)
+        return JSONResponse(
+            {"status": "failed", "reason": "The workspace can't be written."}, status_code=503
+        )
     return JSONResponse({"status": "ok", "schema": SCHEMA_VERSION})
 
 

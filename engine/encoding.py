@@ -12,15 +12,22 @@ KINDS = {"float32": FLOATS, "int8": BYTES, "int4": HALVES}
 SMALLEST_TENSOR_BYTES = 96
 MOST_SYMBOLS = 256
 LANE_SYMBOLS, MOST_LANES = 2_048, 128
-MOST_SPARSE_LANES = 4_096  # a sparse tensor stays large, so its lanes' states count for little and speed for more
-AT_ONCE = 1_000_000  # values that are sorted at once: a layer of 100 million would take 35 bytes for each of them
+MOST_SPARSE_LANES = (
+    4_096  # a sparse tensor stays large, so its lanes' states count for little and speed for more
+)
+AT_ONCE = (
+    1_000_000  # values that are sorted at once: a layer of 100 million would take 35 bytes for each of them
+)
 
 
 def encode(model: bytes, tensors: list[tuple[bytes, str]]) -> bytes:
-    """Returns the coded file. tensors: the stored bytes of large tensors, each with `float32`, `int8` or `int4`.
+    """Returns the coded file. tensors: the stored bytes of large tensors, each with `float32`, `int8` or
+    `int4`.
 
-    Floats of more than 256 different values are coded by their highest bytes, so that zeros cost little; a tensor that
-    would not get smaller stays as it is. Raises EdgewiseError if decoding does not give the very same bytes back.
+    Floats of more than 256 different values are coded by their highest bytes, so that zeros cost little; a
+    tensor that
+    would not get smaller stays as it is. Raises EdgewiseError if decoding does not give the very same bytes
+    back.
     """
     found = sorted(_placed(model, tensors))
     entries, streams, rest, written = [], [], [], 0
@@ -48,8 +55,12 @@ def _placed(model: bytes, tensors: list[tuple[bytes, str]]) -> list[tuple[int, b
         if len(payload) < SMALLEST_TENSOR_BYTES:
             continue
         position = model.find(payload)
-        while position >= 0 and (over := [end for begin, end in taken if position < end and begin < position + len(payload)]):
-            position = model.find(payload, max(over))  # byte by byte, two layers of zeros alone would take hours
+        while position >= 0 and (
+            over := [end for begin, end in taken if position < end and begin < position + len(payload)]
+        ):
+            position = model.find(
+                payload, max(over)
+            )  # byte by byte, two layers of zeros alone would take hours
         if position >= 0:
             taken.append((position, position + len(payload)))
             placed.append((position, payload, kind))
@@ -65,7 +76,7 @@ def _code(payload: bytes, kind: int) -> tuple[bytes, bytes] | None:
         return _code_sparse(payload)
     symbols = np.empty(len(raw), np.uint8)
     for start in range(0, len(raw), AT_ONCE):
-        symbols[start:start + AT_ONCE] = np.searchsorted(values, raw[start:start + AT_ONCE])
+        symbols[start : start + AT_ONCE] = np.searchsorted(values, raw[start : start + AT_ONCE])
     counts = np.bincount(symbols, minlength=len(values))
     table = values.astype("<u4").tobytes() if kind == FLOATS else values.astype(np.uint8).tobytes()
     entry, stream = _streamed(symbols, counts, kind, table, MOST_LANES)
@@ -76,7 +87,7 @@ def _few_values(raw: np.ndarray) -> np.ndarray | None:
     """Returns the values that occur, sorted, or None where they are more than a table holds."""
     values = raw[:0]
     for start in range(0, len(raw), AT_ONCE):
-        values = np.union1d(values, raw[start:start + AT_ONCE])
+        values = np.union1d(values, raw[start : start + AT_ONCE])
         if len(values) > MOST_SYMBOLS:
             return None
     return values
@@ -96,11 +107,17 @@ def _code_sparse(payload: bytes) -> tuple[bytes, bytes] | None:
     return (entry, stream) if len(entry) + len(stream) < len(payload) else None
 
 
-def _streamed(symbols: np.ndarray, counts: np.ndarray, kind: int, table: bytes, most_lanes: int) -> tuple[bytes, bytes]:
+def _streamed(
+    symbols: np.ndarray, counts: np.ndarray, kind: int, table: bytes, most_lanes: int
+) -> tuple[bytes, bytes]:
     frequencies = quantized_frequencies(counts)
     states, words = rans_encode(symbols, frequencies, most_lanes)
-    entry = (struct.pack("<IBH", len(symbols), kind, len(counts)) + frequencies.astype("<u2").tobytes() + table
-             + struct.pack("<HI", len(states), len(words)))
+    entry = (
+        struct.pack("<IBH", len(symbols), kind, len(counts))
+        + frequencies.astype("<u2").tobytes()
+        + table
+        + struct.pack("<HI", len(states), len(words))
+    )
     return entry, states.astype("<u4").tobytes() + words.astype("<u2").tobytes()
 
 
@@ -110,17 +127,25 @@ def quantized_frequencies(counts: np.ndarray) -> np.ndarray:
     scaled = np.maximum(1, np.floor(counts / counts.sum() * total)).astype(np.int64)
     while (difference := total - scaled.sum()) != 0:
         # whoever gains or loses least per unit of frequency gives or takes
-        cost = counts * np.log2((scaled + np.sign(difference)) / scaled, where=scaled + np.sign(difference) > 0, out=np.full(len(counts), -np.inf))
+        cost = counts * np.log2(
+            (scaled + np.sign(difference)) / scaled,
+            where=scaled + np.sign(difference) > 0,
+            out=np.full(len(counts), -np.inf),
+        )
         scaled[np.argmax(cost)] += np.sign(difference)
     return scaled
 
 
-def rans_encode(symbols: np.ndarray, frequencies: np.ndarray, most_lanes: int = MOST_LANES) -> tuple[np.ndarray, np.ndarray]:
+def rans_encode(
+    symbols: np.ndarray, frequencies: np.ndarray, most_lanes: int = MOST_LANES
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns the lanes' final states (uint32) and the 16-bit words in the order the decoder reads them."""
     count = len(symbols)
     lanes = int(np.clip(count // LANE_SYMBOLS, 1, most_lanes))
     rounds = -(-count // lanes)
-    padded = np.full(rounds * lanes, int(np.argmax(frequencies)), np.uint8)  # a byte a symbol: some layers have 100 million
+    padded = np.full(
+        rounds * lanes, int(np.argmax(frequencies)), np.uint8
+    )  # a byte a symbol: some layers have 100 million
     padded[:count] = symbols
     table = padded.reshape(rounds, lanes)
     frequency = frequencies.astype(np.uint64)

@@ -1,4 +1,6 @@
-"""Are there enough images for the techniques that are chosen? Said before a run, from the data set's counts alone."""
+"""Are there enough images for the techniques that are chosen? Said before a run, from the data set's counts
+alone.
+"""
 
 from engine.techniques import TECHNIQUES
 
@@ -14,15 +16,23 @@ def too_few(meta: dict, techniques: list[str]) -> list[str]:
     sizes = {part: stop - start for part, (start, stop) in meta["parts"].items()}
     fewest = min(meta["class_counts"]["train"])
     found = []
-    if fewest < A_CLASS_TO_TRAIN and (named := _titles(techniques, [t for t in techniques if TECHNIQUES[t].trains])):
-        found.append(f"The smallest class has {_counted(fewest, 'training image')}, fewer than {A_CLASS_TO_TRAIN}: fine-tuning learns them by "
-                     f"heart, so expect losses from {named}.")
+    if fewest < A_CLASS_TO_TRAIN and (
+        named := _titles(techniques, [t for t in techniques if TECHNIQUES[t].trains])
+    ):
+        found.append(
+            f"The smallest class has {_counted(fewest, 'training image')}, fewer than {A_CLASS_TO_TRAIN}:"
+            f" fine-tuning learns them by heart, so expect losses from {named}."
+        )
     if sizes["calibration"] < TO_CALIBRATE and (named := _titles(techniques, CALIBRATED)):
-        found.append(f"Only {_counted(sizes['calibration'], 'calibration image')} set the ranges of activations, fewer than {TO_CALIBRATE}: {named} "
-                     "may lose accuracy.")
+        found.append(
+            f"Only {_counted(sizes['calibration'], 'calibration image')} set the ranges of activations, fewer"
+            f" than {TO_CALIBRATE}: {named} may lose accuracy."
+        )
     if sizes["validation"] < TO_CHOOSE and (named := _titles(techniques, SEARCHING)):
-        found.append(f"Only {_counted(sizes['validation'], 'validation image')} choose among settings, fewer than {TO_CHOOSE}: the search of {named} "
-                     "can't see small losses.")
+        found.append(
+            f"Only {_counted(sizes['validation'], 'validation image')} choose among settings, fewer than"
+            f" {TO_CHOOSE}: the search of {named} can't see small losses."
+        )
     return found
 
 

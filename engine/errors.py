@@ -1,4 +1,6 @@
-"""The one root of errors that a user may read: the message is shown as it is, so it is a sentence that helps."""
+"""The one root of errors that a user may read: the message is shown as it is, so it is a sentence that
+helps.
+"""
 
 
 class EdgewiseError(Exception):

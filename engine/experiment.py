@@ -1,6 +1,8 @@
-"""The vocabulary of a run: what goes in (`Experiment`), what comes out (`Variant`, `Recommendation`), as plain data.
+"""The vocabulary of a run: what goes in (`Experiment`), what comes out (`Variant`, `Recommendation`), as
+plain data.
 
-Everything here is a pydantic model that goes to JSON and back without loss, so that the pages, the command line,
+Everything here is a pydantic model that goes to JSON and back without loss, so that the pages, the command
+line,
 the HTTP routes and the child processes speak of the same things. Accuracy is a fraction, `_pp` are percentage
 points, `_ms` milliseconds, `_mb` 10**6 bytes.
 """
@@ -16,9 +18,27 @@ from engine.errors import BadInput
 from estimator.capability import Capability
 from estimator.types import Estimate
 
-__all__ = ["SCHEMA_VERSION", "DEVICES", "Goal", "Preprocessing", "ModelFile", "Constraints", "Experiment", "Step",
-           "Artifact", "Latency", "Host", "Variant", "Recommendation", "Flip", "Estimate", "LayerSensitivity", "Run",
-           "variant_seed", "parse"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "DEVICES",
+    "Goal",
+    "Preprocessing",
+    "ModelFile",
+    "Constraints",
+    "Experiment",
+    "Step",
+    "Artifact",
+    "Latency",
+    "Host",
+    "Variant",
+    "Recommendation",
+    "Flip",
+    "Estimate",
+    "LayerSensitivity",
+    "Run",
+    "variant_seed",
+    "parse",
+]
 
 SCHEMA_VERSION = 1
 M = TypeVar("M", bound=BaseModel)
@@ -34,7 +54,9 @@ DEVICES = {
 
 
 class Plain(BaseModel):
-    """Base of the vocabulary: unknown fields are refused, so that a misspelt limit is never silently ignored."""
+    """Base of the vocabulary: unknown fields are refused, so that a misspelt limit is never silently
+    ignored.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -49,7 +71,9 @@ class Goal(StrEnum):
 
 
 class Preprocessing(Plain):
-    """How an image becomes the model's input: `(uint8 * scale - mean) / std`, float32, in the given layout."""
+    """How an image becomes the model's input: `(uint8 * scale - mean) / std`, float32, in the given
+    layout.
+    """
 
     height: int = Field(gt=0, le=4096)
     width: int = Field(gt=0, le=4096)
@@ -68,10 +92,12 @@ class ModelFile(Plain):
         path: Where its bytes are.
         format: How they are written (`safetensors`, `state_dict`, `torch_module`, `onnx`, `keras` …).
         framework: Which backend opens it.
-        architecture: For bare weights, the network that they belong to; None where the file holds the network.
+        architecture: For bare weights, the network that they belong to; None where the file holds the
+            network.
         input_shape: Height, width, channels.
         outputs: `logits` or `probabilities`.
-        reach: What can be done with it: `all` techniques, `post_training` ones only, or `inspect` (and estimate) only.
+        reach: What can be done with it: `all` techniques, `post_training` ones only, or `inspect` (and
+            estimate) only.
         evidence: What the trials on labelled images showed, as sentences.
     """
 
@@ -132,7 +158,9 @@ class Experiment(Plain):
     @classmethod
     def _can_be_optimized(cls, value: ModelFile) -> ModelFile:
         if value.reach == "inspect":
-            raise ValueError(" ".join([f"{value.name} can be inspected and estimated only.", *value.warnings]).rstrip("."))
+            raise ValueError(
+                " ".join([f"{value.name} can be inspected and estimated only.", *value.warnings]).rstrip(".")
+            )
         return value
 
     @field_validator("device")
@@ -287,7 +315,9 @@ def variant_seed(run_seed: int, variant: str) -> int:
 
 
 def parse(kind: type[M], data: Any) -> M:
-    """Validates `data` (a mapping) as `kind`; raises BadInput with one sentence naming the first thing wrong."""
+    """Validates `data` (a mapping) as `kind`; raises BadInput with one sentence naming the first thing
+    wrong.
+    """
     try:
         return kind.model_validate(data)
     except ValidationError as error:

@@ -13,7 +13,9 @@ from engine.experiment import ModelFile, Preprocessing, parse
 from engine.formats import safetensors
 from models.catalog import CATALOG, ShippedModel, sha256_of
 
-LIMITS = sandbox.Limits(memory_bytes=1_500_000_000, seconds=28, file_bytes=700_000_000, threads=2, programs=False)
+LIMITS = sandbox.Limits(
+    memory_bytes=1_500_000_000, seconds=28, file_bytes=700_000_000, threads=2, programs=False
+)
 
 
 def models() -> list[ModelFile]:
@@ -22,21 +24,36 @@ def models() -> list[ModelFile]:
 
 
 def architectures() -> list[str]:
-    """Returns the names that may be chosen by hand for bare weights, besides chains (`chain:28:p0s1m2,p0s1m2:max:relu:flat`)."""
-    table = json.loads((Path(__file__).parent / "formats" / "torchvision_keys.json").read_text(encoding="utf-8"))
+    """Returns the names that may be chosen by hand for bare weights, besides chains
+    (`chain:28:p0s1m2,p0s1m2:max:relu:flat`).
+    """
+    table = json.loads(
+        (Path(__file__).parent / "formats" / "torchvision_keys.json").read_text(encoding="utf-8")
+    )
     resnets = [f"cifar_resnet{depth}{shortcut}" for shortcut in ("", "_b") for depth in (20, 32, 44, 56, 110)]
     shipped = sorted({entry.architecture for entry in CATALOG.values() if entry.framework == "pytorch"})
-    return list(dict.fromkeys([*shipped, *resnets, *sorted(f"torchvision/{name}" for names in table.values() for name in names)]))
+    return list(
+        dict.fromkeys(
+            [*shipped, *resnets, *sorted(f"torchvision/{name}" for names in table.values() for name in names)]
+        )
+    )
 
 
-def inspect_model(path: str | Path, name: str | None = None, *, dataset: str | None = None,
-                  architecture: str | None = None, home: str | Path | None = None) -> ModelFile:
+def inspect_model(
+    path: str | Path,
+    name: str | None = None,
+    *,
+    dataset: str | None = None,
+    architecture: str | None = None,
+    home: str | Path | None = None,
+) -> ModelFile:
     """Recognises, checks and opens a model behind the wall and returns the facts about it.
 
     Args:
         path: A file, or the id of a shipped model such as "digits/pytorch/small".
         name: What to call it; the file's name by default.
-        dataset: A data set prepared under `home`; its labelled validation images settle the preprocessing and what
+        dataset: A data set prepared under `home`; its labelled validation images settle the preprocessing and
+            what
             bare weights leave open.
         architecture: The network that bare weights belong to, when the user chose it.
         home: The workspace.
@@ -48,15 +65,24 @@ def inspect_model(path: str | Path, name: str | None = None, *, dataset: str | N
     file = Path(path)
     name = shown(name or file.name)
     if not file.is_file():
-        raise BadInput(f"There is no file '{shown(file.name)}' and no shipped model of that id: give the path of a model file, "
-                       f"or one of {', '.join(CATALOG)}.")
-    request = {"path": str(file.resolve()), "name": name, "dataset": dataset, "architecture": architecture,
-               "home": str(home) if home else None}
+        raise BadInput(
+            f"There is no file '{shown(file.name)}' and no shipped model of that id: give the path of a model"
+            f" file, or one of {', '.join(CATALOG)}."
+        )
+    request = {
+        "path": str(file.resolve()),
+        "name": name,
+        "dataset": dataset,
+        "architecture": architecture,
+        "home": str(home) if home else None,
+    }
     try:
         answer = sandbox.run("engine.formats.behind_wall", request, LIMITS)
     except sandbox.Failed as failed:
-        raise BadInput(f"'{name}' could not be opened, because {failed}: check that it is a whole, "
-                       "unaltered image classifier.") from None
+        raise BadInput(
+            f"'{name}' could not be opened, because {failed}: check that it is a whole, "
+            "unaltered image classifier."
+        ) from None
     return parse(ModelFile, answer)
 
 
@@ -70,10 +96,19 @@ def _shipped(entry: ShippedModel) -> ModelFile:
     if not path.exists() or sha256_of(path) != entry.sha256:
         raise BadInput(f"The weights of {entry.id} are missing or changed: get them again from the project.")
     return ModelFile(
-        name=entry.id, path=str(path), sha256=entry.sha256, size_bytes=path.stat().st_size,
-        format="keras_v3" if entry.framework == "keras" else "safetensors", framework=entry.framework,
-        architecture=entry.architecture, input_shape=entry.input_shape, classes=list(entry.classes),
-        layers=_layers(path), parameters=entry.parameters, preprocessing=parse(Preprocessing, entry.preprocessing))
+        name=entry.id,
+        path=str(path),
+        sha256=entry.sha256,
+        size_bytes=path.stat().st_size,
+        format="keras_v3" if entry.framework == "keras" else "safetensors",
+        framework=entry.framework,
+        architecture=entry.architecture,
+        input_shape=entry.input_shape,
+        classes=list(entry.classes),
+        layers=_layers(path),
+        parameters=entry.parameters,
+        preprocessing=parse(Preprocessing, entry.preprocessing),
+    )
 
 
 def _layers(path: Path) -> int:
@@ -82,4 +117,6 @@ def _layers(path: Path) -> int:
         return sum(len(shape) in (2, 4) for shape in safetensors.check(path).values())
     with zipfile.ZipFile(path) as archive:
         config = json.loads(archive.read("config.json"))
-    return sum(layer["class_name"] in ("Conv2D", "DepthwiseConv2D", "Dense") for layer in config["config"]["layers"])
+    return sum(
+        layer["class_name"] in ("Conv2D", "DepthwiseConv2D", "Dense") for layer in config["config"]["layers"]
+    )

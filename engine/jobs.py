@@ -1,7 +1,10 @@
-"""Start, watch, cancel and resume runs from any front. Runs live in processes of their own, outside every session.
+"""Start, watch, cancel and resume runs from any front. Runs live in processes of their own, outside every
+session.
 
-One run works at a time; the others wait in the order they came. No process watches the queue: whoever looks at it
-(a page that polls, a command, a worker that ends) calls `dispatch`, under a lock, which starts what is due and
+One run works at a time; the others wait in the order they came. No process watches the queue: whoever looks
+at it
+(a page that polls, a command, a worker that ends) calls `dispatch`, under a lock, which starts what is due
+and
 resumes a run whose worker was killed.
 """
 
@@ -43,7 +46,9 @@ class TechniqueView:
 
 @dataclass
 class RunView:
-    """A run as a page shows it, read from the workspace at one moment. `queue_place` is 1 for the next one."""
+    """A run as a page shows it, read from the workspace at one moment. `queue_place` is 1 for the next
+    one.
+    """
 
     id: str
     state: str
@@ -58,7 +63,9 @@ class RunView:
 
 
 def start(experiment: Experiment, workspace: Workspace) -> str:
-    """Queues a run and returns its id at once; raises BadInput when this machine has too little memory for it."""
+    """Queues a run and returns its id at once; raises BadInput when this machine has too little memory for
+    it.
+    """
     memory.check(experiment.model)
     run_id = workspace.create(experiment)
     dispatch(workspace)
@@ -76,8 +83,14 @@ def dispatch(workspace: Workspace) -> None:
                 if _is_alive(workspace, row["id"]):
                     return
                 if _starts(workspace, row["id"]) > RESUMES:
-                    workspace.append(row["id"], {"kind": "state", "state": "failed",
-                                                 "reason": "Its worker was killed again and again; what is finished is kept."})
+                    workspace.append(
+                        row["id"],
+                        {
+                            "kind": "state",
+                            "state": "failed",
+                            "reason": "Its worker was killed again and again; what is finished is kept.",
+                        },
+                    )
                     continue
             _start_worker(workspace, row["id"])
             return
@@ -87,8 +100,14 @@ def _start_worker(workspace: Workspace, run_id: str) -> None:
     workspace.append(run_id, {"kind": "state", "state": "running"})
     with open(workspace.folder(run_id) / "worker.log", "ab") as log:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "engine.worker", run_id], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            env=os.environ | {"EDGEWISE_HOME": str(workspace.home)}, start_new_session=True)
+            [sys.executable, "-m", "engine.worker", run_id],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=os.environ | {"EDGEWISE_HOME": str(workspace.home)},
+            start_new_session=True,
+        )
     workspace.append(run_id, {"kind": "process", **identity(worker.pid), "what": "worker"})
     _reap_later(worker)
 
@@ -119,7 +138,9 @@ def _is_same(process: dict[str, Any]) -> bool:
 
 
 def cancel(run_id: str, workspace: Workspace) -> None:
-    """Stops every process of a run within 2 seconds and keeps what is finished; an ended run stays as it is."""
+    """Stops every process of a run within 2 seconds and keeps what is finished; an ended run stays as it
+    is.
+    """
     if workspace.state(run_id) in ENDED:
         return
     # the state comes first: a worker that sees its children die then knows why
@@ -169,8 +190,11 @@ def view(run_id: str, workspace: Workspace) -> RunView:
     run = workspace.run(run_id)
     events = workspace.events(run_id)
     # the stages around the techniques are lines like any other, so that no wait goes unexplained
-    stages = {"baseline": "Baseline", **{t: TECHNIQUES[t].title for t in run.experiment.techniques},
-              "timing": "Final timing of all variants"}
+    stages = {
+        "baseline": "Baseline",
+        **{t: TECHNIQUES[t].title for t in run.experiment.techniques},
+        "timing": "Final timing of all variants",
+    }
     lines = {name: TechniqueView(name, title) for name, title in stages.items()}
     now = time.time() if run.state not in ENDED else events[-1]["time"]
     _fold(lines, events, now)
@@ -179,10 +203,18 @@ def view(run_id: str, workspace: Workspace) -> RunView:
             lines[variant.technique].variants.append(variant)
     expected = next((e["seconds"] for e in reversed(events) if e["kind"] == "plan"), {})
     fraction, remaining = _overall(lines, expected)
-    return RunView(run.id, run.state, run.reason, run.experiment, list(lines.values()),
-                   1.0 if run.state == "done" else fraction, run.seconds,
-                   None if run.state in ENDED else remaining, queue_place(run_id, workspace),
-                   [f"{e.get('technique', '')}: {e['text']}" for e in events if e["kind"] == "log"])
+    return RunView(
+        run.id,
+        run.state,
+        run.reason,
+        run.experiment,
+        list(lines.values()),
+        1.0 if run.state == "done" else fraction,
+        run.seconds,
+        None if run.state in ENDED else remaining,
+        queue_place(run_id, workspace),
+        [f"{e.get('technique', '')}: {e['text']}" for e in events if e["kind"] == "log"],
+    )
 
 
 def _fold(lines: dict[str, TechniqueView], events: list[dict], now: float) -> None:
@@ -209,7 +241,9 @@ def _fold(lines: dict[str, TechniqueView], events: list[dict], now: float) -> No
 
 
 def _overall(lines: dict[str, TechniqueView], expected: dict[str, float]) -> tuple[float, float | None]:
-    """Weighs each line by its expected seconds; time left is what the unfinished ones are still expected to take."""
+    """Weighs each line by its expected seconds; time left is what the unfinished ones are still expected to
+    take.
+    """
     weights = {name: expected.get(name, 10.0) for name in lines}
     total = sum(weights.values())
     done = sum(weights[name] * line.fraction for name, line in lines.items())

@@ -1,6 +1,7 @@
 """Figures from predictions, files and clocks. Pure functions over NumPy; no framework, no opinion.
 
-Sources: Wilson's score interval (Wilson 1927), McNemar's exact test (McNemar 1947), both as in Dietterich 1998,
+Sources: Wilson's score interval (Wilson 1927), McNemar's exact test (McNemar 1947), both as in Dietterich
+    1998,
 "Approximate statistical tests for comparing supervised classification learning algorithms".
 """
 
@@ -32,13 +33,18 @@ def wilson_interval(successes: int, n: int, coverage: float = 0.95) -> tuple[flo
 
 
 def mcnemar_p(baseline_right: np.ndarray, variant_right: np.ndarray) -> float:
-    """Returns the exact two-sided p-value that two classifiers differ, from who was right where (bool [n])."""
+    """Returns the exact two-sided p-value that two classifiers differ, from who was right where (bool
+    [n]).
+    """
     lost = int(np.sum(baseline_right & ~variant_right))
     won = int(np.sum(~baseline_right & variant_right))
     n, k = lost + won, min(lost, won)
     if n == 0:
         return 1.0
-    logs = [math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) - n * math.log(2) for i in range(k + 1)]
+    logs = [
+        math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) - n * math.log(2)
+        for i in range(k + 1)
+    ]
     return min(1.0, 2 * math.fsum(math.exp(value) for value in logs))
 
 
@@ -49,16 +55,28 @@ def confusion(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.nda
     return table
 
 
-def classification(predicted: np.ndarray, labels: np.ndarray, baseline: np.ndarray | None, classes: int) -> dict:
-    """Returns the accuracy figures of a `Variant` by field name; `baseline` are the baseline's predictions [n]."""
+def classification(
+    predicted: np.ndarray, labels: np.ndarray, baseline: np.ndarray | None, classes: int
+) -> dict:
+    """Returns the accuracy figures of a `Variant` by field name; `baseline` are the baseline's predictions
+    [n].
+    """
     right = predicted == labels
     low, high = wilson_interval(int(right.sum()), len(labels))
     table = confusion(predicted, labels, classes)
     counts = table.sum(axis=1)
     recalls = [float(table[c, c] / counts[c]) for c in range(classes) if counts[c]]
-    figures = {"accuracy": float(right.mean()), "accuracy_low": low, "accuracy_high": high,
-               "worst_class_recall": min(recalls), "per_class_recall": recalls, "confusion": table.tolist(),
-               "test_images": len(labels), "accuracy_drop_pp": 0.0, "p_value": 1.0}
+    figures = {
+        "accuracy": float(right.mean()),
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "worst_class_recall": min(recalls),
+        "per_class_recall": recalls,
+        "confusion": table.tolist(),
+        "test_images": len(labels),
+        "accuracy_drop_pp": 0.0,
+        "p_value": 1.0,
+    }
     if baseline is not None:
         baseline_right = baseline == labels
         figures["accuracy_drop_pp"] = round(100 * float(baseline_right.mean() - right.mean()), 6)
@@ -67,20 +85,28 @@ def classification(predicted: np.ndarray, labels: np.ndarray, baseline: np.ndarr
 
 
 def overfitting(seen: np.ndarray, unseen: np.ndarray) -> list[str]:
-    """Returns a sentence where images of the training part (right or not, bool [n]) do far better than test images, else none.
+    """Returns a sentence where images of the training part (right or not, bool [n]) do far better than test
+    images, else none.
 
     Far is 5 percentage points or more, and further than both 95 % intervals reach.
     """
     gap = float(seen.mean() - unseen.mean())
-    low, high = wilson_interval(int(seen.sum()), len(seen))[0], wilson_interval(int(unseen.sum()), len(unseen))[1]
+    low, high = (
+        wilson_interval(int(seen.sum()), len(seen))[0],
+        wilson_interval(int(unseen.sum()), len(unseen))[1],
+    )
     if gap < FAR or low <= high:
         return []
-    return [f"{seen.mean():.1%} of {len(seen):,} training images are right and {unseen.mean():.1%} of {len(unseen):,} test images: the model has "
-            "partly learnt its training images by heart; more or more varied images would help."]
+    return [
+        f"{seen.mean():.1%} of {len(seen):,} training images are right and {unseen.mean():.1%} of"
+        f" {len(unseen):,} test images: the model has partly learnt its training images by heart; more or"
+        " more varied images would help."
+    ]
 
 
 def compressed_bytes(path: Path) -> int:
-    """Returns the file's bytes after DEFLATE at its usual level 6, what a zip or an update over the air would carry.
+    """Returns the file's bytes after DEFLATE at its usual level 6, what a zip or an update over the air would
+    carry.
 
     Level 9 gains less than 1 % on weights and takes ten times as long on pruned ones.
     """
@@ -96,7 +122,8 @@ def percentiles(times_ms: list[float]) -> dict[str, float]:
 def time_interleaved(runs: dict, budget_s: float, rounds: int = 400) -> dict[str, list[float]]:
     """Times callables in turn, one call each a round, so that a noisy moment harms all alike.
 
-    Returns milliseconds by key. Every callable is warmed up for at least 5 calls and 0.1 s first; rounds stop at
+    Returns milliseconds by key. Every callable is warmed up for at least 5 calls and 0.1 s first; rounds stop
+    at
     `rounds` or when `budget_s` is over, but not before 20.
     """
     for call in runs.values():
@@ -110,7 +137,8 @@ def time_interleaved(runs: dict, budget_s: float, rounds: int = 400) -> dict[str
         if number >= 20 and time.perf_counter() > deadline:
             break
         for key, call in runs.items():
-            # the first call refills the caches that the other artifacts have emptied; the second one is counted
+            # the first call refills the caches that the other artifacts have emptied; the second one is
+            # counted
             call()
             began = time.perf_counter()
             call()

@@ -1,4 +1,6 @@
-"""How a run's time budget is split, and how long each stage is expected to take; the page and the run ask the same."""
+"""How a run's time budget is split, and how long each stage is expected to take; the page and the run ask the
+same.
+"""
 
 from typing import Any
 
@@ -6,13 +8,19 @@ from engine.techniques import TECHNIQUES
 
 TRAINING_SHARE = 0.7  # of the time budget; the rest is for exports, measuring and sensitivity
 BASELINE_S = 8.0
-TECHNIQUE_S, VARIANT_S, TIMING_S = 6.0, 2.0, 5.0  # a child's start, an export with its measurement, the last timing
+TECHNIQUE_S, VARIANT_S, TIMING_S = (
+    6.0,
+    2.0,
+    5.0,
+)  # a child's start, an export with its measurement, the last timing
 GRACE_S = 120.0  # what a variant of a small network may take beyond its share before it counts as hanging
 MANY_LAYERS, MANY_PARAMETERS = 100, 20_000_000  # so many more and it may take as long again
 
 
 def training_seconds(trained: list[str], budget_s: float) -> dict[str, float]:
-    """Returns the seconds of training that each technique gets, by its weight among those that really train."""
+    """Returns the seconds of training that each technique gets, by its weight among those that really
+    train.
+    """
     total = sum(TECHNIQUES[name].weight for name in trained) or 1
     return {name: TRAINING_SHARE * budget_s * TECHNIQUES[name].weight / total for name in trained}
 
@@ -20,11 +28,14 @@ def training_seconds(trained: list[str], budget_s: float) -> dict[str, float]:
 def expected_seconds(chosen: list[str], training: dict[str, float]) -> dict[str, float]:
     """Returns what each line of the run page is expected to take: `baseline`, the techniques, `timing`."""
     variants = {name: len(TECHNIQUES[name].variants) for name in chosen}
-    lines = {name: TECHNIQUE_S + VARIANT_S * count + training.get(name, 0.0) for name, count in variants.items()}
+    lines = {
+        name: TECHNIQUE_S + VARIANT_S * count + training.get(name, 0.0) for name, count in variants.items()
+    }
     return {"baseline": BASELINE_S, **lines, "timing": TIMING_S + VARIANT_S * sum(variants.values())}
 
 
 def grace_s(facts: dict[str, Any]) -> float:
-    """Returns what a variant may take beyond its share, from `Facts` as plain data: a deep network's channels are removed
+    """Returns what a variant may take beyond its share, from `Facts` as plain data: a deep network's channels
+    are removed
     slowly, a large one is trained, written and coded slowly however few the steps are."""
     return GRACE_S * (1 + len(facts["layers"]) / MANY_LAYERS + facts["parameters"] / MANY_PARAMETERS)

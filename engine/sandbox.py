@@ -1,6 +1,7 @@
 """The wall: work that may crash, run out of memory, loop or be hostile runs in a child process behind it.
 
-`run` starts `python -m MODULE`, hands it one JSON request and takes back JSON messages and one JSON result; nothing
+`run` starts `python -m MODULE`, hands it one JSON request and takes back JSON messages and one JSON result;
+nothing
 else crosses. The child has its own process group, a clean environment, a temporary home, no network where the
 kernel allows, limits on memory, files and processes, and dies with its parent. A child's module ends with
 `serve(handler)`.
@@ -31,13 +32,23 @@ SAMPLE_S = 0.1
 MOST_LINE_BYTES = 50_000_000
 PR_SET_PDEATHSIG = 1
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
-KEPT = ("PATH", "LANG", "LC_ALL", "EDGEWISE_HOME", "EDGEWISE_DATA", "EDGEWISE_PUBLIC", "EDGEWISE_MEASUREMENTS", "VIRTUAL_ENV",
-        "LD_LIBRARY_PATH")
+KEPT = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "EDGEWISE_HOME",
+    "EDGEWISE_DATA",
+    "EDGEWISE_PUBLIC",
+    "EDGEWISE_MEASUREMENTS",
+    "VIRTUAL_ENV",
+    "LD_LIBRARY_PATH",
+)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one child may use: resident bytes of its whole group without pages of mapped files, wall seconds, bytes of one
+    """What one child may use: resident bytes of its whole group without pages of mapped files, wall seconds,
+    bytes of one
     written file, threads; whether it may reach the network and start programs."""
 
     memory_bytes: int = 1_500_000_000
@@ -66,8 +77,9 @@ class Watch:
     on_memory: Callable[[int], None] = lambda bytes_: None
 
 
-def run(module: str, request: dict, limits: Limits = Limits(), watch: Watch | None = None,
-        log: Path | None = None) -> dict:
+def run(
+    module: str, request: dict, limits: Limits = Limits(), watch: Watch | None = None, log: Path | None = None
+) -> dict:
     """Runs `python -m module` with `request` on its standard input and returns its result.
 
     Raises BadInput for what the child found wrong with its input, Failed for every other end, Cancelled when
@@ -77,8 +89,15 @@ def run(module: str, request: dict, limits: Limits = Limits(), watch: Watch | No
     reader, writer = os.pipe()
     with tempfile.TemporaryDirectory(prefix="edgewise-") as home, open(log or os.devnull, "ab") as output:
         child = subprocess.Popen(
-            [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=output, stderr=output, pass_fds=[writer],
-            cwd=ROOT, env=_environment(home, writer, limits), start_new_session=True)
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            pass_fds=[writer],
+            cwd=ROOT,
+            env=_environment(home, writer, limits),
+            start_new_session=True,
+        )
         os.close(writer)
         try:
             watch.on_start(child.pid)
@@ -92,12 +111,29 @@ def run(module: str, request: dict, limits: Limits = Limits(), watch: Watch | No
 def _environment(home: str, writer: int, limits: Limits) -> dict[str, str]:
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     return kept | {
-        "HOME": home, "TMPDIR": home, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1",
-        # a waiting OpenMP thread that spins takes the core its partner needs: 7 times slower when another program runs
-        "OMP_NUM_THREADS": str(limits.threads), "OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": str(limits.threads), "MALLOC_ARENA_MAX": "2",
-        "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "",
-        "EDGEWISE_CHILD": json.dumps({"writer": writer, "parent": os.getpid(), "memory_bytes": limits.memory_bytes,
-                                      "file_bytes": limits.file_bytes, "network": limits.network, "programs": limits.programs}),
+        "HOME": home,
+        "TMPDIR": home,
+        "PYTHONPATH": str(ROOT),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        # a waiting OpenMP thread that spins takes the core its partner needs: 7 times slower when another
+        # program runs
+        "OMP_NUM_THREADS": str(limits.threads),
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "OPENBLAS_NUM_THREADS": str(limits.threads),
+        "MALLOC_ARENA_MAX": "2",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TF_ENABLE_ONEDNN_OPTS": "0",
+        "CUDA_VISIBLE_DEVICES": "",
+        "EDGEWISE_CHILD": json.dumps(
+            {
+                "writer": writer,
+                "parent": os.getpid(),
+                "memory_bytes": limits.memory_bytes,
+                "file_bytes": limits.file_bytes,
+                "network": limits.network,
+                "programs": limits.programs,
+            }
+        ),
     }
 
 
@@ -138,7 +174,9 @@ def _listen(child: subprocess.Popen, reader: int, limits: Limits, watch: Watch) 
 
 
 def _message(line: bytes) -> dict:
-    """Returns one message of a child. A child may be hostile, so what isn't shaped like one fails the child, not us."""
+    """Returns one message of a child. A child may be hostile, so what isn't shaped like one fails the child,
+    not us.
+    """
     try:
         message = json.loads(line)
     except (ValueError, RecursionError):
@@ -146,8 +184,13 @@ def _message(line: bytes) -> dict:
     if isinstance(message, dict):
         result, error = message.get("result", {}), message.get("error", {"kind": "", "message": ""})
         named = "result" in message or "error" in message or isinstance(message.get("kind"), str)
-        if (named and isinstance(result, dict) and isinstance(error, dict)
-                and isinstance(error.get("kind"), str) and isinstance(error.get("message"), str)):
+        if (
+            named
+            and isinstance(result, dict)
+            and isinstance(error, dict)
+            and isinstance(error.get("kind"), str)
+            and isinstance(error.get("message"), str)
+        ):
             return message
     raise Failed("its process sent something that is no message")
 
@@ -156,7 +199,8 @@ def _watch_memory(child: subprocess.Popen, limits: Limits, watch: Watch) -> None
     resident = _resident(child.pid)
     used = sum(resident.values())
     watch.on_memory(used)
-    # pages of mapped files are the system's to take back: a data set read in random order is in memory as a whole after a while
+    # pages of mapped files are the system's to take back: a data set read in random order is in memory as a
+    # whole after a while
     if used > limits.memory_bytes and used - sum(map(_mapped_bytes, resident)) > limits.memory_bytes:
         raise Failed(f"it needed more than the {limits.memory_bytes / 1e6:.0f} MB of memory it was given")
 
@@ -193,7 +237,9 @@ def _resident(pid: int) -> dict[int, int]:
 
 
 def _mapped_bytes(pid: int) -> int:
-    """Returns the resident pages of files on disk, in bytes; shared memory is none. 0 where the system does not tell."""
+    """Returns the resident pages of files on disk, in bytes; shared memory is none. 0 where the system does
+    not tell.
+    """
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -215,20 +261,22 @@ def identity(pid: int) -> dict:
 
 
 def _kill_group(child: subprocess.Popen) -> None:
-    try:
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
     child.wait()
 
 
-# ---- the child's side ----------------------------------------------------------------------------------------------
+# ---- the child's side --------------------------------------------------------------------------------------
+
 
 def serve(handler: Callable[[dict, Callable[[dict], None]], dict]) -> None:
-    """Runs in the child: locks the process down, then answers the one request with `handler(request, send)`."""
+    """Runs in the child: locks the process down, then answers the one request with `handler(request,
+    send)`.
+    """
     orders = json.loads(os.environ.pop("EDGEWISE_CHILD"))
     _lock_down(orders)
     with os.fdopen(orders["writer"], "w", buffering=1) as line:
+
         def send(message: dict) -> None:
             line.write(json.dumps(message) + "\n")
 
@@ -239,24 +287,39 @@ def serve(handler: Callable[[dict, Callable[[dict], None]], dict]) -> None:
         except EdgewiseError as error:
             send({"error": {"kind": "failed", "message": str(error)}})
         except MemoryError:
-            send({"error": {"kind": "failed",
-                            "message": f"it needed more than the {orders['memory_bytes'] / 1e6:.0f} MB of memory "
-                                       "it was given"}})
-        except Exception as error:  # the wall's whole point: whatever happens inside becomes one sentence outside
+            send(
+                {
+                    "error": {
+                        "kind": "failed",
+                        "message": (
+                            f"it needed more than the {orders['memory_bytes'] / 1e6:.0f} MB of memory "
+                            "it was given"
+                        ),
+                    }
+                }
+            )
+        except (
+            Exception
+        ) as error:  # the wall's whole point: whatever happens inside becomes one sentence outside
             import traceback
 
             traceback.print_exc()
             text = (str(error).strip().splitlines() or [""])[0][:300]
             memory = "alloc" in text.lower() and "memory" in text.lower()
-            message = (f"it needed more than the {orders['memory_bytes'] / 1e6:.0f} MB of memory it was given"
-                       if memory else f"{type(error).__name__}: {text}")
+            message = (
+                f"it needed more than the {orders['memory_bytes'] / 1e6:.0f} MB of memory it was given"
+                if memory
+                else f"{type(error).__name__}: {text}"
+            )
             send({"error": {"kind": "failed", "message": message}})
     sys.stdout.flush()
     os._exit(0)  # frameworks' exit handlers can hang or crash; the answer is out
 
 
 def _lock_down(orders: dict) -> None:
-    """Applies the limits from inside; what the kernel refuses is left out, the parent's watch holds all the same."""
+    """Applies the limits from inside; what the kernel refuses is left out, the parent's watch holds all the
+    same.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     if sys.platform == "linux":
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -267,7 +330,8 @@ def _lock_down(orders: dict) -> None:
     system_calls.restrict(orders["network"], orders["programs"])
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (orders["file_bytes"],) * 2)
-    # RLIMIT_DATA counts private memory that is reserved and not yet touched, which allocators take ahead of need.
+    # RLIMIT_DATA counts private memory that is reserved and not yet touched, which allocators take ahead of
+    # need.
     resource.setrlimit(resource.RLIMIT_DATA, (orders["memory_bytes"] + 2_000_000_000,) * 2)
 
 

@@ -1,11 +1,13 @@
 """Train a starter model on someone's own data: asked for by a page or the command line, done behind the wall.
 
-    <home>/starters/<id>.json       how far a training is, written by its own process: `python -m engine.starter ID`
+    <home>/starters/<id>.json       how far a training is, written by its own process: `python -m
+    engine.starter ID`
     <home>/uploads/<sha256>/…       the trained model with its `model.json`, as if it had been uploaded
 
 Imports no framework.
 """
 
+import contextlib
 import os
 import re
 import secrets
@@ -38,7 +40,9 @@ Tell = Callable[[dict[str, Any]], None]
 
 
 class Asked(Plain):
-    """What a starter model is trained on and how. `mirror`: a picture and its mirror image are of the same class."""
+    """What a starter model is trained on and how. `mirror`: a picture and its mirror image are of the same
+    class.
+    """
 
     dataset: str
     size: Literal["small", "medium"] = "small"
@@ -51,39 +55,84 @@ class Asked(Plain):
 def train(asked: Asked, home: Path, tell: Tell = lambda message: None) -> ModelFile:
     """Trains a starter model and keeps it among the uploads; returns it, ready for a run.
 
-    `tell` hears `{"fraction", "remaining_s", "accuracy", "text"}`. Raises BadInput for a data set that can't be used,
+    `tell` hears `{"fraction", "remaining_s", "accuracy", "text"}`. Raises BadInput for a data set that can't
+    be used,
     Failed when a child broke down.
     """
     began = time.monotonic()
     work = {"dataset": asked.dataset, "home": str(home)}
     watch = sandbox.Watch(on_message=tell)
-    sandbox.run("engine.tasks", {"task": "prepare_data", **work}, sandbox.Limits(seconds=1800, network=True), watch)
+    sandbox.run(
+        "engine.tasks", {"task": "prepare_data", **work}, sandbox.Limits(seconds=1800, network=True), watch
+    )
     limits = sandbox.Limits(memory_bytes=MEMORY_BYTES, seconds=2 * asked.seconds + GRACE_S)
     with tempfile.TemporaryDirectory(dir=home, prefix=".starter-") as folder:
         work["folder"] = folder
-        facts = sandbox.run("engine.starter_task", {"task": "train", "origin": ORIGINS[asked.size], **work,
-                                                    **asked.model_dump(include={"seconds", "seed", "mirror"})}, limits, watch)
+        facts = sandbox.run(
+            "engine.starter_task",
+            {
+                "task": "train",
+                "origin": ORIGINS[asked.size],
+                **work,
+                **asked.model_dump(include={"seconds", "seed", "mirror"}),
+            },
+            limits,
+            watch,
+        )
         if asked.framework == "keras":
-            tell({"fraction": 1.0, "remaining_s": None, "accuracy": facts["validation_accuracy"], "text": "Turning it into a Keras model"})
-            sandbox.run("engine.starter_task", {"task": "to_keras", **work, **facts, "classes": len(facts["classes"])}, limits, watch)
+            tell(
+                {
+                    "fraction": 1.0,
+                    "remaining_s": None,
+                    "accuracy": facts["validation_accuracy"],
+                    "text": "Turning it into a Keras model",
+                }
+            )
+            sandbox.run(
+                "engine.starter_task",
+                {"task": "to_keras", **work, **facts, "classes": len(facts["classes"])},
+                limits,
+                watch,
+            )
         return _kept(asked, facts, Path(folder), home, time.monotonic() - began)
 
 
 def _kept(asked: Asked, facts: dict, folder: Path, home: Path, seconds: float) -> ModelFile:
-    """Moves the file to the uploads, under the hash of its bytes, and writes what is known of it beside it."""
+    """Moves the file to the uploads, under the hash of its bytes, and writes what is known of it beside
+    it.
+    """
     made = folder / ("model.keras" if asked.framework == "keras" else "weights.safetensors")
     digest = sha256_of(made)
     path = home / "uploads" / digest / "model"
     spec = facts["preprocessing"] | {"layout": "NHWC" if asked.framework == "keras" else "NCHW"}
     fewest = min(facts["class_counts"])
-    model = parse(ModelFile, {
-        "name": f"starter/{asked.framework}/{asked.size}", "path": str(path), "sha256": digest, "size_bytes": made.stat().st_size,
-        "format": "keras_v3" if asked.framework == "keras" else "safetensors", "framework": asked.framework,
-        "architecture": facts["architecture"], "input_shape": facts["input_shape"], "classes": facts["classes"], "layers": facts["layers"],
-        "parameters": facts["parameters"], "preprocessing": parse(Preprocessing, spec),
-        "evidence": [f"Trained here on your data in {seconds:.0f} s ({facts['epochs']:.0f} epochs): {facts['validation_accuracy']:.1%} of "
-                     f"{facts['validation_images']:,} validation images are right, which also chose the weights."],
-        "warnings": [f"The smallest class has only {fewest} training images: more of them would make it surer."] if fewest < FEW_A_CLASS else []})
+    model = parse(
+        ModelFile,
+        {
+            "name": f"starter/{asked.framework}/{asked.size}",
+            "path": str(path),
+            "sha256": digest,
+            "size_bytes": made.stat().st_size,
+            "format": "keras_v3" if asked.framework == "keras" else "safetensors",
+            "framework": asked.framework,
+            "architecture": facts["architecture"],
+            "input_shape": facts["input_shape"],
+            "classes": facts["classes"],
+            "layers": facts["layers"],
+            "parameters": facts["parameters"],
+            "preprocessing": parse(Preprocessing, spec),
+            "evidence": [
+                f"Trained here on your data in {seconds:.0f} s ({facts['epochs']:.0f} epochs):"
+                f" {facts['validation_accuracy']:.1%} of {facts['validation_images']:,} validation images are"
+                " right, which also chose the weights."
+            ],
+            "warnings": (
+                [f"The smallest class has only {fewest} training images: more of them would make it surer."]
+                if fewest < FEW_A_CLASS
+                else []
+            ),
+        },
+    )
     with sentence_on_full_disk():
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(made, path)
@@ -91,19 +140,32 @@ def _kept(asked: Asked, facts: dict, folder: Path, home: Path, seconds: float) -
     return model
 
 
-# ---- in a process of its own, so that a page may be closed meanwhile -------------------------------------------------
+# ---- in a process of its own, so that a page may be closed meanwhile ---------------------------------------
+
 
 def start(asked: Asked, home: Path) -> str:
-    """Starts a training in a process of its own and returns its id; raises BadInput while another one is at work."""
+    """Starts a training in a process of its own and returns its id; raises BadInput while another one is at
+    work.
+    """
     folder = home / "starters"
     folder.mkdir(parents=True, exist_ok=True)
     if any(status(path.stem, home)["state"] == "running" for path in folder.glob("*.json")):
         raise BadInput("Another starter model is being trained: wait until it is done, or cancel it.")
     starter = "s" + secrets.token_urlsafe(16)
-    write_json(folder / f"{starter}.json", {"state": "running", "asked": asked.model_dump(), "process": None, "began": time.time()})
+    write_json(
+        folder / f"{starter}.json",
+        {"state": "running", "asked": asked.model_dump(), "process": None, "began": time.time()},
+    )
     with open(folder / f"{starter}.log", "ab") as log:
-        worker = subprocess.Popen([sys.executable, "-m", "engine.starter", starter], cwd=sandbox.ROOT, stdin=subprocess.DEVNULL, stdout=log,
-                                  stderr=log, env=os.environ | {"EDGEWISE_HOME": str(home)}, start_new_session=True)
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "engine.starter", starter],
+            cwd=sandbox.ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=os.environ | {"EDGEWISE_HOME": str(home)},
+            start_new_session=True,
+        )
     threading.Thread(target=worker.wait, daemon=True).start()  # an ended child must not stay as a zombie
     return starter
 
@@ -116,7 +178,9 @@ def status(starter: str, home: Path) -> dict[str, Any]:
     found = read_json(home / "starters" / f"{starter}.json") if ID.fullmatch(starter) else None
     if found is None:
         raise BadInput("No starter model is trained under this id: start one on the upload page.")
-    gone = found["process"] is None and time.time() - found["began"] > 20 or found["process"] and not _lives(found["process"])
+    gone = (found["process"] is None and time.time() - found["began"] > 20) or (
+        found["process"] and not _lives(found["process"])
+    )
     if found["state"] == "running" and gone:
         # it may have ended between the two looks
         found = read_json(home / "starters" / f"{starter}.json") or found
@@ -137,16 +201,16 @@ def cancel(starter: str, home: Path) -> None:
         return
     write_json(home / "starters" / f"{starter}.json", found | {"state": "cancelled"})
     if found["process"] and _lives(found["process"]):
-        try:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(found["process"]["pid"], signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
 
 
 def _lives(process: dict[str, Any]) -> bool:
     try:
-        return (psutil.Process(process["pid"]).status() != psutil.STATUS_ZOMBIE
-                and sandbox.identity(process["pid"])["started"] == process["started"])
+        return (
+            psutil.Process(process["pid"]).status() != psutil.STATUS_ZOMBIE
+            and sandbox.identity(process["pid"])["started"] == process["started"]
+        )
     except psutil.Error:
         return False
 
@@ -164,7 +228,13 @@ def work(starter: str, home: Path) -> None:
 
     note(fraction=0.0, text="Starting")
     try:
-        model = train(parse(Asked, state["asked"]), home, lambda message: note(**{k: message.get(k) for k in ("fraction", "remaining_s", "accuracy", "text")}))
+        model = train(
+            parse(Asked, state["asked"]),
+            home,
+            lambda message: note(
+                **{k: message.get(k) for k in ("fraction", "remaining_s", "accuracy", "text")}
+            ),
+        )
         note(state="done", model=model.model_dump(mode="json"))
     except EdgewiseError as error:
         note(state="failed", reason=str(error))

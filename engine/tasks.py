@@ -1,4 +1,5 @@
-"""What children of a run do, one function a task: `python -m engine.tasks` answers one request behind the wall.
+"""What children of a run do, one function a task: `python -m engine.tasks` answers one request behind the
+wall.
 
 Only the `accuracy` task opens the test part. A child imports the one framework that its task needs.
 """
@@ -24,13 +25,19 @@ MOST_COMPARED = 1_000
 
 def prepare_data(request: dict, send: Send) -> dict:
     """Makes the data set ready on disk; returns {}."""
-    datasets.prepare(request["dataset"], request["home"],
-                     lambda fraction, text: send({"kind": "progress", "fraction": fraction, "text": text}), image_shape=_image_shape(request))
+    datasets.prepare(
+        request["dataset"],
+        request["home"],
+        lambda fraction, text: send({"kind": "progress", "fraction": fraction, "text": text}),
+        image_shape=_image_shape(request),
+    )
     return {}
 
 
 def _image_shape(request: dict) -> tuple[int, int, int] | None:
-    """Returns the size that images are brought to: the model's input, or None where that is the preset's own size."""
+    """Returns the size that images are brought to: the model's input, or None where that is the preset's own
+    size.
+    """
     wanted = tuple(request["model"]["input_shape"]) if request.get("model") else None
     preset = datasets.DATASETS.get(request["dataset"])
     return None if preset is not None and wanted in (None, tuple(preset.image_shape)) else wanted
@@ -69,12 +76,16 @@ def _check_fit(model: ModelFile, backend, network, data) -> None:
         return
     shape, wanted = data.train.images.shape[1:], tuple(model.input_shape)
     if tuple(shape) != wanted:
-        raise BadInput(f"The model takes images of {wanted[0]}x{wanted[1]}x{wanted[2]} and the data set has "
-                       f"{shape[0]}x{shape[1]}x{shape[2]}: choose a data set that fits, or another model.")
+        raise BadInput(
+            f"The model takes images of {wanted[0]}x{wanted[1]}x{wanted[2]} and the data set has "
+            f"{shape[0]}x{shape[1]}x{shape[2]}: choose a data set that fits, or another model."
+        )
     classes = backend.logits(network, np.asarray(data.train.images[:1])).shape[1]
     if int(data.train.labels.max()) >= classes:
-        raise BadInput(f"The model answers with {classes} classes and the data set has {int(data.train.labels.max()) + 1}: "
-                       "choose the data set it was trained for.")
+        raise BadInput(
+            f"The model answers with {classes} classes and the data set has"
+            f" {int(data.train.labels.max()) + 1}: choose the data set it was trained for."
+        )
 
 
 def technique(request: dict, send: Send) -> dict:
@@ -84,8 +95,19 @@ def technique(request: dict, send: Send) -> dict:
 
     backend, model, data = _opened(request)
     name, folder = request["technique"], Path(request["folder"])
-    bench = Workbench(name, model, backend, _facts(request["facts"]), data, folder, request["seed"], request["seconds"],
-                      request["tolerance"], request["dot_product"], send)
+    bench = Workbench(
+        name,
+        model,
+        backend,
+        _facts(request["facts"]),
+        data,
+        folder,
+        request["seed"],
+        request["seconds"],
+        request["tolerance"],
+        request["dot_product"],
+        send,
+    )
     if name == "baseline":
         _baseline(bench)
     elif name == "sensitivity":
@@ -116,10 +138,27 @@ def _sensitivity(bench, seconds: float, folder: Path, send: Send) -> None:
 
     if bench.data.validation is None:
         return
-    rows = sensitivity(bench.backend, bench.network(), bench.facts, bench.data.validation, seconds,
-                       lambda fraction, layer: send({"kind": "progress", "fraction": fraction, "text": f"changing only {layer}"}), bench.has_time)
+    rows = sensitivity(
+        bench.backend,
+        bench.network(),
+        bench.facts,
+        bench.data.validation,
+        seconds,
+        lambda fraction, layer: send(
+            {"kind": "progress", "fraction": fraction, "text": f"changing only {layer}"}
+        ),
+        bench.has_time,
+    )
     if (found := len({row.layer for row in rows})) < len(bench.facts.layers):
-        send({"kind": "log", "text": f"per-layer sensitivity: the {found} largest of {len(bench.facts.layers)} layers, there was no time for the others"})
+        send(
+            {
+                "kind": "log",
+                "text": (
+                    f"per-layer sensitivity: the {found} largest of {len(bench.facts.layers)} layers, there"
+                    " was no time for the others"
+                ),
+            }
+        )
     write_json(folder / "cache" / "sensitivity.json", [row.model_dump(mode="json") for row in rows])
 
 
@@ -141,10 +180,14 @@ def _data(request: dict, model: ModelFile):
 
 
 def generated(model: ModelFile) -> Part:
-    """Returns made-up images for a run without a data set: seeded smooth noise over the full range of values."""
+    """Returns made-up images for a run without a data set: seeded smooth noise over the full range of
+    values.
+    """
     height, width, channels = model.input_shape
     random = np.random.default_rng(0)
-    coarse = random.integers(0, 256, (GENERATED_IMAGES, -(-height // 4), -(-width // 4), channels), dtype=np.uint8)
+    coarse = random.integers(
+        0, 256, (GENERATED_IMAGES, -(-height // 4), -(-width // 4), channels), dtype=np.uint8
+    )
     images = coarse.repeat(4, axis=1).repeat(4, axis=2)[:, :height, :width]
     return Part(np.ascontiguousarray(images), np.zeros(GENERATED_IMAGES, np.int64))
 
@@ -165,28 +208,44 @@ def accuracy(request: dict, send: Send) -> dict:
 
     model = ModelFile(**request["model"])
     keep = Path(request["folder"]) / "cache" / "baseline_predictions.npy"
-    parts = datasets.load(request["dataset"], request["home"], ("test",), image_shape=_image_shape(request)) if request["dataset"] else {}
+    parts = (
+        datasets.load(request["dataset"], request["home"], ("test",), image_shape=_image_shape(request))
+        if request["dataset"]
+        else {}
+    )
     results = {}
     for variant, files in request["artifacts"].items():
         path = _decoded(files, request["folder"])
         figures = _contents(path)
         if parts:
-            loaded = _open_exact(path, request) if request["exact"].get(variant) else open_artifact(path, request["threads"])
+            loaded = (
+                _open_exact(path, request)
+                if request["exact"].get(variant)
+                else open_artifact(path, request["threads"])
+            )
             predicted = _predict(loaded, parts["test"].images, model)
             if variant == "baseline":
                 np.save(keep, predicted)
-            figures |= measure.classification(predicted, parts["test"].labels, np.load(keep) if keep.exists() else None, len(model.classes))
+            figures |= measure.classification(
+                predicted, parts["test"].labels, np.load(keep) if keep.exists() else None, len(model.classes)
+            )
             if variant == "baseline":
-                figures["remarks"] = _learnt_by_heart(loaded, request, model, predicted == parts["test"].labels)
+                figures["remarks"] = _learnt_by_heart(
+                    loaded, request, model, predicted == parts["test"].labels
+                )
         figures["compressed_bytes"] = measure.compressed_bytes(Path(request["folder"]) / files["path"])
         results[variant] = figures
     return results
 
 
 def _learnt_by_heart(loaded, request: dict, model: ModelFile, right: np.ndarray) -> list[str]:
-    """Compares the test part (bool [n]) with as many training images; returns a sentence where those do far better."""
+    """Compares the test part (bool [n]) with as many training images; returns a sentence where those do far
+    better.
+    """
     count = min(len(right), MOST_COMPARED)
-    train = datasets.load(request["dataset"], request["home"], ("train",), count, _image_shape(request))["train"]
+    train = datasets.load(request["dataset"], request["home"], ("train",), count, _image_shape(request))[
+        "train"
+    ]
     seen = _predict(loaded, train.images, model) == train.labels
     return measure.overfitting(seen, right)
 
@@ -198,7 +257,9 @@ def _open_exact(path: Path, request: dict):
 
 
 def _decoded(files: dict, folder: str) -> Path:
-    """Returns the file to run; an entropy-coded artifact is decoded afresh, so that what is measured is what is shipped."""
+    """Returns the file to run; an entropy-coded artifact is decoded afresh, so that what is measured is what
+    is shipped.
+    """
     if not files.get("runs_as"):
         return Path(folder) / files["path"]
     from deploy.runtime.decoder import decode
@@ -212,32 +273,62 @@ def _predict(loaded, images: np.ndarray, model: ModelFile) -> np.ndarray:
     from deploy.runtime.preprocessing import preprocess
     from engine.backends import images_at_once
 
-    spec, size = model.preprocessing.model_dump(), images_at_once(model.preprocessing.height, model.preprocessing.width)
-    return np.concatenate([loaded.predict(preprocess(images[i:i + size], spec)).argmax(1) for i in range(0, len(images), size)])
+    spec, size = (
+        model.preprocessing.model_dump(),
+        images_at_once(model.preprocessing.height, model.preprocessing.width),
+    )
+    return np.concatenate(
+        [
+            loaded.predict(preprocess(images[i : i + size], spec)).argmax(1)
+            for i in range(0, len(images), size)
+        ]
+    )
 
 
 def _contents(path: Path) -> dict:
-    """Reads what the file holds: parameters, non-zero ones, MACs, sparsity; the profile itself is kept for estimates."""
+    """Reads what the file holds: parameters, non-zero ones, MACs, sparsity; the profile itself is kept for
+    estimates.
+    """
     from estimator.graph import profile
 
     found = profile(path)
     write_json(path.with_suffix(".profile.json"), found.model_dump(mode="json"))
     zero_share = 1 - found.nonzero_parameters / found.parameters if found.parameters else 0.0
-    return {"parameters": found.parameters, "nonzero_parameters": found.nonzero_parameters, "macs": found.macs, "zero_share": zero_share}
+    return {
+        "parameters": found.parameters,
+        "nonzero_parameters": found.nonzero_parameters,
+        "macs": found.macs,
+        "zero_share": zero_share,
+    }
 
 
 def timing(request: dict, send: Send) -> dict:
-    """Times all artifacts in turn in one process; returns latency, throughput, runtime and threads by variant id."""
+    """Times all artifacts in turn in one process; returns latency, throughput, runtime and threads by variant
+    id.
+    """
     from deploy.runtime.preprocessing import preprocess
     from engine.runtimes import open_artifact
 
     model = ModelFile(**request["model"])
     one = preprocess(generated(model).images[:1], model.preprocessing.model_dump())
-    loaded = {name: open_artifact(Path(request["folder"]) / path, request["threads"]) for name, path in request["paths"].items()}
-    times = measure.time_interleaved({name: lambda m=m: m.run_once(one) for name, m in loaded.items()}, request["seconds"])
-    return {name: {"runtime": m.runtime, "runtime_version": m.version, "threads": m.threads, "interleaved": True,
-                   "latency_ms": measure.percentiles(times[name]),
-                   "throughput_per_s": 1000 * len(times[name]) / sum(times[name])} for name, m in loaded.items()}
+    loaded = {
+        name: open_artifact(Path(request["folder"]) / path, request["threads"])
+        for name, path in request["paths"].items()
+    }
+    times = measure.time_interleaved(
+        {name: lambda m=m: m.run_once(one) for name, m in loaded.items()}, request["seconds"]
+    )
+    return {
+        name: {
+            "runtime": m.runtime,
+            "runtime_version": m.version,
+            "threads": m.threads,
+            "interleaved": True,
+            "latency_ms": measure.percentiles(times[name]),
+            "throughput_per_s": 1000 * len(times[name]) / sum(times[name]),
+        }
+        for name, m in loaded.items()
+    }
 
 
 def memory(request: dict, send: Send) -> dict:
@@ -268,7 +359,9 @@ def profile(request: dict, send: Send) -> dict:
 
 
 def peak_bytes() -> int:
-    """Returns this process's peak resident bytes as the kernel counted them, so that no spike falls between samples."""
+    """Returns this process's peak resident bytes as the kernel counted them, so that no spike falls between
+    samples.
+    """
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM"):
             return int(line.split()[1]) * 1024

@@ -1,4 +1,5 @@
-"""What a technique works with, inside its child process: the network, the data (never the test part), a share of the
+"""What a technique works with, inside its child process: the network, the data (never the test part), a share
+of the
 time budget, and `variant(id)`, which turns what a technique does into a finished, recorded variant.
 """
 
@@ -15,7 +16,16 @@ from typing import Any
 import numpy as np
 
 from engine import measure, memory
-from engine.backends import TRAINED_SHARE, Backend, Facts, Network, QuantSpec, Trained, Training, images_at_once
+from engine.backends import (
+    TRAINED_SHARE,
+    Backend,
+    Facts,
+    Network,
+    QuantSpec,
+    Trained,
+    Training,
+    images_at_once,
+)
 from engine.datasets import Part
 from engine.errors import EdgewiseError
 from engine.experiment import Artifact, LayerSensitivity, ModelFile, Step, Variant, variant_seed
@@ -24,11 +34,16 @@ from models.catalog import sha256_of
 
 MAX_EPOCHS = 12
 LOOP_STEP_S = 0.003  # what a step of the smallest network takes
-LEEWAY_S = 90.0  # beyond a share of the time budget in which work may go on piece by piece; the wall allows more, for the last one
+# beyond a share of the time budget in which work may go on piece by piece; the wall allows more, for the last
+# one
+LEEWAY_S = 90.0
 SIMULATION_COST = 3  # simulated rounding goes over the weights, and back, once more each
 VALIDATION_IMAGES = 2_000
 CALIBRATION_IMAGES = 300
-PACKAGES = {"pytorch": ("torch", "onnx", "onnxruntime", "numpy"), "keras": ("tensorflow-cpu", "keras", "ai-edge-litert", "numpy")}
+PACKAGES = {
+    "pytorch": ("torch", "onnx", "onnxruntime", "numpy"),
+    "keras": ("tensorflow-cpu", "keras", "ai-edge-litert", "numpy"),
+}
 
 
 @dataclass
@@ -47,13 +62,32 @@ class NotApplicable(EdgewiseError):
 class Workbench:
     """One technique's place of work. See the module's first lines.
 
-    `seconds` is its share of the time budget, `tolerance` the validation accuracy (a fraction) that a search for the
+    `seconds` is its share of the time budget, `tolerance` the validation accuracy (a fraction) that a search
+    for the
     smallest variant may give up.
     """
 
-    def __init__(self, technique: str, model: ModelFile, backend: Backend, facts: Facts, data: Data, folder: Path,
-                 seed: int, seconds: float, tolerance: float, dot_product: bool, send: Callable[[dict], None]):
-        self.technique, self.model, self.backend, self.facts, self.data = technique, model, backend, facts, data
+    def __init__(
+        self,
+        technique: str,
+        model: ModelFile,
+        backend: Backend,
+        facts: Facts,
+        data: Data,
+        folder: Path,
+        seed: int,
+        seconds: float,
+        tolerance: float,
+        dot_product: bool,
+        send: Callable[[dict], None],
+    ):
+        self.technique, self.model, self.backend, self.facts, self.data = (
+            technique,
+            model,
+            backend,
+            facts,
+            data,
+        )
         self.folder, self.run_seed, self.seconds, self.send = folder, seed, seconds, send
         self.tolerance, self.dot_product = tolerance, dot_product
         self.done = {path.stem for path in (folder / "variants").glob("*.json")}
@@ -61,8 +95,11 @@ class Workbench:
         self._network: Network | None = None
 
     def has_time(self) -> bool:
-        """Tells a search whether it may try one more network, or the sensitivity whether there is time for one more layer:
-        while the share of the time budget lasts, and a little longer, because other work than training comes on top."""
+        """Tells a search whether it may try one more network, or the sensitivity whether there is time for
+        one more layer:
+        while the share of the time budget lasts, and a little longer, because other work than training comes
+        on top.
+        """
         return time.monotonic() - self.began < self.seconds + LEEWAY_S
 
     def network(self) -> Network:
@@ -72,12 +109,18 @@ class Workbench:
         return self._network
 
     def sensitivity(self, change: str) -> dict[str, LayerSensitivity]:
-        """Returns the shared per-layer sensitivity for one kind of change (`int8`, `int4`, `prune`), by layer."""
+        """Returns the shared per-layer sensitivity for one kind of change (`int8`, `int4`, `prune`), by
+        layer.
+        """
         rows = read_json(self.folder / "cache" / "sensitivity.json") or []
         return {row["layer"]: LayerSensitivity(**row) for row in rows if row["change"] == change}
 
-    def validation_accuracy(self, predict: Callable[[np.ndarray], np.ndarray], most: int = VALIDATION_IMAGES) -> float | None:
-        """Returns the accuracy of `predict(images)` on the first `most` validation images; None without data."""
+    def validation_accuracy(
+        self, predict: Callable[[np.ndarray], np.ndarray], most: int = VALIDATION_IMAGES
+    ) -> float | None:
+        """Returns the accuracy of `predict(images)` on the first `most` validation images; None without
+        data.
+        """
         if self.data.validation is None:
             return None
         images, labels = self.data.validation.images[:most], self.data.validation.labels[:most]
@@ -88,7 +131,8 @@ class Workbench:
         return min(CALIBRATION_IMAGES, len(self.data.calibration.images))
 
     def reduced_range(self) -> bool:
-        """Tells whether 8-bit weights keep to 7 bits: where this processor saturates at 16 bits when it multiplies
+        """Tells whether 8-bit weights keep to 7 bits: where this processor saturates at 16 bits when it
+        multiplies
         and adds, and the device has no dot-product instructions for which the full range would be right."""
         return self.backend.saturates and not (self.dot_product or host_has_dot_product())
 
@@ -110,7 +154,8 @@ class Workbench:
             return self.validation_accuracy(lambda images: self.backend.predict(path, images))
 
     def teacher_answers(self) -> np.ndarray:
-        """Returns the baseline's logits for the training images, float32 [n, classes], NaN where not computed yet.
+        """Returns the baseline's logits for the training images, float32 [n, classes], NaN where not computed
+        yet.
 
         The file is shared by the run's techniques, so that no image is shown to the teacher twice.
         """
@@ -132,7 +177,9 @@ class Workbench:
 
     @contextmanager
     def variant(self, variant_id: str) -> Iterator["Making"]:
-        """Opens one variant. What goes wrong inside becomes its "failed, because …" and the next one goes on."""
+        """Opens one variant. What goes wrong inside becomes its "failed, because …" and the next one goes
+        on.
+        """
         making = Making(self, variant_id)
         self.send({"kind": "variant_started", "variant": variant_id})
         try:
@@ -178,53 +225,105 @@ class Making:
         """Reports how far this variant is, 0..1."""
         self.bench.send({"kind": "variant_progress", "variant": self.id, "fraction": fraction, "text": text})
 
-    def train(self, network: Network, share: float, why: str, learning_rate: float, teacher: Network | None = None,
-              **options: Any) -> Trained:
-        """Fine-tunes with `share` of the technique's seconds, records the executed steps and returns the result.
+    def train(
+        self,
+        network: Network,
+        share: float,
+        why: str,
+        learning_rate: float,
+        teacher: Network | None = None,
+        **options: Any,
+    ) -> Trained:
+        """Fine-tunes with `share` of the technique's seconds, records the executed steps and returns the
+        result.
 
-        The seconds become a number of steps by the speed that was measured at the start of the run and what this
+        The seconds become a number of steps by the speed that was measured at the start of the run and what
+        this
         network costs beside the baseline: at least 10 steps, at most 12 epochs.
         """
         bench = self.bench
         if bench.data.train is None or bench.data.validation is None:
             raise NotApplicable("it trains, and this run has no labelled images: choose a data set")
         steps, batch = self._plan(network, share, teacher is not None, bool(options.get("fake_bits")))
-        training = Training(steps=steps, batch=batch, learning_rate=learning_rate, seed=self.seed, teacher=teacher,
-                            answers=bench.teacher_answers() if teacher is not None else None, **options)
+        training = Training(
+            steps=steps,
+            batch=batch,
+            learning_rate=learning_rate,
+            seed=self.seed,
+            teacher=teacher,
+            answers=bench.teacher_answers() if teacher is not None else None,
+            **options,
+        )
         began = time.monotonic()
-        trained = bench.backend.train(network, bench.data.train, bench.data.validation, training,
-                                      lambda done: self.progress(done, f"fine-tuning, {done:.0%} of {steps} steps"))
+        trained = bench.backend.train(
+            network,
+            bench.data.train,
+            bench.data.validation,
+            training,
+            lambda done: self.progress(done, f"fine-tuning, {done:.0%} of {steps} steps"),
+        )
         memory.release()  # one variant may train many times
-        self.step("fine_tune", why, steps=trained.steps, batch=batch, learning_rate=learning_rate, seed=self.seed,
-                  schedule="cosine", optimizer="AdamW", distilled=teacher is not None, temperature=training.temperature,
-                  mix=training.mix, fake_weight_bits=training.fake_bits, fake_activations=training.fake_activations,
-                  validation_accuracy_before=round(trained.before, 5), validation_accuracy_after=round(trained.after, 5))
-        self.bench.send({"kind": "log", "text": f"{self.id}: {trained.steps} steps of {batch} in "
-                                                f"{time.monotonic() - began:.1f} s, validation {trained.before:.4f} → {trained.after:.4f}"})
+        self.step(
+            "fine_tune",
+            why,
+            steps=trained.steps,
+            batch=batch,
+            learning_rate=learning_rate,
+            seed=self.seed,
+            schedule="cosine",
+            optimizer="AdamW",
+            distilled=teacher is not None,
+            temperature=training.temperature,
+            mix=training.mix,
+            fake_weight_bits=training.fake_bits,
+            fake_activations=training.fake_activations,
+            validation_accuracy_before=round(trained.before, 5),
+            validation_accuracy_after=round(trained.after, 5),
+        )
+        self.bench.send(
+            {
+                "kind": "log",
+                "text": (
+                    f"{self.id}: {trained.steps} steps of {batch} in "
+                    f"{time.monotonic() - began:.1f} s, validation {trained.before:.4f} → {trained.after:.4f}"
+                ),
+            }
+        )
         return trained
 
     def planned_steps(self, network: Network, share: float, simulated: bool = False) -> int:
-        """Returns the optimizer steps that `train` will execute with this network, this share and a teacher."""
+        """Returns the optimizer steps that `train` will execute with this network, this share and a
+        teacher.
+        """
         return self._plan(network, share, True, simulated)[0] if self.bench.data.train is not None else 0
 
     def _plan(self, network: Network, share: float, taught: bool, simulated: bool) -> tuple[int, int]:
         bench = self.bench
         macs, parameters = bench.backend.cost(network)
-        # the update of the weights costs by their number; narrow layers wait for memory, so that their passes cost by the
+        # the update of the weights costs by their number; narrow layers wait for memory, so that their passes
+        # cost by the
         # number of activations, which falls with the width where the MACs fall with its square
         weights_s = bench.facts.step_s * parameters / max(1, bench.facts.parameters)
         step_s = max(LOOP_STEP_S, weights_s * (SIMULATION_COST if simulated else 1))
         image_s = bench.facts.image_s * (macs / max(1, bench.facts.macs)) ** 0.5
         most = images_at_once(*bench.data.train.images.shape[1:3], TRAINED_SHARE)
         count = len(bench.data.train.labels)
-        # the teacher answers each image once, when it first comes up: the larger plan is the one that allows for it rightly
-        teacher_s = float(np.isnan(bench.teacher_answers()[:, 0]).mean()) / max(1.0, bench.facts.evaluate_images_per_s) if taught else 0.0
+        # the teacher answers each image once, when it first comes up: the larger plan is the one that allows
+        # for it rightly
+        teacher_s = (
+            float(np.isnan(bench.teacher_answers()[:, 0]).mean())
+            / max(1.0, bench.facts.evaluate_images_per_s)
+            if taught
+            else 0.0
+        )
         within_an_epoch = plan_steps(step_s, image_s + teacher_s, bench.seconds * share, count, most)
         beyond = plan_steps(step_s, image_s, bench.seconds * share - teacher_s * count, count, most)
         return max(within_an_epoch, beyond, key=lambda plan: plan[0] * plan[1])
 
     def export(self, network: Network, spec: QuantSpec | None = None, name: str = "model") -> Path:
-        """Writes the artifact, adds it to the variant and measures its validation accuracy; returns its path."""
+        """Writes the artifact, adds it to the variant and measures its validation accuracy; returns its
+        path.
+        """
         folder = self.bench.folder / "artifacts" / self.id
         folder.mkdir(parents=True, exist_ok=True)
         calibration = self.bench.data.calibration.images[:CALIBRATION_IMAGES] if spec else None
@@ -233,40 +332,64 @@ class Making:
             self.add(file)
         self.notes.extend(self.bench.backend.remarks(path))
         if spec is not None and self.bench.data.train is None:
-            self.note("No data set was given: calibration used generated images, so accuracy is unknown and may suffer. "
-                      "Give labelled images to have it measured.")
+            self.note(
+                "No data set was given: calibration used generated images, so accuracy is unknown and may"
+                " suffer. Give labelled images to have it measured."
+            )
         if self.validation is None:
-            self.validation = self.bench.validation_accuracy(lambda images: self.bench.backend.predict(path, images))
+            self.validation = self.bench.validation_accuracy(
+                lambda images: self.bench.backend.predict(path, images)
+            )
         return path
 
     def add(self, path: Path, runs_as: Path | None = None) -> None:
         """Adds a file to the variant's artifacts; the first one added is the primary one."""
         root = self.bench.folder
-        self.artifacts.append(Artifact(path=str(path.relative_to(root)), format=path.suffix[1:], bytes=path.stat().st_size,
-                                       sha256=sha256_of(path),
-                                       runs_as=str(runs_as.relative_to(root)) if runs_as else None))
+        self.artifacts.append(
+            Artifact(
+                path=str(path.relative_to(root)),
+                format=path.suffix[1:],
+                bytes=path.stat().st_size,
+                sha256=sha256_of(path),
+                runs_as=str(runs_as.relative_to(root)) if runs_as else None,
+            )
+        )
 
     def write(self, status: str, reason: str = "") -> None:
         """Writes the variant's JSON and tells the supervisor."""
         if status == "done" and not self.artifacts:
             status, reason = "failed", "it made no file"
         variant = Variant(
-            id=self.id, technique=self.bench.technique, status=status, reason=reason, seed=self.seed,
-            seconds=round(time.monotonic() - self.began, 2), validation_accuracy=self.validation,
-            artifacts=self.artifacts if status == "done" else [], steps=self.steps, notes=self.notes,
+            id=self.id,
+            technique=self.bench.technique,
+            status=status,
+            reason=reason,
+            seed=self.seed,
+            seconds=round(time.monotonic() - self.began, 2),
+            validation_accuracy=self.validation,
+            artifacts=self.artifacts if status == "done" else [],
+            steps=self.steps,
+            notes=self.notes,
             size_bytes=self.artifacts[0].bytes if self.artifacts and status == "done" else None,
-            versions=versions(self.bench.facts.framework), **self.figures)
+            versions=versions(self.bench.facts.framework),
+            **self.figures,
+        )
         write_json(self.bench.folder / "variants" / f"{self.id}.json", variant.model_dump(mode="json"))
         self.bench.send({"kind": "variant", "variant": self.id, "status": status})
 
 
-def plan_steps(step_s: float, image_s: float, seconds: float, images: int, most: int = 128) -> tuple[int, int]:
+def plan_steps(
+    step_s: float, image_s: float, seconds: float, images: int, most: int = 128
+) -> tuple[int, int]:
     """Returns optimizer steps and batch size for `seconds` of training on `images` images.
 
-    step_s: what a step costs whatever its batch, image_s: what each image adds. The batch is the largest of 32, 64 and
-    128 that leaves 150 steps, so that a cosine schedule can work; where none does, the smallest one whose images cost as
+    step_s: what a step costs whatever its batch, image_s: what each image adds. The batch is the largest of
+        32, 64 and
+    128 that leaves 150 steps, so that a cosine schedule can work; where none does, the smallest one whose
+    images cost as
     much as the step itself, so that a large network's short budget is not spent on updates. `most` caps it.
     """
+
     def steps(batch: int) -> int:
         return int(seconds / max(step_s + image_s * batch, 1e-9))
 
@@ -291,6 +414,8 @@ def versions(framework: str) -> dict[str, str]:
     for package in PACKAGES[framework]:
         try:
             found[package] = version(package)
-        except Exception:  # a package under another name on another system (tensorflow-cpu) is simply not listed
+        except (
+            Exception
+        ):  # a package under another name on another system (tensorflow-cpu) is simply not listed
             continue
     return found

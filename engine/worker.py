@@ -29,7 +29,10 @@ def work(run_id: str) -> None:
             import traceback
 
             traceback.print_exc()
-            state = {"state": "failed", "reason": f"An internal error: {type(error).__name__}: {error}. The log has more."}
+            state = {
+                "state": "failed",
+                "reason": f"An internal error: {type(error).__name__}: {error}. The log has more.",
+            }
         if workspace.state(run_id) not in ENDED:
             on_event({"kind": "state", **state})
     jobs.dispatch(workspace)

@@ -1,16 +1,17 @@
-"""Experiments on disk. The truth is a folder a run; the SQLite file is an index that `rebuild_index` makes anew.
+"""Experiments on disk. The truth is a folder a run; the SQLite file is an index that `rebuild_index` makes
+anew.
 
-    <home>/runs/<id>/experiment.json       what was asked (written once, whole)
-                     events.jsonl          what happened, append only; the run's state is its last `state` event
-                     variants/<id>.json    one a variant, written atomically
-                     artifacts/<id>/…      deployable files
-                     cache/                checkpoints and graphs shared by techniques (safe to delete)
-                     result.json           recommendation and sensitivity
-                     lease                 locked for as long as the one writer lives
-    <home>/uploads/<sha256>/…              uploaded models
-    <home>/starters/…                      starter models in training
-    <home>/calibration/<device>/…          benchmark results from the user's devices
-    <home>/datasets/<id>/…                 data sets made ready
+<home>/runs/<id>/experiment.json       what was asked (written once, whole)
+                 events.jsonl          what happened, append only; the run's state is its last `state` event
+                 variants/<id>.json    one a variant, written atomically
+                 artifacts/<id>/…      deployable files
+                 cache/                checkpoints and graphs shared by techniques (safe to delete)
+                 result.json           recommendation and sensitivity
+                 lease                 locked for as long as the one writer lives
+<home>/uploads/<sha256>/…              uploaded models
+<home>/starters/…                      starter models in training
+<home>/calibration/<device>/…          benchmark results from the user's devices
+<home>/datasets/<id>/…                 data sets made ready
 """
 
 import errno
@@ -28,11 +29,20 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import BadInput, EdgewiseError
-from engine.experiment import SCHEMA_VERSION, Experiment, LayerSensitivity, Recommendation, Run, Variant, parse
+from engine.experiment import (
+    SCHEMA_VERSION,
+    Experiment,
+    LayerSensitivity,
+    Recommendation,
+    Run,
+    Variant,
+    parse,
+)
 
 ENDED = ("done", "failed", "cancelled")
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-TABLE = """create table if not exists runs (id text primary key, created real, state text, model text, dataset text,
+TABLE = """create table if not exists runs
+           (id text primary key, created real, state text, model text, dataset text,
            device text, goal text, winner text)"""
 
 
@@ -61,10 +71,12 @@ class Workspace:
             self.rebuild_index()
 
     def _not_writable(self, error: Exception) -> BadInput:
-        return BadInput(f"The workspace {self.home} can't be written ({error}): set EDGEWISE_HOME to a folder of yours "
-                        "with free space.")
+        return BadInput(
+            f"The workspace {self.home} can't be written ({error}): set EDGEWISE_HOME to a folder of yours "
+            "with free space."
+        )
 
-    # ---- runs ------------------------------------------------------------------------------------------------------
+    # ---- runs ----------------------------------------------------------------------------------------------
 
     def create(self, experiment: Experiment) -> str:
         """Writes a new run, whole or not at all, and returns its unguessable id (128 random bits)."""
@@ -76,7 +88,9 @@ class Workspace:
             try:
                 for name in ("variants", "artifacts", "cache"):
                     (draft / name).mkdir(parents=True)
-                write_json(draft / "experiment.json", {"created": time.time(), **experiment.model_dump(mode="json")})
+                write_json(
+                    draft / "experiment.json", {"created": time.time(), **experiment.model_dump(mode="json")}
+                )
                 (draft / "events.jsonl").write_text(_line({"kind": "state", "state": "queued"}))
                 draft.rename(folder)
                 self._reindex(run_id)
@@ -90,7 +104,9 @@ class Workspace:
         """Returns the run's folder; raises BadInput when there is no such run."""
         folder = self.home / "runs" / run_id
         if not ID.fullmatch(run_id) or not (folder / "experiment.json").exists():
-            raise BadInput(f"No run has the id {run_id!r}: check it, or list your runs with `python -m engine runs`.")
+            raise BadInput(
+                f"No run has the id {run_id!r}: check it, or list your runs with `python -m engine runs`."
+            )
         return folder
 
     def experiment(self, run_id: str) -> Experiment:
@@ -107,8 +123,10 @@ class Workspace:
             raise BadInput(f"The run {run_id} can't be read ({error}): delete it and run it again.") from None
         version = data.get("schema_version") if isinstance(data, dict) else None
         if version != SCHEMA_VERSION:
-            raise BadInput(f"The run {run_id} was written with schema {version}, this Edgewise reads schema "
-                           f"{SCHEMA_VERSION}: run it again with this version, or open it with the one that wrote it.")
+            raise BadInput(
+                f"The run {run_id} was written with schema {version}, this Edgewise reads schema "
+                f"{SCHEMA_VERSION}: run it again with this version, or open it with the one that wrote it."
+            )
         return data
 
     def run(self, run_id: str) -> Run:
@@ -121,13 +139,19 @@ class Workspace:
         started = next((e["time"] for e in states if e["state"] == "running"), None)
         end = states[-1]["time"] if states[-1]["state"] in ENDED else time.time()
         return Run(
-            id=run_id, state=states[-1]["state"], reason=states[-1].get("reason", ""),
-            experiment=parse(Experiment, data), created=created,
+            id=run_id,
+            state=states[-1]["state"],
+            reason=states[-1].get("reason", ""),
+            experiment=parse(Experiment, data),
+            created=created,
             seconds=round(end - started, 2) if started else 0,
             peak_memory_bytes=max((e["bytes"] for e in events if e["kind"] == "memory"), default=0),
             variants=self.variants(run_id),
             sensitivity=[LayerSensitivity(**row) for row in result.get("sensitivity", [])],
-            recommendation=Recommendation(**result["recommendation"]) if result.get("recommendation") else None)
+            recommendation=(
+                Recommendation(**result["recommendation"]) if result.get("recommendation") else None
+            ),
+        )
 
     def runs(self) -> list[dict[str, Any]]:
         """Returns a row a run, newest first: id, created, state, model, dataset, device, goal, winner."""
@@ -154,10 +178,12 @@ class Workspace:
             if ID.fullmatch(folder.name) and (folder / "experiment.json").exists():
                 self._reindex(folder.name)
 
-    # ---- what a run writes -----------------------------------------------------------------------------------------
+    # ---- what a run writes ---------------------------------------------------------------------------------
 
     def append(self, run_id: str, event: dict[str, Any]) -> None:
-        """Adds one event (`kind` and what belongs to it) with its time; a `state` event also goes into the index."""
+        """Adds one event (`kind` and what belongs to it) with its time; a `state` event also goes into the
+        index.
+        """
         with sentence_on_full_disk(), open(self.folder(run_id) / "events.jsonl", "ab+", buffering=0) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - 1))
@@ -184,7 +210,12 @@ class Workspace:
         return self._states(self.events(run_id))[-1]["state"]
 
     def _states(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        lost = {"kind": "state", "state": "failed", "time": 0.0, "reason": "Its events are lost: delete it and run it again."}
+        lost = {
+            "kind": "state",
+            "state": "failed",
+            "time": 0.0,
+            "reason": "Its events are lost: delete it and run it again.",
+        }
         return [event for event in events if event["kind"] == "state"] or [lost]
 
     def write_variant(self, run_id: str, variant: Variant) -> None:
@@ -206,7 +237,7 @@ class Workspace:
         path = self.folder(run_id) / "result.json"
         write_json(path, (read_json(path) or {}) | parts)
 
-    # ---- locks and index -------------------------------------------------------------------------------------------
+    # ---- locks and index -----------------------------------------------------------------------------------
 
     @contextmanager
     def lease(self, name: str) -> Iterator[bool]:
@@ -236,13 +267,24 @@ class Workspace:
             connection.close()
 
     def _reindex(self, run_id: str) -> None:
-        """Writes a run's row. Of a run that can't be read only the state is kept up, so that it holds up no other."""
+        """Writes a run's row. Of a run that can't be read only the state is kept up, so that it holds up no
+        other.
+        """
         state = self.state(run_id)
         result = read_json(self.folder(run_id) / "result.json") or {}
         winner = (result.get("recommendation") or {}).get("winner")
         try:
             data = self._read(run_id)
-            row = (run_id, data["created"], state, data["model"]["name"], data["dataset"], data["device"], data["goal"], winner)
+            row = (
+                run_id,
+                data["created"],
+                state,
+                data["model"]["name"],
+                data["dataset"],
+                data["device"],
+                data["goal"],
+                winner,
+            )
         except (BadInput, KeyError, TypeError):
             row = None
         with self._index() as index:
@@ -283,9 +325,13 @@ def sentence_on_full_disk() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise EdgewiseError("The disk is full: free some space or set EDGEWISE_HOME to another disk; what was "
-                                "finished is kept.") from None
+            raise EdgewiseError(
+                "The disk is full: free some space or set EDGEWISE_HOME to another disk; what was "
+                "finished is kept."
+            ) from None
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise EdgewiseError(f"{error.filename} can't be written ({error.strerror}): set EDGEWISE_HOME to a folder "
-                                "of yours.") from None
+            raise EdgewiseError(
+                f"{error.filename} can't be written ({error.strerror}): set EDGEWISE_HOME to a folder "
+                "of yours."
+            ) from None
         raise

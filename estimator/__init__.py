@@ -1,1 +1,3 @@
-"""What a model costs on an edge device: a profile read from its file, and predictions with honest intervals."""
+"""What a model costs on an edge device: a profile read from its file, and predictions with honest
+intervals.
+"""

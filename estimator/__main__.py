@@ -16,12 +16,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m estimator", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     fitting = verbs.add_parser("fit", help="fit coefficients.json to measured rows")
-    fitting.add_argument("--rows", metavar="DIR", help="folder of rows; default: EDGEWISE_MEASUREMENTS, else shipped")
+    fitting.add_argument(
+        "--rows", metavar="DIR", help="folder of rows; default: EDGEWISE_MEASUREMENTS, else shipped"
+    )
     fitting.add_argument("--output", metavar="FILE", default=str(coefficients.FILE))
     checking = verbs.add_parser("validate", help="print the validation of the shipped coefficients")
     checking.add_argument("--json", action="store_true")
-    checking.add_argument("--write", action="store_true", help="write benchmarks/results/estimator_validation.*")
-    checking.add_argument("--test", metavar="DIR", help="rows that were kept aside: check against these instead")
+    checking.add_argument(
+        "--write", action="store_true", help="write benchmarks/results/estimator_validation.*"
+    )
+    checking.add_argument(
+        "--test", metavar="DIR", help="rows that were kept aside: check against these instead"
+    )
     asking = verbs.add_parser("predict", help="predict a model file's cost")
     asking.add_argument("model")
     asking.add_argument("--device", default="all")
@@ -44,8 +50,10 @@ def _fit(chosen: Any) -> int:
     output = Path(chosen.output)
     output.write_text(coefficients.dump(content))
     (output.parent / coefficients.HELD_OUT.name).write_text(coefficients.dump(points))
-    print(f"{len(content['groups'])} groups, {sum(g['validation']['rows'] for g in content['groups'].values())} rows "
-          f"-> {output}")
+    print(
+        f"{len(content['groups'])} groups, {sum(g['validation']['rows'] for g in content['groups'].values())}"
+        f" rows -> {output}"
+    )
     return 0
 
 
@@ -58,8 +66,15 @@ def _validate(chosen: Any) -> int:
     content = coefficients.load()
     table = {name: group["validation"] for name, group in content["groups"].items()}
     page = validate.markdown(table, content["confidence"], content["ranks"])
-    record = coefficients.dump({"command": "python -m estimator validate --write", "groups": table,
-                                "confidence": content["confidence"], "ranks": content["ranks"], "targets": targets.rows(table, content["ranks"])})
+    record = coefficients.dump(
+        {
+            "command": "python -m estimator validate --write",
+            "groups": table,
+            "confidence": content["confidence"],
+            "ranks": content["ranks"],
+            "targets": targets.rows(table, content["ranks"]),
+        }
+    )
     print(record if chosen.json else page, end="")
     if chosen.write:
         RESULTS.mkdir(parents=True, exist_ok=True)

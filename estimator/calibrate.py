@@ -1,6 +1,7 @@
 """Corrects predictions with what the user measured on their own device.
 
-A package's `benchmark.py` writes a `BenchmarkResult`; `calibrate` compares it with the predictions and gives a
+A package's `benchmark.py` writes a `BenchmarkResult`; `calibrate` compares it with the predictions and gives
+a
 `Calibration`, which `estimate` takes. Both go to JSON and back.
 """
 
@@ -25,7 +26,9 @@ class LatencyResult(Frozen):
 
 
 class ModelResult(Frozen):
-    """One measured artifact: which variant, the file's SHA-256 (hex), its profile, its latency, peak memory in MB."""
+    """One measured artifact: which variant, the file's SHA-256 (hex), its profile, its latency, peak memory
+    in MB.
+    """
 
     variant: str = Field(max_length=200)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -56,7 +59,8 @@ class BenchmarkResult(Frozen):
 
 
 class Correction(Frozen):
-    """For one runtime, precision and thread count: the factor, its log half-width, how much of the prediction's own
+    """For one runtime, precision and thread count: the factor, its log half-width, how much of the
+    prediction's own
     half-width is left, and how many measurements it rests on."""
 
     runtime: str
@@ -77,15 +81,23 @@ class Calibration(Frozen):
 
     def correction(self, runtime: str, precision: str, threads: int) -> Correction | None:
         """The correction for exactly this use, else None: a ratio of one precision says little of another."""
-        return next((c for c in self.corrections if (c.runtime, c.precision, c.threads) == (
-            runtime, precision, threads)), None)
+        return next(
+            (
+                c
+                for c in self.corrections
+                if (c.runtime, c.precision, c.threads) == (runtime, precision, threads)
+            ),
+            None,
+        )
 
 
 def calibrate(results: tuple[BenchmarkResult, ...]) -> Calibration:
     """Turns benchmark results of one device into a calibration.
 
-    The factor is the median of measured / predicted. With n measurements it is drawn towards one by n / (n + 1), and
-    what is left of the prediction's own interval shrinks by 1 / sqrt(1 + n): networks still differ in what the
+    The factor is the median of measured / predicted. With n measurements it is drawn towards one by n / (n +
+    1), and
+    what is left of the prediction's own interval shrinks by 1 / sqrt(1 + n): networks still differ in what
+    the
     factor can't know. A file (by its SHA-256) counts once, the last result standing.
 
     Raises ValueError for results of different devices, or where nothing was predicted to compare with.
@@ -103,16 +115,26 @@ def calibrate(results: tuple[BenchmarkResult, ...]) -> Calibration:
             guess = estimate(model.profile, device, result.runtime, result.threads, result.precision)
             if guess.latency_ms is not None:
                 errors.setdefault((result.runtime, result.precision, guess.threads), {})[model.sha256] = log(
-                    model.latency_ms.p50 / guess.latency_ms)
+                    model.latency_ms.p50 / guess.latency_ms
+                )
     if not errors:
         raise ValueError(f"Nothing in these results can be compared with a prediction for {device}.")
-    return Calibration(device=device, corrections=tuple(_correction(key, tuple(found.values()))
-                                                        for key, found in sorted(errors.items())))
+    return Calibration(
+        device=device,
+        corrections=tuple(_correction(key, tuple(found.values())) for key, found in sorted(errors.items())),
+    )
 
 
 def _correction(key: tuple[str, Precision, int], logs: tuple[float, ...]) -> Correction:
     n = len(logs)
     middle = median(logs) * n / (n + 1)
     spread = median(abs(e - median(logs)) for e in logs) if n > 2 else 0.0
-    return Correction(runtime=key[0], precision=key[1], threads=key[2], ratio=exp(middle),
-                      half_width=sqrt(SPREAD**2 + (2.44 * spread) ** 2), left=1 / sqrt(1 + n), measurements=n)
+    return Correction(
+        runtime=key[0],
+        precision=key[1],
+        threads=key[2],
+        ratio=exp(middle),
+        half_width=sqrt(SPREAD**2 + (2.44 * spread) ** 2),
+        left=1 / sqrt(1 + n),
+        measurements=n,
+    )

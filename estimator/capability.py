@@ -7,32 +7,89 @@ from estimator.devices import Arithmetic, Device, load_device
 from estimator.types import Frozen, Precision, Profile
 
 Answer = Literal["supported", "falls back", "pointless"]
-# What the Edge TPU compiler maps, coral.ai/docs/edgetpu/models-intro, "Supported operations". Checked against a copy of
-# an early version of that table and, up to RESIZE_BILINEAR, against developer.axis.com, ARTPEC-7, "Supported ops" (the
-# same unit and compiler). RSQRT, SUM, SQUARED_DIFFERENCE, TRANSPOSE and all after RESIZE_NEAREST_NEIGHBOR are later or
+# What the Edge TPU compiler maps, coral.ai/docs/edgetpu/models-intro, "Supported operations". Checked against
+# a copy of
+# an early version of that table and, up to RESIZE_BILINEAR, against developer.axis.com, ARTPEC-7, "Supported
+# ops" (the
+# same unit and compiler). RSQRT, SUM, SQUARED_DIFFERENCE, TRANSPOSE and all after RESIZE_NEAREST_NEIGHBOR are
+# later or
 # were cut off in both copies: not checked.
-EDGE_TPU_OPERATORS = frozenset((
-    "ADD", "AVERAGE_POOL_2D", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D", "EXPAND_DIMS", "FULLY_CONNECTED",
-    "L2_NORMALIZATION", "LOGISTIC", "LSTM", "MAXIMUM", "MAX_POOL_2D", "MEAN", "MINIMUM", "MUL", "PACK", "PAD", "PRELU",
-    "QUANTIZE", "REDUCE_MAX", "REDUCE_MIN", "RELU", "RELU6", "RELU_N1_TO_1", "RESHAPE", "RESIZE_BILINEAR",
-    "RESIZE_NEAREST_NEIGHBOR", "RSQRT", "SLICE", "SOFTMAX", "SPACE_TO_DEPTH", "SPLIT", "SQUEEZE", "STRIDED_SLICE",
-    "SUB", "SUM", "SQUARED_DIFFERENCE", "TANH", "TRANSPOSE", "TRANSPOSE_CONV"))
+EDGE_TPU_OPERATORS = frozenset(
+    (
+        "ADD",
+        "AVERAGE_POOL_2D",
+        "CONCATENATION",
+        "CONV_2D",
+        "DEPTHWISE_CONV_2D",
+        "EXPAND_DIMS",
+        "FULLY_CONNECTED",
+        "L2_NORMALIZATION",
+        "LOGISTIC",
+        "LSTM",
+        "MAXIMUM",
+        "MAX_POOL_2D",
+        "MEAN",
+        "MINIMUM",
+        "MUL",
+        "PACK",
+        "PAD",
+        "PRELU",
+        "QUANTIZE",
+        "REDUCE_MAX",
+        "REDUCE_MIN",
+        "RELU",
+        "RELU6",
+        "RELU_N1_TO_1",
+        "RESHAPE",
+        "RESIZE_BILINEAR",
+        "RESIZE_NEAREST_NEIGHBOR",
+        "RSQRT",
+        "SLICE",
+        "SOFTMAX",
+        "SPACE_TO_DEPTH",
+        "SPLIT",
+        "SQUEEZE",
+        "STRIDED_SLICE",
+        "SUB",
+        "SUM",
+        "SQUARED_DIFFERENCE",
+        "TANH",
+        "TRANSPOSE",
+        "TRANSPOSE_CONV",
+    )
+)
 ON_CHIP_BYTES = 8_000_000
-TECHNIQUES: dict[str, Precision] = {"ptq_int8": "int8", "qat_int8": "int8", "dynamic_int8": "int8", "hybrid": "int8",
-                                    "ptq_int4": "int4", "fp16": "float16", "prune_structured": "float32",
-                                    "prune_unstructured": "float32", "distill": "float32"}
+TECHNIQUES: dict[str, Precision] = {
+    "ptq_int8": "int8",
+    "qat_int8": "int8",
+    "dynamic_int8": "int8",
+    "hybrid": "int8",
+    "ptq_int4": "int4",
+    "fp16": "float16",
+    "prune_structured": "float32",
+    "prune_unstructured": "float32",
+    "distill": "float32",
+}
 
 
 class Capability(Frozen):
-    """An answer with its reason in one sentence; `operators` names those that fall back, with how many times each."""
+    """An answer with its reason in one sentence; `operators` names those that fall back, with how many times
+    each.
+    """
 
     answer: Answer
     why: str = ""
     operators: dict[str, int] = {}
 
 
-def check(device: str, precision: Precision, profile: Profile | None = None, file_format: str = "",
-          operators: Iterable[str] | None = None, runtime: str | None = None) -> Capability:
+def check(
+    device: str,
+    precision: Precision,
+    profile: Profile | None = None,
+    file_format: str = "",
+    operators: Iterable[str] | None = None,
+    runtime: str | None = None,
+) -> Capability:
     """Says what becomes of an artifact on a device before it is run.
 
     Args:
@@ -47,7 +104,9 @@ def check(device: str, precision: Precision, profile: Profile | None = None, fil
     if runtime is None:
         runtime = machine.default_runtime(file_format)
     if runtime == "edgetpu":
-        names = list(operators if operators is not None else (la.op for la in profile.layers) if profile else ())
+        names = list(
+            operators if operators is not None else (la.op for la in profile.layers) if profile else ()
+        )
         return _edge_tpu(machine, precision, file_format, names, profile)
     chosen = machine.runtimes[runtime].precisions[precision]
     if chosen.verdict == "native":
@@ -58,7 +117,8 @@ def check(device: str, precision: Precision, profile: Profile | None = None, fil
 def check_technique(device: str, technique: str, framework: str = "pytorch") -> Capability:
     """Says before any run whether a technique's result is worth having on a device.
 
-    `technique` is a technique id (a variant's id does as well), `framework` `pytorch` (ONNX) or `keras` (TFLite).
+    `technique` is a technique id (a variant's id does as well), `framework` `pytorch` (ONNX) or `keras`
+    (TFLite).
     """
     machine = load_device(device)
     name = technique.split("@")[0]
@@ -68,47 +128,74 @@ def check_technique(device: str, technique: str, framework: str = "pytorch") -> 
         return _technique_on_coral(machine, name, precision, file_format)
     answer = check(device, precision, file_format=file_format)
     if name == "prune_unstructured":
-        return Capability(answer="falls back", why=(
-            f"No runtime on {machine.name} skips scattered zeros: the compressed file shrinks, the time does not."))
+        return Capability(
+            answer="falls back",
+            why=(
+                f"No runtime on {machine.name} skips scattered zeros: the compressed file shrinks, the time"
+                " does not."
+            ),
+        )
     if name == "dynamic_int8" and machine.default_runtime(file_format) == "tensorrt":
-        return Capability(answer="pointless", why="TensorRT takes no dynamically quantized graph: choose FP16.")
+        return Capability(
+            answer="pointless", why="TensorRT takes no dynamically quantized graph: choose FP16."
+        )
     return answer
 
 
 def _technique_on_coral(machine: Device, name: str, precision: Precision, file_format: str) -> Capability:
     if file_format == "onnx":
-        return Capability(answer="falls back", why=(
-            f"Not yet: the Edge TPU of {machine.name} takes full INT8 TFLite, which PyTorch models are not exported to; "
-            "they run on the board's processor."))
+        return Capability(
+            answer="falls back",
+            why=(
+                f"Not yet: the Edge TPU of {machine.name} takes full INT8 TFLite, which PyTorch models are"
+                " not exported to; they run on the board's processor."
+            ),
+        )
     if name in ("ptq_int8", "qat_int8", "hybrid"):
         return Capability(answer="supported", why=machine.runtimes["edgetpu"].precisions["int8"].why)
     if name in ("dynamic_int8", "fp16", "ptq_int4"):
-        return Capability(answer="pointless", why=(
-            f"{name} leaves float activations on {machine.name}: the Edge TPU takes only full INT8 TFLite. "
-            "Choose ptq_int8 or qat_int8."))
+        return Capability(
+            answer="pointless",
+            why=(
+                f"{name} leaves float activations on {machine.name}: the Edge TPU takes only full INT8"
+                " TFLite. Choose ptq_int8 or qat_int8."
+            ),
+        )
     return Capability(answer="falls back", why=machine.runtimes["edgetpu"].precisions[precision].why)
 
 
-def _edge_tpu(machine: Device, precision: Precision, file_format: str, operators: list[str], profile: Profile | None
-              ) -> Capability:
+def _edge_tpu(
+    machine: Device, precision: Precision, file_format: str, operators: list[str], profile: Profile | None
+) -> Capability:
     chosen = machine.runtimes["edgetpu"].precisions[precision]
     if file_format != "tflite" or chosen.verdict != "native":
         return Capability(answer="falls back", why=chosen.why or "The Edge TPU takes only full INT8 TFLite.")
     left = sorted(op for op in operators if op not in EDGE_TPU_OPERATORS and op != "edgetpu-custom-op")
     if left:
         counts = {op: left.count(op) for op in dict.fromkeys(left)}
-        return Capability(answer="falls back", operators=counts, why=(
-            f"{len(left)} of {len(operators)} operators fall back to the processor: {', '.join(counts)}; so does all "
-            "that follows the first of them."))
+        return Capability(
+            answer="falls back",
+            operators=counts,
+            why=(
+                f"{len(left)} of {len(operators)} operators fall back to the processor: {', '.join(counts)};"
+                " so does all that follows the first of them."
+            ),
+        )
     if profile is not None and profile.weight_bytes > ON_CHIP_BYTES:
-        return Capability(answer="supported", why=(
-            f"{profile.weight_bytes / 1e6:.1f} MB of weights exceed the about 8 MB that the Edge TPU keeps on chip: the "
-            "rest is fetched for every image."))
+        return Capability(
+            answer="supported",
+            why=(
+                f"{profile.weight_bytes / 1e6:.1f} MB of weights exceed the about 8 MB that the Edge TPU"
+                " keeps on chip: the rest is fetched for every image."
+            ),
+        )
     return Capability(answer="supported", why=chosen.why)
 
 
 def default_runtime(machine: Device, profile: Profile, precision: Precision | None) -> str:
-    """The runtime that is meant when none is named; on a Coral board what the Edge TPU refuses runs on the CPU."""
+    """The runtime that is meant when none is named; on a Coral board what the Edge TPU refuses runs on the
+    CPU.
+    """
     runtime = machine.default_runtime(profile.format)
     if runtime == "edgetpu" and "litert" in machine.runtimes and not full_int8(profile, precision):
         return "litert"
@@ -124,13 +211,20 @@ def full_int8(profile: Profile, precision: Precision | None = None) -> bool:
 
 
 def arithmetic(machine: Device, runtime: str, stored: Precision, profile: Profile) -> Arithmetic:
-    """What the artifact's precision really runs as. Raises ValueError for a runtime that the device does not have."""
+    """What the artifact's precision really runs as. Raises ValueError for a runtime that the device does not
+    have.
+    """
     if runtime not in machine.runtimes:
-        raise ValueError(f"{machine.name} has no runtime {runtime!r} here; it has {', '.join(machine.runtimes)}.")
+        raise ValueError(
+            f"{machine.name} has no runtime {runtime!r} here; it has {', '.join(machine.runtimes)}."
+        )
     chosen = machine.runtimes[runtime].precisions.get(stored)
     if chosen is None:
-        return Arithmetic(runs_as=stored, verdict="unsupported",
-                          why=f"{runtime} on {machine.name} is not known to run {stored}.")
+        return Arithmetic(
+            runs_as=stored,
+            verdict="unsupported",
+            why=f"{runtime} on {machine.name} is not known to run {stored}.",
+        )
     heavy = [layer for layer in profile.layers if layer.macs]
     if stored == "int4" and heavy and max(heavy, key=lambda la: la.macs).activation_precision == "int8":
         return chosen.model_copy(update={"runs_as": machine.runtimes[runtime].precisions["int8"].runs_as})
@@ -148,5 +242,7 @@ def too_large(machine: Device, memory_mb: float | None) -> str:
     """A sentence where the artifact can't fit the device's largest memory, else empty."""
     if memory_mb is None or not machine.memory_mb or memory_mb <= max(machine.memory_mb):
         return ""
-    return (f"Does not fit: about {memory_mb:,.0f} MB are needed while it runs and {machine.name} has at most "
-            f"{max(machine.memory_mb):,} MB.")
+    return (
+        f"Does not fit: about {memory_mb:,.0f} MB are needed while it runs and {machine.name} has at most "
+        f"{max(machine.memory_mb):,} MB."
+    )

@@ -1,4 +1,5 @@
-"""`coefficients.json`: puts together what was fitted, reads it back. Numbers and names only, sorted and rounded, so
+"""`coefficients.json`: puts together what was fitted, reads it back. Numbers and names only, sorted and
+rounded, so
 that two fits of the same rows give the same bytes."""
 
 import json
@@ -26,14 +27,23 @@ def rounded(value: Any, digits: int = 6) -> Any:
 
 def dump(content: dict[str, Any]) -> str:
     """JSON with one line a leaf list, keys sorted, so that a change can be read in a diff."""
+
     def write(value: Any, depth: int) -> str:
         if isinstance(value, dict) and value and depth < 4:
             pad = " " * (depth + 1)
-            inner = ",\n".join(f"{pad}{json.dumps(k)}: {write(v, depth + 1)}" for k, v in sorted(value.items()))
+            inner = ",\n".join(
+                f"{pad}{json.dumps(k)}: {write(v, depth + 1)}" for k, v in sorted(value.items())
+            )
             return "{\n" + inner + "\n" + " " * depth + "}"
         if isinstance(value, list) and value and isinstance(value[0], dict):
             pad = " " * (depth + 1)
-            return "[\n" + ",\n".join(pad + json.dumps(v, sort_keys=True) for v in value) + "\n" + " " * depth + "]"
+            return (
+                "[\n"
+                + ",\n".join(pad + json.dumps(v, sort_keys=True) for v in value)
+                + "\n"
+                + " " * depth
+                + "]"
+            )
         return json.dumps(value, sort_keys=True)
 
     return write(rounded(content), 0) + "\n"
@@ -47,5 +57,7 @@ def load() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def held_out() -> dict[str, list[list[Any]]]:
-    """By group: `[network, measured_ms, predicted_ms]` of every shipped row, predicted with its family held out."""
+    """By group: `[network, measured_ms, predicted_ms]` of every shipped row, predicted with its family held
+    out.
+    """
     return json.loads(HELD_OUT.read_text())

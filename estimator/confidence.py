@@ -1,7 +1,10 @@
-"""How far a prediction can be trusted: conformal half-widths, the distance to what was measured, and both in words.
+"""How far a prediction can be trusted: conformal half-widths, the distance to what was measured, and both in
+words.
 
-A half-width is a log factor: the interval is latency / e**h .. latency * e**h. It is calibrated on families that were
-held out (split conformal: Vovk et al. 2005; scaled by difficulty: Papadopoulos et al. 2008), where difficulty is
+A half-width is a log factor: the interval is latency / e**h .. latency * e**h. It is calibrated on families
+that were
+held out (split conformal: Vovk et al. 2005; scaled by difficulty: Papadopoulos et al. 2008), where difficulty
+is
 1 + slope * novelty.
 """
 
@@ -11,24 +14,40 @@ import numpy as np
 
 COVERAGE = 0.9
 NEAR = 0.25  # confidence is the chance that the true value lies within this share of the prediction
-# What counts as one step apart, for each axis of `position`: a factor e**2 in size, e in the ratios, 40 % of the MACs.
+# What counts as one step apart, for each axis of `position`: a factor e**2 in size, e in the ratios, 40 % of
+# the MACs.
 STEPS = np.array([2.0, 1.0, 1.5, 1.0, 0.4, 0.3, 0.3])
 FAR = 1.0
 
 
 def position(features: np.ndarray) -> np.ndarray:
-    """Where networks lie among others, float64 [..., 7], from features [..., len(features.NAMES)]: size, activations,
+    """Where networks lie among others, float64 [..., 7], from features [..., len(features.NAMES)]: size,
+    activations,
     parameters and MACs per layer relative to it, and the shares of window, depthwise and grouped MACs."""
     dense, window, depthwise, grouped = np.moveaxis(features[..., 2:6], -1, 0)
     layers, activations, parameters = features[..., 1], features[..., 6], features[..., 7]
     macs = np.maximum(dense + window + depthwise + grouped, 1e-6)
-    return np.stack([np.log(macs), np.log(np.maximum(activations, 1e-6) / macs),
-                     np.log(np.maximum(parameters, 1e-6) / macs), np.log(macs / np.maximum(layers, 1)),
-                     window / macs, depthwise / macs, grouped / macs], axis=-1) / STEPS
+    return (
+        np.stack(
+            [
+                np.log(macs),
+                np.log(np.maximum(activations, 1e-6) / macs),
+                np.log(np.maximum(parameters, 1e-6) / macs),
+                np.log(macs / np.maximum(layers, 1)),
+                window / macs,
+                depthwise / macs,
+                grouped / macs,
+            ],
+            axis=-1,
+        )
+        / STEPS
+    )
 
 
 def novelty(features: np.ndarray, measured: np.ndarray) -> float:
-    """Distance to the nearest measured network, in steps; 0 for one that was measured. `measured` [networks, ...]."""
+    """Distance to the nearest measured network, in steps; 0 for one that was measured. `measured` [networks,
+    ...].
+    """
     return float(np.min(np.linalg.norm(position(measured) - position(features), axis=-1)))
 
 
@@ -38,13 +57,17 @@ def similar(features: np.ndarray, measured: np.ndarray) -> int:
 
 
 def conformal(scores: np.ndarray, coverage: float = COVERAGE) -> float:
-    """The score that a new one stays below with the given chance; the largest score where there are too few."""
+    """The score that a new one stays below with the given chance; the largest score where there are too
+    few.
+    """
     rank = int(np.ceil((len(scores) + 1) * coverage))
     return float(np.sort(scores)[min(rank, len(scores)) - 1])
 
 
 def half_width(base: float, slope: float, distance: float, transfer: float = 0.0) -> float:
-    """Log half-width of the interval: the group's own, grown with novelty, joined with a transfer's measured error."""
+    """Log half-width of the interval: the group's own, grown with novelty, joined with a transfer's measured
+    error.
+    """
     return sqrt((base * (1 + slope * distance)) ** 2 + transfer**2)
 
 
@@ -55,4 +78,12 @@ def score(half: float) -> float:
 
 def in_words(confidence: float) -> str:
     """`high`, `fair`, `low` or `very low`."""
-    return "high" if confidence >= 0.75 else "fair" if confidence >= 0.4 else "low" if confidence >= 0.2 else "very low"
+    return (
+        "high"
+        if confidence >= 0.75
+        else "fair"
+        if confidence >= 0.4
+        else "low"
+        if confidence >= 0.2
+        else "very low"
+    )

@@ -32,7 +32,9 @@ class Arithmetic(Frozen):
 
 
 class Runtime(Frozen):
-    """A runtime that runs on the device: on what, which file formats it takes, and what precisions run as on it."""
+    """A runtime that runs on the device: on what, which file formats it takes, and what precisions run as on
+    it.
+    """
 
     unit: Literal["cpu", "gpu", "tpu"]
     formats: tuple[Literal["onnx", "tflite"], ...]
@@ -78,17 +80,27 @@ class Device(Frozen):
     sources: dict[str, str] = Field(default_factory=dict)
 
     def default_runtime(self, file_format: str) -> str:
-        """The runtime that is meant when none is named, for `onnx` and `tflite`; a what-if counts as TFLite."""
+        """The runtime that is meant when none is named, for `onnx` and `tflite`; a what-if counts as
+        TFLite.
+        """
         return self.default_onnx if file_format == "onnx" else self.default_tflite
 
 
 @lru_cache(maxsize=1)
 def all_devices() -> dict[str, Device]:
     """Every described device by id, the six targets first."""
-    found = [Device.model_validate(tomllib.loads(path.read_text()) | {"id": path.stem})
-             for path in sorted(FOLDER.glob("*.toml"))]
-    targets = ("raspberry_pi_3b", "raspberry_pi_4", "raspberry_pi_5", "jetson_nano", "jetson_xavier_nx",
-               "coral_dev_board")
+    found = [
+        Device.model_validate(tomllib.loads(path.read_text()) | {"id": path.stem})
+        for path in sorted(FOLDER.glob("*.toml"))
+    ]
+    targets = (
+        "raspberry_pi_3b",
+        "raspberry_pi_4",
+        "raspberry_pi_5",
+        "jetson_nano",
+        "jetson_xavier_nx",
+        "coral_dev_board",
+    )
     found.sort(key=lambda d: (targets.index(d.id) if d.id in targets else len(targets), d.id))
     return {device.id: device for device in found}
 

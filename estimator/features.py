@@ -1,7 +1,10 @@
-"""What the cost model sees of a network: sums over its graph, from a `Profile`, a measured row, or typed by hand.
+"""What the cost model sees of a network: sums over its graph, from a `Profile`, a measured row, or typed by
+hand.
 
-All counts are in millions except `overhead` (always 1) and `layers`, so that coefficients read as milliseconds per
-million. Activations, normalization and shape operators count for nothing: runtimes fuse them into their neighbours,
+All counts are in millions except `overhead` (always 1) and `layers`, so that coefficients read as
+milliseconds per
+million. Activations, normalization and shape operators count for nothing: runtimes fuse them into their
+neighbours,
 and the published layer tables leave them out as well.
 """
 
@@ -12,10 +15,27 @@ import numpy as np
 
 from estimator.types import Layer, Profile
 
-NAMES = ("overhead", "layers", "dense_macs", "window_macs", "depthwise_macs", "grouped_macs", "activations",
-         "parameters", "mixed", "pool_operations", "add_elements", "tile_macs", "gather_rows", "small",
-         "mixed_windows", "spilled")
-TILE = 16  # output pixels; single-precision kernels on Arm step through 4 to 16, and 16 fits ONNX Runtime best
+NAMES = (
+    "overhead",
+    "layers",
+    "dense_macs",
+    "window_macs",
+    "depthwise_macs",
+    "grouped_macs",
+    "activations",
+    "parameters",
+    "mixed",
+    "pool_operations",
+    "add_elements",
+    "tile_macs",
+    "gather_rows",
+    "small",
+    "mixed_windows",
+    "spilled",
+)
+TILE = (
+    16  # output pixels; single-precision kernels on Arm step through 4 to 16, and 16 fits ONNX Runtime best
+)
 ON_CHIP_BYTES = 8e6  # coral.ai: about 8 MB of the Edge TPU's memory hold parameters
 FUSED = {"activation", "norm", "shape", "quantize", "other"}
 
@@ -27,14 +47,19 @@ def from_profile(profile: Profile) -> np.ndarray:
     for layer in working:
         macs[_term(layer)] += layer.macs
     return combine(
-        layers=len(working), dense=macs["dense"], window=macs["window"], depthwise=macs["depthwise"],
-        grouped=macs["grouped"], activations=sum(la.input_elements + la.output_elements for la in working),
+        layers=len(working),
+        dense=macs["dense"],
+        window=macs["window"],
+        depthwise=macs["depthwise"],
+        grouped=macs["grouped"],
+        activations=sum(la.input_elements + la.output_elements for la in working),
         parameters=profile.parameters,
         pool=sum(la.output_elements * prod(la.kernel or (1,)) for la in working if la.kind == "pool"),
         added=sum(la.output_elements for la in working if la.kind == "elementwise"),
         tiles=sum(_tile_macs(la, *_plane(profile, la)) for la in working if _term(la) in ("dense", "window")),
         rows=sum(_gather_rows(la, *_plane(profile, la)) for la in working if _term(la) == "window"),
-        weight_bytes=profile.weight_bytes)
+        weight_bytes=profile.weight_bytes,
+    )
 
 
 def _term(layer: Layer) -> str:
@@ -58,55 +83,97 @@ def _tile_macs(layer: Layer, height: int, width: int) -> float:
 
 
 def _gather_rows(layer: Layer, height: int, width: int) -> float:
-    """Rows of pixels that are copied to lay a window's inputs out as a matrix: one a kernel position and channel."""
+    """Rows of pixels that are copied to lay a window's inputs out as a matrix: one a kernel position and
+    channel.
+    """
     outputs = max(layer.output_elements / (height * width), 1)
     return layer.macs / (outputs * width)
 
 
 def from_row(row: Mapping[str, float]) -> np.ndarray:
-    """Returns the features of a row of `model_features.csv`, float64 [len(NAMES)]; its sums name no pools or planes."""
+    """Returns the features of a row of `model_features.csv`, float64 [len(NAMES)]; its sums name no pools or
+    planes.
+    """
     return combine(
         layers=sum(row[key] for key in ("n_conv", "n_dw", "n_fc", "n_elt", "n_pool")),
-        dense=row["macs_conv1x1"] + row["macs_fc"] + row["macs_attn"], window=row["macs_conv3x3"] + row["macs_convk"],
-        depthwise=row["macs_dw"], grouped=row["macs_group"], activations=row["act_elems"] + row["in_elems"],
-        parameters=row["params"])
+        dense=row["macs_conv1x1"] + row["macs_fc"] + row["macs_attn"],
+        window=row["macs_conv3x3"] + row["macs_convk"],
+        depthwise=row["macs_dw"],
+        grouped=row["macs_group"],
+        activations=row["act_elems"] + row["in_elems"],
+        parameters=row["params"],
+    )
 
 
 def by_hand(macs: float, parameters: float) -> np.ndarray:
     """Returns features for a what-if of which only MACs and parameters are known.
 
-    The rest is filled in as the networks of the layer table have it at that size: 71 * MACs**0.59 activations, 64
-    layers, fewer below 100 million MACs; and 60 % of the MACs in windows, as in a plain convolutional network.
+    The rest is filled in as the networks of the layer table have it at that size: 71 * MACs**0.59
+    activations, 64
+    layers, fewer below 100 million MACs; and 60 % of the MACs in windows, as in a plain convolutional
+    network.
     """
-    return combine(layers=max(64 * min(1.0, (macs / 1e8) ** 0.37), 2), dense=0.4 * macs, window=0.6 * macs,
-                   depthwise=0, grouped=0, activations=71 * max(macs, 1) ** 0.59, parameters=parameters)
+    return combine(
+        layers=max(64 * min(1.0, (macs / 1e8) ** 0.37), 2),
+        dense=0.4 * macs,
+        window=0.6 * macs,
+        depthwise=0,
+        grouped=0,
+        activations=71 * max(macs, 1) ** 0.59,
+        parameters=parameters,
+    )
 
 
-def combine(layers: float, dense: float, window: float, depthwise: float, grouped: float, activations: float,
-            parameters: float, pool: float = 0, added: float = 0, tiles: float = 0, rows: float = 0,
-            weight_bytes: float | None = None) -> np.ndarray:
+def combine(
+    layers: float,
+    dense: float,
+    window: float,
+    depthwise: float,
+    grouped: float,
+    activations: float,
+    parameters: float,
+    pool: float = 0,
+    added: float = 0,
+    tiles: float = 0,
+    rows: float = 0,
+    weight_bytes: float | None = None,
+) -> np.ndarray:
     """Puts raw sums (not in millions) in the order of NAMES.
 
-    `mixed` is the geometric mean of arithmetic and traffic: layers whose work lies between the two roofs run at
-    neither rate, and this smooth bridge (of degree one, so that it extrapolates) stands for them; `mixed_windows` is the
-    same of windows alone, whose inputs are laid out anew or transformed (im2col, Winograd). `small` is the bridge between
-    arithmetic and the cost of a layer: layers times the root of a layer's MACs, for layers too small to reach the full
-    rate. `spilled` is what the weights exceed the Edge TPU's on-chip memory by, one byte a weight unless `weight_bytes`
+    `mixed` is the geometric mean of arithmetic and traffic: layers whose work lies between the two roofs run
+    at
+    neither rate, and this smooth bridge (of degree one, so that it extrapolates) stands for them;
+    `mixed_windows` is the
+    same of windows alone, whose inputs are laid out anew or transformed (im2col, Winograd). `small` is the
+    bridge between
+    arithmetic and the cost of a layer: layers times the root of a layer's MACs, for layers too small to reach
+    the full
+    rate. `spilled` is what the weights exceed the Edge TPU's on-chip memory by, one byte a weight unless
+    `weight_bytes`
     is known.
     """
     million, macs = 1e-6, dense + window + depthwise + grouped
     spilled = max((parameters if weight_bytes is None else weight_bytes) - ON_CHIP_BYTES, 0)
-    return np.array([1.0, layers, *(million * n for n in (dense, window, depthwise, grouped, activations, parameters)),
-                     million * np.sqrt((dense + window) * activations),
-                     *(million * n for n in (pool, added, tiles, rows)), np.sqrt(million * macs * layers),
-                     million * np.sqrt(window * activations), million * spilled])
+    return np.array(
+        [
+            1.0,
+            layers,
+            *(million * n for n in (dense, window, depthwise, grouped, activations, parameters)),
+            million * np.sqrt((dense + window) * activations),
+            *(million * n for n in (pool, added, tiles, rows)),
+            np.sqrt(million * macs * layers),
+            million * np.sqrt(window * activations),
+            million * spilled,
+        ]
+    )
 
 
 LIMIT = 0.2  # log; a learned correction never moves a prediction further
 
 
 def shares(parts: np.ndarray) -> np.ndarray:
-    """What a correction is learned on, from terms of time [..., terms]: each term's share and their products. They lie
+    """What a correction is learned on, from terms of time [..., terms]: each term's share and their products.
+    They lie
     in 0..1 for a network of any size, so nothing is extrapolated."""
     share = parts / parts.sum(axis=-1, keepdims=True)
     upper = np.triu_indices(share.shape[-1])

@@ -1,8 +1,12 @@
-"""Fits the cost model to measured rows and writes `coefficients.json`. Deterministic; one core, under two minutes.
+"""Fits the cost model to measured rows and writes `coefficients.json`. Deterministic; one core, under two
+minutes.
 
-Every group (device x runtime x precision x threads) gets non-negative coefficients of its own, drawn towards the
-shape that all groups of its pool share: for each of several forms and strengths, whose results `forms.weights` says
-how to average. Whatever is said of a family was predicted without it: in the group, in the pool and in the weights.
+Every group (device x runtime x precision x threads) gets non-negative coefficients of its own, drawn towards
+the
+shape that all groups of its pool share: for each of several forms and strengths, whose results
+`forms.weights` says
+how to average. Whatever is said of a family was predicted without it: in the group, in the pool and in the
+weights.
 """
 
 from dataclasses import dataclass, field
@@ -50,7 +54,9 @@ class Group:
 
     @cached_property
     def typical_ms(self) -> np.ndarray:
-        """Each network's median latency: what is fitted, so that a network counts once, however often it was measured."""
+        """Each network's median latency: what is fitted, so that a network counts once, however often it was
+        measured.
+        """
         return np.array([np.median(self.latency_ms[self.network == self.network[i]]) for i in self.first])
 
     @property
@@ -76,9 +82,17 @@ def groups_of(data: pd.DataFrame) -> list[Group]:
     found = []
     for name, part in known.groupby("group", sort=True):
         if part.feat_key.nunique() >= NETWORKS and part.family.nunique() >= FAMILIES:
-            found.append(Group(name, np.stack(part.features.to_list()), part.latency_ms.to_numpy(),
-                               part.family.to_numpy(str), part.feat_key.to_numpy(str), pool_of(name),
-                               not bool(part.shippable.all())))
+            found.append(
+                Group(
+                    name,
+                    np.stack(part.features.to_list()),
+                    part.latency_ms.to_numpy(),
+                    part.family.to_numpy(str),
+                    part.feat_key.to_numpy(str),
+                    pool_of(name),
+                    not bool(part.shippable.all()),
+                )
+            )
     return found
 
 
@@ -103,17 +117,29 @@ class Pools:
         if key not in self.shapes:
             members = [(g, g.family[g.first] != without) for g in self.groups if g.pool == pool]
             kept = [(i, g, mask) for i, (g, mask) in enumerate(members) if mask.any()]
-            self.shapes[key] = None if len(kept) < 2 else fit_shape(
-                np.vstack([g.x[g.first][m] for _, g, m in kept])[:, columns(form)],
-                np.concatenate([g.typical_ms[m] for _, g, m in kept]),
-                np.concatenate([np.full(m.sum(), i) for i, _, m in kept]),
-                np.concatenate([np.full(m.sum(), 1 / np.sqrt(m.sum())) for _, _, m in kept]))
+            self.shapes[key] = (
+                None
+                if len(kept) < 2
+                else fit_shape(
+                    np.vstack([g.x[g.first][m] for _, g, m in kept])[:, columns(form)],
+                    np.concatenate([g.typical_ms[m] for _, g, m in kept]),
+                    np.concatenate([np.full(m.sum(), i) for i, _, m in kept]),
+                    np.concatenate([np.full(m.sum(), 1 / np.sqrt(m.sum())) for _, _, m in kept]),
+                )
+            )
         return self.shapes[key]
 
 
-def leave_out(group: Group, pools: Pools, form: tuple[str, ...], strength: float, labels: np.ndarray,
-              pooled: bool = True) -> np.ndarray:
-    """Predictions for each row by a fit that saw no row of its label; `pooled` leaves it out of the pool as well.
+def leave_out(
+    group: Group,
+    pools: Pools,
+    form: tuple[str, ...],
+    strength: float,
+    labels: np.ndarray,
+    pooled: bool = True,
+) -> np.ndarray:
+    """Predictions for each row by a fit that saw no row of its label; `pooled` leaves it out of the pool as
+    well.
 
     All rows of a network must have one label.
     """
@@ -123,15 +149,20 @@ def leave_out(group: Group, pools: Pools, form: tuple[str, ...], strength: float
         out, kept = labels == label, labels[group.first] != label
         if kept.any():
             shape = pools.shape(group.pool, form, label if pooled else "") if strength else None
-            predicted[out] = x[out] @ fit_group(x[group.first][kept], group.typical_ms[kept], np.ones(kept.sum()), shape,
-                                              strength)
+            predicted[out] = x[out] @ fit_group(
+                x[group.first][kept], group.typical_ms[kept], np.ones(kept.sum()), shape, strength
+            )
     return np.maximum(predicted, 1e-6)
 
 
 def fit_kind(groups: list[Group], pools: Pools) -> None:
     """Fits the groups of one kind: every candidate on each, then their weighted means."""
-    candidates = [(forms.terms_of(groups[0].name.split("|")[1], form), strength) for form, strength in CANDIDATES]
-    tried = [np.stack([leave_out(g, pools, *candidate, g.family) for candidate in candidates]) for g in groups]
+    candidates = [
+        (forms.terms_of(groups[0].name.split("|")[1], form), strength) for form, strength in CANDIDATES
+    ]
+    tried = [
+        np.stack([leave_out(g, pools, *candidate, g.family) for candidate in candidates]) for g in groups
+    ]
     for family in np.unique(np.concatenate([g.family for g in groups])):
         weights = forms.weights(groups, tried, family)
         for group, predicted, weight in zip(groups, tried, weights, strict=True):
@@ -140,12 +171,19 @@ def fit_kind(groups: list[Group], pools: Pools) -> None:
             group.held_out[out] = weight @ predicted[:, out]
     for group, shares in zip(groups, forms.weights(groups, tried), strict=True):
         fold = pd.factorize(group.network, sort=True)[0] % 5
-        group.random = shares @ np.stack([leave_out(group, pools, *c, fold, pooled=False) for c in candidates])
+        group.random = shares @ np.stack(
+            [leave_out(group, pools, *c, fold, pooled=False) for c in candidates]
+        )
         group.terms = tuple(n for n in features.NAMES if any(n in form for form, _ in candidates))
         group.coefficients = np.zeros(len(group.terms))
         for share, (form, strength) in zip(shares, candidates, strict=True):
-            found = fit_group(group.x[group.first][:, columns(form)], group.typical_ms, np.ones(len(group.first)),
-                              pools.shape(group.pool, form) if strength else None, strength)
+            found = fit_group(
+                group.x[group.first][:, columns(form)],
+                group.typical_ms,
+                np.ones(len(group.first)),
+                pools.shape(group.pool, form) if strength else None,
+                strength,
+            )
             group.coefficients[[group.terms.index(term) for term in form]] += share * found
             if form[0] == "overhead" and share > COUNTS / len(candidates):
                 group.most_overhead_ms = max(group.most_overhead_ms, float(found[0]))
@@ -164,13 +202,15 @@ def ours(groups: list[Group]) -> list[Group]:
 def fit(path: Path, before: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Fits all groups on the rows of a folder.
 
-    Returns the content of `coefficients.json` and of `held_out.json`. Frozen groups whose rows are absent are taken
+    Returns the content of `coefficients.json` and of `held_out.json`. Frozen groups whose rows are absent are
+    taken
     from `before`, the coefficients as they were.
     """
     from estimator import intervals, validate  # they read Group
 
     data = rows.read(path)
-    # Rows that may not ship would make this fit differ from one on the shipped rows, so they only feed frozen groups.
+    # Rows that may not ship would make this fit differ from one on the shipped rows, so they only feed frozen
+    # groups.
     open_groups = [g for g in groups_of(data[data.shippable]) if g.pool != "edgetpu"]
     closed = [g for g in groups_of(data) if g.pool == "edgetpu"] if not data.shippable.all() else []
     pools = Pools(open_groups + closed)
@@ -190,14 +230,24 @@ def fit(path: Path, before: dict[str, Any] | None = None) -> tuple[dict[str, Any
     known = rows.table_of_features(path)
     networks = {key: known[key] for entry in (entries | kept).values() for key in entry.get("networks", [])}
     content = {
-        "schema_version": coefficients.SCHEMA_VERSION, "rows_sha256": rows.digest(rows.SHIPPED),
-        "groups": entries | kept, "networks": networks, **ratios, "frozen_ratios": runtimes,
+        "schema_version": coefficients.SCHEMA_VERSION,
+        "rows_sha256": rows.digest(rows.SHIPPED),
+        "groups": entries | kept,
+        "networks": networks,
+        **ratios,
+        "frozen_ratios": runtimes,
         "memory": memory.measure(shippable, rows.largest_activation(path)),
-        "power": power.measure(shippable[shippable.device.isin(list(all_devices()))], nas, (before or {}).get("power", {})),
+        "power": power.measure(
+            shippable[shippable.device.isin(list(all_devices()))], nas, (before or {}).get("power", {})
+        ),
         "ranks": {**(before or {}).get("ranks", {}), **validate.ranks(mine)},
-        "confidence": validate.confidence_bins(mine) if closed else (before or {}).get("confidence", [])}
-    points = {g.name: [[k, m, p] for k, m, p in zip(g.network.tolist(), g.latency_ms, g.held_out, strict=True)]
-              for g in mine if not g.frozen}
+        "confidence": validate.confidence_bins(mine) if closed else (before or {}).get("confidence", []),
+    }
+    points = {
+        g.name: [[k, m, p] for k, m, p in zip(g.network.tolist(), g.latency_ms, g.held_out, strict=True)]
+        for g in mine
+        if not g.frozen
+    }
     return content, points
 
 
@@ -210,22 +260,34 @@ def _entry(group: Group) -> dict[str, Any]:
     from estimator import validate
 
     parts = group.x[:, columns(group.terms)] * group.coefficients
-    return {"pool": group.pool, "frozen": group.frozen, "smallest_work_ms": smallest_work_ms(parts, group.terms),
-            "most_overhead_ms": group.most_overhead_ms,
-            "terms": dict(zip(group.terms, group.coefficients, strict=True)), "correction": None,
-            "networks": sorted(set(group.network)), "half_width": group.base, "novelty_slope": group.slope,
-            "validation": validate.of_group(group)}
+    return {
+        "pool": group.pool,
+        "frozen": group.frozen,
+        "smallest_work_ms": smallest_work_ms(parts, group.terms),
+        "most_overhead_ms": group.most_overhead_ms,
+        "terms": dict(zip(group.terms, group.coefficients, strict=True)),
+        "correction": None,
+        "networks": sorted(set(group.network)),
+        "half_width": group.base,
+        "novelty_slope": group.slope,
+        "validation": validate.of_group(group),
+    }
 
 
 def _large_entry(group: dict[str, Any]) -> dict[str, Any]:
     from estimator import validate
 
     parts = group["x"][:, columns(group["form"])] * group["coefficients"]
-    return {"pool": "", "frozen": True,
-            "smallest_work_ms": smallest_work_ms(parts, group["form"]),
-            "most_overhead_ms": float(group["coefficients"][0]),
-            "terms": dict(zip(group["form"], group["coefficients"], strict=True)),
-            "correction": None if group["correction"] is None else group["correction"],
-            "reference": group["reference"], "radius": group["radius"], "half_width": group["base"],
-            "novelty_slope": large.GROWTH / group["base"],
-            "validation": validate.of_large(group)}
+    return {
+        "pool": "",
+        "frozen": True,
+        "smallest_work_ms": smallest_work_ms(parts, group["form"]),
+        "most_overhead_ms": float(group["coefficients"][0]),
+        "terms": dict(zip(group["form"], group["coefficients"], strict=True)),
+        "correction": None if group["correction"] is None else group["correction"],
+        "reference": group["reference"],
+        "radius": group["radius"],
+        "half_width": group["base"],
+        "novelty_slope": large.GROWTH / group["base"],
+        "validation": validate.of_large(group),
+    }

@@ -1,9 +1,13 @@
 """The forms that the time of a network may take, and how much each counts.
 
-On a few dozen networks no one form can be told from its neighbours: whichever is picked for having erred least on
-held-out families owes that in part to chance, and its error there says too little. So every form is fitted with every
-strength of the pool, and some without it; the coefficients are their weighted mean, one linear model again. Weights
-fall with the error on held-out families, of all groups of a kind and once more of the group's own, and are taken anew
+On a few dozen networks no one form can be told from its neighbours: whichever is picked for having erred
+least on
+held-out families owes that in part to chance, and its error there says too little. So every form is fitted
+with every
+strength of the pool, and some without it; the coefficients are their weighted mean, one linear model again.
+Weights
+fall with the error on held-out families, of all groups of a kind and once more of the group's own, and are
+taken anew
 without a family before they are tried on it (pseudo-BMA: Yao et al. 2018, arXiv 1704.02030).
 """
 
@@ -18,10 +22,19 @@ from estimator import features
 if TYPE_CHECKING:
     from estimator.fit import Group
 
-PLAIN = ("overhead", "layers", "dense_macs", "window_macs", "depthwise_macs", "grouped_macs", "activations",
-         "parameters")
+PLAIN = (
+    "overhead",
+    "layers",
+    "dense_macs",
+    "window_macs",
+    "depthwise_macs",
+    "grouped_macs",
+    "activations",
+    "parameters",
+)
 MIXED = (*PLAIN, "mixed")
-# Terms between the plain ones: see `features.combine`. Overhead per inference and per layer are hard to tell apart on few
+# Terms between the plain ones: see `features.combine`. Overhead per inference and per layer are hard to tell
+# apart on few
 # networks, so either may be left out.
 BRIDGES = (("mixed",), ("mixed", "small"), ("mixed", "small", "mixed_windows"))
 LONE = ((), ("small",), ("mixed",), ("mixed", "small"))  # fewer terms, for fits without relatives
@@ -30,8 +43,10 @@ STRENGTHS = (0.003, 0.03, 0.3)
 
 
 def _forms(bridges: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(term for term in (*PLAIN, *bridge) if term not in dropped)
-                 for bridge, dropped in product(bridges, DROPPED))
+    return tuple(
+        tuple(term for term in (*PLAIN, *bridge) if term not in dropped)
+        for bridge, dropped in product(bridges, DROPPED)
+    )
 
 
 FORMS = _forms(BRIDGES)
@@ -52,10 +67,13 @@ def terms_of(runtime: str, form: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def weights(groups: Sequence["Group"], tried: Sequence[np.ndarray], without: str = "") -> np.ndarray:
-    """How much each candidate counts in each of the groups of one kind, [groups, candidates]; a group's sum to 1.
+    """How much each candidate counts in each of the groups of one kind, [groups, candidates]; a group's sum
+    to 1.
 
-    `tried` holds for each group [candidates, rows] predictions, each row's by a fit without its family. Rows of the
-    family `without` have no say. Beside all of the kind's families a group's own evidence counts once more: more than its
+    `tried` holds for each group [candidates, rows] predictions, each row's by a fit without its family. Rows
+    of the
+    family `without` have no say. Beside all of the kind's families a group's own evidence counts once more:
+    more than its
     families, because their networks differ, and less than its networks, because those of a family are alike.
     """
     losses, evidence = np.full((len(groups), len(tried[0])), np.nan), np.zeros((len(groups), 1))

@@ -1,4 +1,6 @@
-"""Reads an ONNX or TFLite file into a `Profile`. The only file here that opens frameworks, and only when asked to."""
+"""Reads an ONNX or TFLite file into a `Profile`. The only file here that opens frameworks, and only when
+asked to.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,9 @@ def profile_onnx(path: Path | str) -> Profile:
     operators = onnx_layers.fold(graph)
     layers, nonzero = onnx_layers.layers(graph, operators)
     peak = peak_activation_bytes(graph, operators, onnx_layers.VIEWS)
-    return _profile("onnx", graph, layers, nonzero, peak, len(data), onnx_layers.compute_precision(layers), batch)
+    return _profile(
+        "onnx", graph, layers, nonzero, peak, len(data), onnx_layers.compute_precision(layers), batch
+    )
 
 
 def profile_tflite(path: Path | str) -> Profile:
@@ -38,25 +42,49 @@ def profile_tflite(path: Path | str) -> Profile:
     peak = peak_activation_bytes(graph, operators, tflite_layers.VIEWS)
     precision = tflite_layers.compute_precision(layers)
     shape = graph.tensors[graph.inputs[0]].shape if graph.inputs else ()
-    return _profile("tflite", graph, layers, nonzero, peak, len(data), precision, shape[0] if len(shape) > 1 else 1)
+    return _profile(
+        "tflite", graph, layers, nonzero, peak, len(data), precision, shape[0] if len(shape) > 1 else 1
+    )
 
 
-def _profile(file_format: Any, graph: Graph, layers: list[Layer], nonzero: int, peak: int, size: int,
-             precision: Precision, batch: int) -> Profile:
+def _profile(
+    file_format: Any,
+    graph: Graph,
+    layers: list[Layer],
+    nonzero: int,
+    peak: int,
+    size: int,
+    precision: Precision,
+    batch: int,
+) -> Profile:
     if batch > 1:
         # A graph exported for a fixed batch costs one image its share; its weights are counted once.
-        layers = [layer.model_copy(update={
-            "macs": layer.macs // batch, "input_elements": layer.input_elements // batch,
-            "output_elements": layer.output_elements // batch}) for layer in layers]
+        layers = [
+            layer.model_copy(
+                update={
+                    "macs": layer.macs // batch,
+                    "input_elements": layer.input_elements // batch,
+                    "output_elements": layer.output_elements // batch,
+                }
+            )
+            for layer in layers
+        ]
     first, last = (graph.tensor(names[0]) if names else None for names in (graph.inputs, graph.outputs))
     return Profile(
-        format=file_format, precision=precision, layers=tuple(layers),
-        input_shape=first.shape if first else (), output_shape=last.shape if last else (),
-        parameters=sum(layer.parameters for layer in layers), nonzero_parameters=nonzero,
-        macs=sum(layer.macs for layer in layers), weight_bytes=sum(layer.weight_bytes for layer in layers),
+        format=file_format,
+        precision=precision,
+        layers=tuple(layers),
+        input_shape=first.shape if first else (),
+        output_shape=last.shape if last else (),
+        parameters=sum(layer.parameters for layer in layers),
+        nonzero_parameters=nonzero,
+        macs=sum(layer.macs for layer in layers),
+        weight_bytes=sum(layer.weight_bytes for layer in layers),
         input_elements=sum(layer.input_elements for layer in layers),
         output_elements=sum(layer.output_elements for layer in layers),
-        peak_activation_bytes=peak // max(batch, 1), size_bytes=size)
+        peak_activation_bytes=peak // max(batch, 1),
+        size_bytes=size,
+    )
 
 
 def _read_onnx(data: bytes) -> tuple[Graph, int]:
@@ -74,6 +102,7 @@ def _read_onnx(data: bytes) -> tuple[Graph, int]:
         raise ProfileError("The ONNX file keeps its weights in other files; export it as one file.")
     if model.functions:
         import onnx.inliner
+
         model = onnx.inliner.inline_local_functions(model)
     batch = _fix_batch(model)
     try:
@@ -107,7 +136,9 @@ def _fix_batch(model: Any) -> int:
 
 
 def _infer_shapes(model: Any) -> Any:
-    """ONNX's own inference, helped over the operators that are not ONNX's own until nothing new is learned."""
+    """ONNX's own inference, helped over the operators that are not ONNX's own until nothing new is
+    learned.
+    """
     import onnx
 
     while True:
@@ -128,7 +159,9 @@ def _infer_shapes(model: Any) -> Any:
                 known[node.output[0]] = shape
                 integer = node.op_type.startswith("QLinear") or node.op_type == "QuantizeLinear"
                 kind = onnx.TensorProto.UINT8 if integer else types.get(node.input[0], onnx.TensorProto.FLOAT)
-                learned.append(onnx.helper.make_tensor_value_info(node.output[0], kind or onnx.TensorProto.FLOAT, shape))
+                learned.append(
+                    onnx.helper.make_tensor_value_info(node.output[0], kind or onnx.TensorProto.FLOAT, shape)
+                )
         if not learned:
             if _needs_constants(model) and onnx_constants.fold(model):
                 continue  # sizes that were computed in the graph are plain now, and more can be inferred
@@ -149,9 +182,16 @@ def _plain_onnx(model: Any) -> Graph:
 
     types = onnx.TensorProto
     precisions: dict[int, tuple[Precision, int]] = {
-        types.FLOAT16: ("float16", 16), types.BFLOAT16: ("float16", 16), types.INT8: ("int8", 8),
-        types.UINT8: ("int8", 8), types.BOOL: ("int8", 8), types.INT4: ("int4", 4), types.UINT4: ("int4", 4),
-        types.DOUBLE: ("float32", 64), types.INT64: ("float32", 64)}
+        types.FLOAT16: ("float16", 16),
+        types.BFLOAT16: ("float16", 16),
+        types.INT8: ("int8", 8),
+        types.UINT8: ("int8", 8),
+        types.BOOL: ("int8", 8),
+        types.INT4: ("int4", 4),
+        types.UINT4: ("int4", 4),
+        types.DOUBLE: ("float32", 64),
+        types.INT64: ("float32", 64),
+    }
     floats = {types.FLOAT, types.FLOAT16, types.BFLOAT16, types.DOUBLE}
     tensors: dict[str, Tensor] = {}
     graph = model.graph
@@ -161,25 +201,59 @@ def _plain_onnx(model: Any) -> Graph:
         if kind.HasField("shape") and all(d.HasField("dim_value") for d in kind.shape.dim):
             shape = tuple(d.dim_value for d in kind.shape.dim)
             tensors[value.name] = Tensor(value.name, shape, *precisions.get(kind.elem_type, ("float32", 32)))
-    zero_points = {n.input[0]: n.input[2] for n in graph.node if n.op_type == "DequantizeLinear" and len(n.input) > 2}
+    zero_points = {
+        n.input[0]: n.input[2] for n in graph.node if n.op_type == "DequantizeLinear" and len(n.input) > 2
+    }
     stored = {t.name: t for t in graph.initializer}
-    stored |= {n.output[0]: a.t for n in graph.node if n.op_type == "Constant" for a in n.attribute if a.name == "value"}
+    stored |= {
+        n.output[0]: a.t
+        for n in graph.node
+        if n.op_type == "Constant"
+        for a in n.attribute
+        if a.name == "value"
+    }
     quantized = set(zero_points) | {n.input[0] for n in graph.node if n.op_type == "DequantizeLinear"}
     for name, proto in stored.items():
         array = onnx.numpy_helper.to_array(proto)
-        zero = onnx.numpy_helper.to_array(stored[zero_points[name]]) if zero_points.get(name) in stored else np.int8(0)
-        nonzero = int(np.count_nonzero(array)) if not np.any(zero) else int(np.count_nonzero(
-            array.astype(np.int32) != _spread(zero, array.shape)))
-        tensors[name] = Tensor(name, tuple(proto.dims), *precisions.get(proto.data_type, ("float32", 32)), constant=True,
-                               learned=proto.data_type in floats or name in quantized, nonzero=nonzero)
+        zero = (
+            onnx.numpy_helper.to_array(stored[zero_points[name]])
+            if zero_points.get(name) in stored
+            else np.int8(0)
+        )
+        nonzero = (
+            int(np.count_nonzero(array))
+            if not np.any(zero)
+            else int(np.count_nonzero(array.astype(np.int32) != _spread(zero, array.shape)))
+        )
+        tensors[name] = Tensor(
+            name,
+            tuple(proto.dims),
+            *precisions.get(proto.data_type, ("float32", 32)),
+            constant=True,
+            learned=proto.data_type in floats or name in quantized,
+            nonzero=nonzero,
+        )
     for sparse in graph.sparse_initializer:
         name = sparse.values.name
-        tensors[name] = Tensor(name, tuple(sparse.dims), *precisions.get(sparse.values.data_type, ("float32", 32)),
-                               constant=True, learned=True, nonzero=int(np.prod(sparse.values.dims)))
+        tensors[name] = Tensor(
+            name,
+            tuple(sparse.dims),
+            *precisions.get(sparse.values.data_type, ("float32", 32)),
+            constant=True,
+            learned=True,
+            nonzero=int(np.prod(sparse.values.dims)),
+        )
     operators = [
-        Operator(n.name, n.op_type, tuple(n.input), tuple(n.output),
-                 {a.name: _attribute(onnx.helper.get_attribute_value(a)) for a in n.attribute})
-        for n in graph.node if n.op_type != "Constant"]
+        Operator(
+            n.name,
+            n.op_type,
+            tuple(n.input),
+            tuple(n.output),
+            {a.name: _attribute(onnx.helper.get_attribute_value(a)) for a in n.attribute},
+        )
+        for n in graph.node
+        if n.op_type != "Constant"
+    ]
     inputs = tuple(v.name for v in graph.input if v.name not in stored)
     return Graph(operators, tensors, inputs, tuple(v.name for v in graph.output))
 

@@ -1,6 +1,7 @@
 """Peak memory: computed from the graph, its error measured on the published rows.
 
-A runtime holds the file's weights, a packed copy in the precision it computes in (and one more where the file's
+A runtime holds the file's weights, a packed copy in the precision it computes in (and one more where the
+file's
 precision differs), and the activation arena. The published rows are of a C++ program, without the base below.
 TensorRT's process is all but constant: the CUDA context dwarfs the rest.
 """
@@ -14,7 +15,8 @@ from estimator.plain_graph import BITS
 # Python, NumPy and the runtime, loaded and idle, MB of resident memory; measured on x86-64 Linux by
 # benchmarks/estimator_memory.py. Runtimes that are not listed get no figure.
 BASE_MB = {"litert": 35.0, "onnxruntime": 45.7}
-# Of all that a network's layers write, the share that the largest one holds at once (input and output): the median over
+# Of all that a network's layers write, the share that the largest one holds at once (input and output): the
+# median over
 # the layer table, for a what-if of which no graph is known.
 LARGEST_PAIR = 0.44
 
@@ -48,5 +50,7 @@ def measure(data: Any, largest: dict[str, float]) -> dict[str, Any]:
         spread = float(np.max(np.abs(np.log(part.memory_mb / middle))))
         if spread < 0.1:  # elsewhere the source mixes two ways of counting
             constant[str(device)] = {"mb": middle, "half_width": max(spread, 0.02), "rows": len(part)}
-    return {"rule": {"half_width": max(errors), "median_error": float(np.median(errors)), "rows": len(errors)},
-            "constant_mb": constant}
+    return {
+        "rule": {"half_width": max(errors), "median_error": float(np.median(errors)), "rows": len(errors)},
+        "constant_mb": constant,
+    }

@@ -1,4 +1,6 @@
-"""Computes ahead what an ONNX graph works out from constants and known shapes, such as the sizes of a reshape."""
+"""Computes ahead what an ONNX graph works out from constants and known shapes, such as the sizes of a
+reshape.
+"""
 
 from typing import Any
 
@@ -8,9 +10,11 @@ MOST_ELEMENTS = 4_096  # sizes and paddings are small; anything larger is a weig
 
 
 def fold(model: Any) -> int:
-    """Replaces nodes whose inputs are all small constants, or that ask for a shape that is known, by initializers.
+    """Replaces nodes whose inputs are all small constants, or that ask for a shape that is known, by
+    initializers.
 
-    `model` is an onnx.ModelProto, changed in place; run shape inference first so that shapes are known. Returns how many
+    `model` is an onnx.ModelProto, changed in place; run shape inference first so that shapes are known.
+    Returns how many
     nodes went.
     """
     from onnx import numpy_helper
@@ -26,8 +30,11 @@ def fold(model: Any) -> int:
             known.update(zip(node.output, values, strict=True))
     gone = len(graph.node) - len(kept)
     wanted = {name for node in kept for name in node.input} | {output.name for output in graph.output}
-    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in known.items()
-                             if name in wanted and name not in stored)
+    graph.initializer.extend(
+        numpy_helper.from_array(value, name)
+        for name, value in known.items()
+        if name in wanted and name not in stored
+    )
     del graph.node[:]
     graph.node.extend(kept)
     return gone
@@ -42,7 +49,9 @@ def _known_shapes(graph: Any) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _values(node: Any, known: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]], opsets: Any) -> list[np.ndarray] | None:
+def _values(
+    node: Any, known: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]], opsets: Any
+) -> list[np.ndarray] | None:
     from onnx import helper
     from onnx.reference import ReferenceEvaluator
 
@@ -51,10 +60,15 @@ def _values(node: Any, known: dict[str, np.ndarray], shapes: dict[str, tuple[int
         return [np.array(shapes[node.input[0]], np.int64)]
     if node.domain not in ("", "ai.onnx") or not all(name in known or not name for name in node.input):
         return None
-    if node.op_type in ("DequantizeLinear", "QuantizeLinear", "Identity") or any(a.g.node for a in node.attribute):
+    if node.op_type in ("DequantizeLinear", "QuantizeLinear", "Identity") or any(
+        a.g.node for a in node.attribute
+    ):
         return None
     feeds = {name: known[name] for name in node.input if name}
-    inputs = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for n, v in feeds.items()]
+    inputs = [
+        helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape)
+        for n, v in feeds.items()
+    ]
     outputs = [helper.make_tensor_value_info(name, 0, None) for name in node.output]
     alone = helper.make_model(helper.make_graph([node], "one", inputs, outputs), opset_imports=opsets)
     try:

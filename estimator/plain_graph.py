@@ -50,7 +50,9 @@ class Operator:
 
 @dataclass
 class Graph:
-    """Operators in execution order and the tensors they name. `alias` maps folded tensors to what stands for them."""
+    """Operators in execution order and the tensors they name. `alias` maps folded tensors to what stands for
+    them.
+    """
 
     operators: list[Operator]
     tensors: dict[str, Tensor]
@@ -72,7 +74,8 @@ class Graph:
 def peak_activation_bytes(graph: Graph, operators: Sequence[Operator], views: frozenset[str]) -> int:
     """Returns the largest sum of activations alive at once, bytes, when the operators run in order.
 
-    While an operator runs, its inputs, its outputs and all that is read later are alive; a graph input is alive from
+    While an operator runs, its inputs, its outputs and all that is read later are alive; a graph input is
+    alive from
     the start. Outputs of operators named in `views` (Reshape and its like) share their input's memory.
     """
     storage = dict(graph.alias)
@@ -84,7 +87,9 @@ def peak_activation_bytes(graph: Graph, operators: Sequence[Operator], views: fr
 
     for operator in operators:
         if operator.op in views and operator.inputs and operator.inputs[0]:
-            storage.update({out: operator.inputs[0] for out in operator.outputs if out != root(operator.inputs[0])})
+            storage.update(
+                {out: operator.inputs[0] for out in operator.outputs if out != root(operator.inputs[0])}
+            )
     last = {root(name): len(operators) for name in graph.outputs}
     for step, operator in enumerate(operators):
         for name in (*operator.inputs, *operator.outputs):

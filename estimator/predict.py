@@ -1,4 +1,6 @@
-"""Predicts what an artifact costs on a device, from its profile. Pure; under a millisecond once the files are read."""
+"""Predicts what an artifact costs on a device, from its profile. Pure; under a millisecond once the files are
+read.
+"""
 
 from functools import lru_cache
 from math import exp, log, sqrt
@@ -25,19 +27,27 @@ class Time(NamedTuple):
     near: int
 
 
-def estimate(profile: Profile, device: str, runtime: str | None = None, threads: int | None = None,
-             precision: Precision | None = None, calibration: Calibration | None = None) -> Estimate:
+def estimate(
+    profile: Profile,
+    device: str,
+    runtime: str | None = None,
+    threads: int | None = None,
+    precision: Precision | None = None,
+    calibration: Calibration | None = None,
+) -> Estimate:
     """Predicts latency, memory and energy of one artifact for one image.
 
     Args:
         profile: Of the artifact's own file (`estimator.graph.profile`), or `by_hand`.
         device: A device id. Raises UnknownDevice for another.
-        runtime, threads, precision: Default to the device's runtime for the format, all cores, and the profile's
+        runtime, threads, precision: Default to the device's runtime for the format, all cores, and the
+        profile's
             precision. Raises ValueError for a runtime that the device does not have.
         calibration: What the user measured on this device (`estimator.calibrate.calibrate`).
 
     Returns:
-        An Estimate; its figures are None where the device can't run the artifact or the data say nothing, and `why`
+        An Estimate; its figures are None where the device can't run the artifact or the data say nothing, and
+        `why`
         says which.
     """
     machine = load_device(device)
@@ -55,13 +65,25 @@ def estimate(profile: Profile, device: str, runtime: str | None = None, threads:
     x = features_of(profile)
     route = routes.find(device, runtime, arithmetic.runs_as, threads, _needs(x))
     if route is None:
-        return blank.model_copy(update={**_memory_fields(held), "why": (
-            f"No measurements of {runtime} on {machine.name} or a relative of it: no prediction.")})
+        return blank.model_copy(
+            update={
+                **_memory_fields(held),
+                "why": f"No measurements of {runtime} on {machine.name} or a relative of it: no prediction.",
+            }
+        )
     time = _time(x, route)
     note = arithmetic.why if arithmetic.verdict == "falls back" else ""
     if time.half > HOPELESS:
-        return blank.model_copy(update={**_memory_fields(held), "confidence": 0.0, "why": (
-            f"Beyond the data: the network is unlike anything measured ({routes.describe(route, machine)}).")})
+        return blank.model_copy(
+            update={
+                **_memory_fields(held),
+                "confidence": 0.0,
+                "why": (
+                    "Beyond the data: the network is unlike anything measured"
+                    f" ({routes.describe(route, machine)})."
+                ),
+            }
+        )
     count = 0
     if calibration is not None:
         time, count = _calibrated(time, calibration, runtime, stored, threads)
@@ -82,12 +104,23 @@ def _needs(x: np.ndarray) -> frozenset[str]:
 
 
 def by_hand(macs: int, parameters: int, precision: Precision = "float32") -> Profile:
-    """A profile for a what-if of which only MACs and parameters are known; sizes follow from the precision."""
+    """A profile for a what-if of which only MACs and parameters are known; sizes follow from the
+    precision.
+    """
     weight_bytes = parameters * memory.BITS[precision] // 8
     touched = int(features.by_hand(macs, parameters)[features.NAMES.index("activations")] * 1e6)
-    return Profile(format="manual", precision=precision, layers=(), parameters=parameters, macs=macs,
-                   weight_bytes=weight_bytes, input_elements=touched // 2, output_elements=touched // 2,
-                   peak_activation_bytes=0, size_bytes=weight_bytes)
+    return Profile(
+        format="manual",
+        precision=precision,
+        layers=(),
+        parameters=parameters,
+        macs=macs,
+        weight_bytes=weight_bytes,
+        input_elements=touched // 2,
+        output_elements=touched // 2,
+        peak_activation_bytes=0,
+        size_bytes=weight_bytes,
+    )
 
 
 @lru_cache(maxsize=256)
@@ -97,8 +130,13 @@ def _group(name: str) -> tuple[list[int], np.ndarray, np.ndarray | None, np.ndar
     columns = [features.NAMES.index(term) for term in entry["terms"]]
     reference = entry.get("reference") or [load()["networks"][key] for key in entry["networks"]]
     correction = entry["correction"]
-    return (columns, np.array(list(entry["terms"].values())), None if correction is None else np.array(correction),
-            np.array(reference), entry)
+    return (
+        columns,
+        np.array(list(entry["terms"].values())),
+        None if correction is None else np.array(correction),
+        np.array(reference),
+        entry,
+    )
 
 
 def time_of(x: np.ndarray, group: str) -> Time:
@@ -113,27 +151,34 @@ def _time(x: np.ndarray, route: routes.Route) -> Time:
     work = float(parts.sum() - overhead)
     if correction is not None:
         work *= exp(float(features.learned(parts, correction)))
-    # Below the smallest measured network nothing tells the overhead of an inference from the work in it. It is taken to
-    # shrink with the work (NAS-Bench-201 finds next to none), and the interval grows by what the largest that fits adds.
+    # Below the smallest measured network nothing tells the overhead of an inference from the work in it. It
+    # is taken to
+    # shrink with the work (NAS-Bench-201 finds next to none), and the interval grows by what the largest that
+    # fits adds.
     smallest = max(entry["smallest_work_ms"], 1e-9)
     kept = overhead * min(1.0, work / smallest)
-    doubt = log(1 + entry["most_overhead_ms"] / smallest) * min(1.0, max(0.0, log(smallest / max(work, 1e-9))))
+    doubt = log(1 + entry["most_overhead_ms"] / smallest) * min(
+        1.0, max(0.0, log(smallest / max(work, 1e-9)))
+    )
     # Reference points stand for a whole benchmark: within their radius nothing is new.
     distance = max(confidence.novelty(x, reference) - entry.get("radius", 0.0), 0.0)
-    half = confidence.half_width(entry["half_width"], entry["novelty_slope"], distance, sqrt(
-        route.half_width**2 + doubt**2))
+    half = confidence.half_width(
+        entry["half_width"], entry["novelty_slope"], distance, sqrt(route.half_width**2 + doubt**2)
+    )
     return Time((work + kept) * route.ratio, half, distance, confidence.similar(x, reference))
 
 
-def _memory(profile: Profile, machine: Device, runtime: str, stored: Precision, computed: Precision
-            ) -> tuple[float | None, float]:
+def _memory(
+    profile: Profile, machine: Device, runtime: str, stored: Precision, computed: Precision
+) -> tuple[float | None, float]:
     """Peak memory in MB and its log half-width, None where no rule is known for the runtime."""
     found = load()["memory"]
     if runtime == "tensorrt":
         constant = found["constant_mb"].get(machine.id)
         if constant is None:
             return None, 0.0
-        # The measured networks are within a few per cent of one figure; weights larger than theirs come on top.
+        # The measured networks are within a few per cent of one figure; weights larger than theirs come on
+        # top.
         return constant["mb"] + max(profile.weight_bytes / 1e6 - 100, 0), constant["half_width"] + 0.05
     if runtime not in memory.BASE_MB:
         return None, 0.0
@@ -156,13 +201,18 @@ def _memory_fields(held: tuple[float | None, float]) -> dict[str, float | None]:
     return {"memory_mb": middle, "memory_low_mb": middle * exp(-half), "memory_high_mb": middle * exp(half)}
 
 
-def _calibrated(time: Time, calibration: Calibration, runtime: str, precision: str, threads: int) -> tuple[Time, int]:
+def _calibrated(
+    time: Time, calibration: Calibration, runtime: str, precision: str, threads: int
+) -> tuple[Time, int]:
     """Applies the user's own measurements where they are of this runtime."""
     known = calibration.correction(runtime, precision, threads)
     if known is None:
         return time, 0
     half = sqrt(known.half_width**2 + (time.half * known.left) ** 2)
-    return time._replace(latency_ms=time.latency_ms * known.ratio, half=min(half, time.half)), known.measurements
+    return (
+        time._replace(latency_ms=time.latency_ms * known.ratio, half=min(half, time.half)),
+        known.measurements,
+    )
 
 
 def _filled(blank: Estimate, time: Time, held: tuple[float | None, float], why: str, count: int) -> Estimate:
@@ -170,12 +220,19 @@ def _filled(blank: Estimate, time: Time, held: tuple[float | None, float], why: 
     watts = power["load_w"] if power and power["meaning"].startswith("whole board") else None
     if power and power["meaning"].startswith("one thread") and blank.threads == 1:
         watts = power["load_w"] + (load_device(blank.device).idle_w or 0.0)
-    return blank.model_copy(update={
-        "latency_ms": time.latency_ms, "low_ms": time.latency_ms * exp(-time.half),
-        "high_ms": time.latency_ms * exp(time.half), **_memory_fields(held),
-        "energy_mj": None if watts is None else time.latency_ms * watts,
-        "throughput_per_s": 1000 / time.latency_ms, "confidence": round(confidence.score(time.half), 3), "why": why,
-        "calibrated_with": count})
+    return blank.model_copy(
+        update={
+            "latency_ms": time.latency_ms,
+            "low_ms": time.latency_ms * exp(-time.half),
+            "high_ms": time.latency_ms * exp(time.half),
+            **_memory_fields(held),
+            "energy_mj": None if watts is None else time.latency_ms * watts,
+            "throughput_per_s": 1000 / time.latency_ms,
+            "confidence": round(confidence.score(time.half), 3),
+            "why": why,
+            "calibrated_with": count,
+        }
+    )
 
 
 def _why(time: Time, route: routes.Route, machine: Device, note: str, count: int) -> str:

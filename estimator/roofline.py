@@ -1,7 +1,10 @@
-"""The fitting itself: non-negative least squares on relative errors, with a pooled prior for groups of few rows.
+"""The fitting itself: non-negative least squares on relative errors, with a pooled prior for groups of few
+rows.
 
-Time is a sum of what must be done divided by how fast it is done, so every coefficient is at least zero. Squared
-errors are weighted by 1 / (measured * predicted), which approximates squared logarithms, and errors beyond HUBER
+Time is a sum of what must be done divided by how fast it is done, so every coefficient is at least zero.
+Squared
+errors are weighted by 1 / (measured * predicted), which approximates squared logarithms, and errors beyond
+HUBER
 count linearly, because single published rows are off by a factor of three.
 """
 
@@ -16,7 +19,8 @@ ROUNDS = 6
 
 def _solve(rows: np.ndarray, target: np.ndarray) -> np.ndarray:
     if len(rows) > 2 * rows.shape[1]:
-        # The triangle of a QR factorization has the same least-squares solution in a few rows: 20 times faster.
+        # The triangle of a QR factorization has the same least-squares solution in a few rows: 20 times
+        # faster.
         triangle = np.linalg.qr(np.column_stack([rows, target]), mode="r")
         rows, target = triangle[:, :-1], triangle[:, -1]
     return nnls(rows, target, maxiter=100 * rows.shape[1])[0]
@@ -36,19 +40,22 @@ def fit_shape(x: np.ndarray, latency_ms: np.ndarray, groups: np.ndarray, weights
     shape = _solve(x / latency_ms[:, None] * weights[:, None], weights)
     for _ in range(ROUNDS):
         ratio = np.log(np.maximum(x @ shape, 1e-9) / latency_ms)
-        scale = np.array([np.median(ratio[groups == g]) if np.any(groups == g) else 0.0
-                          for g in range(groups.max() + 1)])
+        scale = np.array(
+            [np.median(ratio[groups == g]) if np.any(groups == g) else 0.0 for g in range(groups.max() + 1)]
+        )
         target = latency_ms * np.exp(scale[groups])
         k = weights * _weights(x @ shape, target)
         shape = _solve(x * k[:, None], target * k)
     return shape
 
 
-def fit_group(x: np.ndarray, latency_ms: np.ndarray, weights: np.ndarray, shape: np.ndarray | None,
-              strength: float) -> np.ndarray:
+def fit_group(
+    x: np.ndarray, latency_ms: np.ndarray, weights: np.ndarray, shape: np.ndarray | None, strength: float
+) -> np.ndarray:
     """Fits a group's coefficients, drawn towards `shape` (scaled to the group) with a given strength.
 
-    Strength is in rows: what a row with an error of 100 % weighs against a coefficient that moved by 100 %. Without
+    Strength is in rows: what a row with an error of 100 % weighs against a coefficient that moved by 100 %.
+    Without
     a shape the fit is free.
     """
     if shape is None:

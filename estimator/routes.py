@@ -21,7 +21,9 @@ class Step(NamedTuple):
 
 
 class Route(NamedTuple):
-    """A fitted group, the factor from it to what is asked, the factor's log half-width, and the steps taken."""
+    """A fitted group, the factor from it to what is asked, the factor's log half-width, and the steps
+    taken.
+    """
 
     group: str
     ratio: float
@@ -30,11 +32,13 @@ class Route(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def find(device: str, runtime: str, precision: str, threads: int, needs: frozenset[str] = frozenset()
-         ) -> Route | None:
+def find(
+    device: str, runtime: str, precision: str, threads: int, needs: frozenset[str] = frozenset()
+) -> Route | None:
     """The route with the smallest error, None where no group can be reached.
 
-    `needs` names terms that the network can't do without (`depthwise_macs`): a group that never saw one is no start.
+    `needs` names terms that the network can't do without (`depthwise_macs`): a group that never saw one is no
+    start.
     """
     asked = (device, runtime, precision, threads)
     best: tuple[float, Route] | None = None
@@ -48,8 +52,12 @@ def find(device: str, runtime: str, precision: str, threads: int, needs: frozens
         if any(step is None for step in steps) or _foreign(place, asked):
             continue
         half = sqrt(sum(step[1] ** 2 for step in steps))  # type: ignore[index]
-        route = Route(name, exp(sum(step[0] for step in steps)), half,  # type: ignore[index]
-                      tuple(step[2] for step in steps))  # type: ignore[index]
+        route = Route(
+            name,
+            exp(sum(step[0] for step in steps)),
+            half,  # type: ignore[index]
+            tuple(step[2] for step in steps),
+        )  # type: ignore[index]
         total = sqrt(half**2 + entry["half_width"] ** 2)
         if best is None or total < best[0]:
             best = total, route
@@ -87,7 +95,9 @@ def _ratios() -> dict[tuple[str, frozenset[Any]], list[dict[str, Any]]]:
     joined: dict[tuple[str, frozenset[Any]], list[dict[str, Any]]] = {}
     for entry in (*load()["ratios"], *load()["frozen_ratios"]):
         place = AXES.index(entry["axis"])
-        joined.setdefault((entry["axis"], frozenset((entry["from"][place], entry["to"][place]))), []).append(entry)
+        joined.setdefault((entry["axis"], frozenset((entry["from"][place], entry["to"][place]))), []).append(
+            entry
+        )
     return joined
 
 

@@ -15,15 +15,57 @@ VIEWS = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS"})
 WEIGHTED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "CONV_3D"}
 KINDS: dict[str, LayerKind] = {
     **dict.fromkeys(("MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN", "REDUCE_MAX", "L2_POOL_2D"), "pool"),
-    **dict.fromkeys(("ADD", "SUB", "MUL", "DIV", "ADD_N", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "POW"),
-                    "elementwise"),
+    **dict.fromkeys(
+        ("ADD", "SUB", "MUL", "DIV", "ADD_N", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "POW"),
+        "elementwise",
+    ),
     **dict.fromkeys(("LOCAL_RESPONSE_NORMALIZATION", "L2_NORMALIZATION", "RSQRT"), "norm"),
-    **dict.fromkeys(("RELU", "RELU6", "RELU_N1_TO_1", "LOGISTIC", "HARD_SWISH", "TANH", "LEAKY_RELU", "PRELU",
-                     "SOFTMAX", "LOG_SOFTMAX", "ELU", "GELU", "EXP", "SQRT"), "activation"),
-    **dict.fromkeys(("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "CONCATENATION", "SPLIT", "SLICE",
-                     "STRIDED_SLICE", "GATHER", "PAD", "PADV2", "MIRROR_PAD", "TILE", "PACK", "UNPACK", "SHAPE",
-                     "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "CAST",
-                     "BROADCAST_TO"), "shape"),
+    **dict.fromkeys(
+        (
+            "RELU",
+            "RELU6",
+            "RELU_N1_TO_1",
+            "LOGISTIC",
+            "HARD_SWISH",
+            "TANH",
+            "LEAKY_RELU",
+            "PRELU",
+            "SOFTMAX",
+            "LOG_SOFTMAX",
+            "ELU",
+            "GELU",
+            "EXP",
+            "SQRT",
+        ),
+        "activation",
+    ),
+    **dict.fromkeys(
+        (
+            "RESHAPE",
+            "SQUEEZE",
+            "EXPAND_DIMS",
+            "TRANSPOSE",
+            "CONCATENATION",
+            "SPLIT",
+            "SLICE",
+            "STRIDED_SLICE",
+            "GATHER",
+            "PAD",
+            "PADV2",
+            "MIRROR_PAD",
+            "TILE",
+            "PACK",
+            "UNPACK",
+            "SHAPE",
+            "RESIZE_BILINEAR",
+            "RESIZE_NEAREST_NEIGHBOR",
+            "DEPTH_TO_SPACE",
+            "SPACE_TO_DEPTH",
+            "CAST",
+            "BROADCAST_TO",
+        ),
+        "shape",
+    ),
     **dict.fromkeys(("QUANTIZE", "DEQUANTIZE", "FAKE_QUANT"), "quantize"),
 }
 
@@ -32,8 +74,10 @@ def plain(model: Any, schema: Any) -> Graph:
     """Turns the first subgraph of a parsed model (`schema.ModelT`) into plain data."""
     names = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
     subgraph = model.subgraphs[0]
-    tensors = {str(i): _tensor(str(i), tensor, model.buffers[tensor.buffer].data, schema.TensorType)
-               for i, tensor in enumerate(subgraph.tensors)}
+    tensors = {
+        str(i): _tensor(str(i), tensor, model.buffers[tensor.buffer].data, schema.TensorType)
+        for i, tensor in enumerate(subgraph.tensors)
+    }
     operators = []
     for number, operator in enumerate(subgraph.operators):
         code = model.operatorCodes[operator.opcodeIndex]
@@ -41,7 +85,9 @@ def plain(model: Any, schema: Any) -> Graph:
         if op == "CUSTOM":
             op = code.customCode.decode() if isinstance(code.customCode, bytes) else str(code.customCode)
         options = vars(operator.builtinOptions) if operator.builtinOptions is not None else {}
-        operators.append(Operator(f"{op}_{number}", op, _names(operator.inputs), _names(operator.outputs), options))
+        operators.append(
+            Operator(f"{op}_{number}", op, _names(operator.inputs), _names(operator.outputs), options)
+        )
     return Graph(operators, tensors, _names(subgraph.inputs), _names(subgraph.outputs))
 
 
@@ -52,9 +98,15 @@ def _names(indices: Any) -> tuple[str, ...]:
 def _tensor(name: str, tensor: Any, data: Any, types: Any) -> Tensor:
     shape = tuple(int(n) for n in tensor.shape) if tensor.shape is not None else ()
     widths: dict[int, tuple[Precision, int]] = {
-        types.FLOAT16: ("float16", 16), types.INT8: ("int8", 8), types.UINT8: ("int8", 8), types.BOOL: ("int8", 8),
-        types.INT16: ("float16", 16), types.INT4: ("int4", 4), types.INT64: ("float32", 64),
-        types.FLOAT64: ("float32", 64)}
+        types.FLOAT16: ("float16", 16),
+        types.INT8: ("int8", 8),
+        types.UINT8: ("int8", 8),
+        types.BOOL: ("int8", 8),
+        types.INT16: ("float16", 16),
+        types.INT4: ("int4", 4),
+        types.INT64: ("float32", 64),
+        types.FLOAT64: ("float32", 64),
+    }
     precision, bits = widths.get(tensor.type, ("float32", 32))
     constant = data is not None and len(data) > 0
     quantized = tensor.quantization is not None and tensor.quantization.scale is not None
@@ -92,7 +144,9 @@ def fold(graph: Graph) -> list[Operator]:
 
 
 def layers(graph: Graph, operators: list[Operator]) -> tuple[list[Layer], int]:
-    """Returns one `Layer` an operator and the nonzero learned numbers; a constant read twice counts at its first."""
+    """Returns one `Layer` an operator and the nonzero learned numbers; a constant read twice counts at its
+    first.
+    """
     seen: set[str] = set()
     nonzero = 0
     result = []
@@ -108,7 +162,9 @@ def layers(graph: Graph, operators: list[Operator]) -> tuple[list[Layer], int]:
 def _learned(graph: Graph, operator: Operator) -> list[Tensor]:
     if KINDS.get(operator.op) in ("shape", "quantize", "pool"):
         return []
-    tensors = {t.name: t for t in map(graph.tensor, filter(None, operator.inputs)) if t is not None and t.learned}
+    tensors = {
+        t.name: t for t in map(graph.tensor, filter(None, operator.inputs)) if t is not None and t.learned
+    }
     return list(tensors.values())
 
 
@@ -120,17 +176,27 @@ def _layer(graph: Graph, operator: Operator, found: list[Tensor], weights: list[
     stride = tuple(operator.attributes.get(key, 1) for key in ("strideH", "strideW")) if kernel else ()
     activation: Precision = data.precision if data else "float32"
     return Layer(
-        name=operator.name, op=operator.op, kind=kind, kernel=kernel, stride=stride, groups=groups,
-        input_shape=data.shape if data else (), output_shape=out.shape if out else (), macs=macs,
-        parameters=sum(t.elements for t in weights), weight_bytes=sum(t.size_bytes for t in weights),
+        name=operator.name,
+        op=operator.op,
+        kind=kind,
+        kernel=kernel,
+        stride=stride,
+        groups=groups,
+        input_shape=data.shape if data else (),
+        output_shape=out.shape if out else (),
+        macs=macs,
+        parameters=sum(t.elements for t in weights),
+        weight_bytes=sum(t.size_bytes for t in weights),
         input_elements=sum(t.elements for t in {t.name: t for t in inputs}.values()),
         output_elements=sum(t.elements for t in outputs),
         precision=max(found, key=lambda t: t.elements).precision if found else activation,
-        activation_precision=activation)
+        activation_precision=activation,
+    )
 
 
-def _cost(graph: Graph, operator: Operator, inputs: list[Tensor], out: Tensor | None
-          ) -> tuple[LayerKind, int, tuple[int, ...], int]:
+def _cost(
+    graph: Graph, operator: Operator, inputs: list[Tensor], out: Tensor | None
+) -> tuple[LayerKind, int, tuple[int, ...], int]:
     """Kind, multiply-accumulates, window and groups."""
     if operator.op in WEIGHTED:
         weight = graph.tensor(operator.inputs[1])
@@ -144,7 +210,12 @@ def _cost(graph: Graph, operator: Operator, inputs: list[Tensor], out: Tensor | 
         if operator.op == "TRANSPOSE_CONV":
             return "conv", inputs[-1].elements * weight.shape[0] * prod(window), window, 1
         groups = max(inputs[0].shape[-1] // weight.shape[-1], 1)
-        return ("conv" if groups == 1 else "grouped"), out.elements * weight.shape[-1] * prod(window), window, groups
+        return (
+            ("conv" if groups == 1 else "grouped"),
+            out.elements * weight.shape[-1] * prod(window),
+            window,
+            groups,
+        )
     if operator.op == "BATCH_MATMUL" and out is not None:
         inner = inputs[0].shape[-2 if operator.attributes.get("adjX") else -1]
         return ("attention" if len(inputs) > 1 else "dense"), out.elements * inner, (), 1
@@ -153,7 +224,9 @@ def _cost(graph: Graph, operator: Operator, inputs: list[Tensor], out: Tensor | 
 
 
 def compute_precision(found: list[Layer]) -> Precision:
-    """What most MACs compute in: integer weights compute as integers even where activations are float (dynamic range)."""
+    """What most MACs compute in: integer weights compute as integers even where activations are float
+    (dynamic range).
+    """
     totals: dict[Precision, int] = {}
     for layer in found:
         if layer.macs:

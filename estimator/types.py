@@ -1,4 +1,5 @@
-"""Plain data that the estimator takes and gives: `Profile` (what is in a file) and `Estimate` (what it will cost).
+"""Plain data that the estimator takes and gives: `Profile` (what is in a file) and `Estimate` (what it will
+cost).
 
 Both are frozen pydantic models, so they go to JSON and back without loss. Sizes are bytes, times are
 milliseconds, memory is MB of 10**6 bytes, energy is millijoules; a figure that is not known is None, never 0.
@@ -8,8 +9,20 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-LayerKind = Literal["conv", "depthwise", "grouped", "dense", "attention", "pool", "elementwise", "norm", "activation",
-                    "shape", "quantize", "other"]
+LayerKind = Literal[
+    "conv",
+    "depthwise",
+    "grouped",
+    "dense",
+    "attention",
+    "pool",
+    "elementwise",
+    "norm",
+    "activation",
+    "shape",
+    "quantize",
+    "other",
+]
 Precision = Literal["float32", "float16", "int8", "int4"]
 
 
@@ -29,7 +42,8 @@ class Layer(Frozen):
         kernel: Height and width of the window, for conv, depthwise, grouped and pool; else empty.
         stride: Height and width of the step, likewise.
         groups: Groups of a convolution, else 1.
-        input_shape, output_shape: Of the first data input and first output, with a batch of 1, in the file's layout.
+        input_shape, output_shape: Of the first data input and first output, with a batch of 1, in the file's
+        layout.
         macs: Multiply-accumulates for one input.
         parameters: Learned numbers (weights and biases).
         weight_bytes: What those numbers take in the file.

@@ -1,4 +1,7 @@
-"""A model card for each shipped model, generated from the catalog: `python -m models.cards` writes them all."""
+"""A model card for each shipped model, generated from the catalog: `python -m models.cards` writes them
+all.
+"""
+
 from __future__ import annotations
 
 from models.catalog import FOLDER, ShippedModel, read_catalog
@@ -26,8 +29,12 @@ def card(model: ShippedModel) -> str:
     """Return the Markdown card of a model."""
     height, width, channels = model.input_shape
     fields = vars(model) | {
-        "height": height, "width": width, "channels": channels, "classes": len(model.classes),
-        "megabytes": model.size_bytes / 1e6, "notes": f"\n{model.notes}\n" if model.notes else "",
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "classes": len(model.classes),
+        "megabytes": model.size_bytes / 1e6,
+        "notes": f"\n{model.notes}\n" if model.notes else "",
     }
     return _CARD.format(**fields)
 

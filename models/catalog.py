@@ -1,4 +1,5 @@
 """The catalog of shipped models, as plain data; imports no framework, so that every front may read it."""
+
 from __future__ import annotations
 
 import hashlib
@@ -14,9 +15,12 @@ CATALOG_PATH = FOLDER / "catalog.json"
 class ShippedModel:
     """One shipped model.
 
-    `weights` is relative to this folder; `input_shape` is (height, width, channels); `preprocessing` follows the
-    schema of `deploy/runtime/preprocessing.py`. The accuracies are fractions, measured once on the trained weights:
-    `validation_accuracy` chose the epoch, `test_accuracy` chose nothing. `macs` are multiply-adds for one image.
+    `weights` is relative to this folder; `input_shape` is (height, width, channels); `preprocessing` follows
+    the
+    schema of `deploy/runtime/preprocessing.py`. The accuracies are fractions, measured once on the trained
+    weights:
+    `validation_accuracy` chose the epoch, `test_accuracy` chose nothing. `macs` are multiply-adds for one
+    image.
     """
 
     id: str

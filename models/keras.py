@@ -2,6 +2,7 @@
 
 Every network takes float32 [n, height, width, channels] and gives logits float32 [n, classes].
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -15,7 +16,9 @@ _EPSILON, _MOMENTUM = 1e-5, 0.9
 
 
 def _conv(x, width: int, place: str, prefix: str = ""):
-    """A 3x3 convolution without bias, batch normalisation and ReLU, called conv1, bn1 and relu1 for place "1"."""
+    """A 3x3 convolution without bias, batch normalisation and ReLU, called conv1, bn1 and relu1 for place
+    "1".
+    """
     x = layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"{prefix}conv{place}")(x)
     x = layers.BatchNormalization(epsilon=_EPSILON, momentum=_MOMENTUM, name=f"{prefix}bn{place}")(x)
     return layers.ReLU(name=f"{prefix}relu{place}")(x)
@@ -29,7 +32,9 @@ def _compact_cnn(shape: tuple[int, int, int], classes: int, widths: tuple[int, i
     return keras.Model(inputs, layers.Dense(classes, name="classifier")(layers.ReLU(name="relu4")(x)))
 
 
-def _stacked_cnn(shape: tuple[int, int, int], classes: int, stages: tuple[tuple[int, ...], ...]) -> keras.Model:
+def _stacked_cnn(
+    shape: tuple[int, int, int], classes: int, stages: tuple[tuple[int, ...], ...]
+) -> keras.Model:
     x = inputs = keras.Input(shape, name="input")
     for stage, widths in enumerate(stages, start=1):
         for place, width in enumerate(widths, start=1):
@@ -59,8 +64,12 @@ ARCHITECTURES: dict[str, Callable[..., keras.Model]] = {
     "compact_cnn_16": lambda shape, classes: _compact_cnn(shape, classes, (16, 32, 64, 128)),
     "compact_cnn_32": lambda shape, classes: _compact_cnn(shape, classes, (32, 64, 96, 192)),
     "stacked_cnn_64": lambda shape, classes: _stacked_cnn(shape, classes, ((16,), (32,), (64,), (64,))),
-    "stacked_cnn_narrow_256": lambda shape, classes: _stacked_cnn(shape, classes, ((24,), (48,), (96, 128), (256,))),
-    "stacked_cnn_256": lambda shape, classes: _stacked_cnn(shape, classes, ((32,), (64,), (128, 128), (256, 256))),
+    "stacked_cnn_narrow_256": lambda shape, classes: _stacked_cnn(
+        shape, classes, ((24,), (48,), (96, 128), (256,))
+    ),
+    "stacked_cnn_256": lambda shape, classes: _stacked_cnn(
+        shape, classes, ((32,), (64,), (128, 128), (256, 256))
+    ),
     "residual_cnn_256": lambda shape, classes: _residual_cnn(shape, classes, (32, 64, 128, 256)),
 }
 
@@ -96,7 +105,9 @@ def take_over(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
 
 
 def _dense_kernel(model: keras.Model, layer: layers.Dense, weight: np.ndarray) -> np.ndarray:
-    """Turn [out, in] into [in, out]; after a flattening also from PyTorch's channels-first order of the inputs."""
+    """Turn [out, in] into [in, out]; after a flattening also from PyTorch's channels-first order of the
+    inputs.
+    """
     before = layer.input._keras_history.operation
     if isinstance(before, layers.Flatten):
         height, width, channels = before.input.shape[1:]

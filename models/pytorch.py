@@ -2,6 +2,7 @@
 
 Every network takes float32 [n, channels, height, width] and gives logits float32 [n, classes].
 """
+
 from __future__ import annotations
 
 from collections import OrderedDict
@@ -87,9 +88,11 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualCnn(nn.Module):
-    """A stem, then stages of one pooling, one widening convolution and one residual block, then one dense layer.
+    """A stem, then stages of one pooling, one widening convolution and one residual block, then one dense
+    layer.
 
-    `widths` are the stem's and the stages'. After the "ResNet-9" of the DAWNBench entries: much accuracy for few epochs.
+    `widths` are the stem's and the stages'. After the "ResNet-9" of the DAWNBench entries: much accuracy for
+    few epochs.
     """
 
     def __init__(self, channels: int, classes: int, widths: tuple[int, ...]):
@@ -118,8 +121,12 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "compact_cnn_16": lambda channels, classes: CompactCnn(channels, classes, (16, 32, 64, 128)),
     "compact_cnn_32": lambda channels, classes: CompactCnn(channels, classes, (32, 64, 96, 192)),
     "stacked_cnn_64": lambda channels, classes: StackedCnn(channels, classes, ((16,), (32,), (64,), (64,))),
-    "stacked_cnn_narrow_256": lambda channels, classes: StackedCnn(channels, classes, ((24,), (48,), (96, 128), (256,))),
-    "stacked_cnn_256": lambda channels, classes: StackedCnn(channels, classes, ((32,), (64,), (128, 128), (256, 256))),
+    "stacked_cnn_narrow_256": lambda channels, classes: StackedCnn(
+        channels, classes, ((24,), (48,), (96, 128), (256,))
+    ),
+    "stacked_cnn_256": lambda channels, classes: StackedCnn(
+        channels, classes, ((32,), (64,), (128, 128), (256, 256))
+    ),
     "residual_cnn_256": lambda channels, classes: ResidualCnn(channels, classes, (32, 64, 128, 256)),
 }
 
@@ -127,9 +134,12 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
 def build(name: str, channels: int, classes: int) -> nn.Module:
     """Build an architecture by name, with fresh weights; `channels` of the image, `classes` to tell apart.
 
-    Besides ARCHITECTURES, `torchvision/NAME` is torchvision's network of that name, for colour images. Raises KeyError
+    Besides ARCHITECTURES, `torchvision/NAME` is torchvision's network of that name, for colour images. Raises
+    KeyError
     for any other name.
     """
     if name.startswith("torchvision/"):
-        return import_torchvision().models.get_model(name.removeprefix("torchvision/"), weights=None, num_classes=classes)
+        return import_torchvision().models.get_model(
+            name.removeprefix("torchvision/"), weights=None, num_classes=classes
+        )
     return ARCHITECTURES[name](channels=channels, classes=classes)

@@ -1,4 +1,5 @@
 """What each shipped model is made of and how it is trained; plain data."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -6,7 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random changes to each training image: shift in pixels, mirroring, rotation in degrees, scaling as a share."""
+    """Random changes to each training image: shift in pixels, mirroring, rotation in degrees, scaling as a
+    share.
+    """
 
     shift_px: int = 2
     mirror: bool = False
@@ -18,8 +21,10 @@ class Augmentation:
 class Recipe:
     """How one model is trained: SGD with Nesterov momentum under a one-cycle schedule, with label smoothing.
 
-    `image_px` is the side that images are brought to, the data set's own by default. Up to `small_epochs`, images are
-    shrunk to `small_px`: early epochs learn as much from them in a fraction of the time (Howard, fast.ai's DAWNBench
+    `image_px` is the side that images are brought to, the data set's own by default. Up to `small_epochs`,
+    images are
+    shrunk to `small_px`: early epochs learn as much from them in a fraction of the time (Howard, fast.ai's
+    DAWNBench
     entry; Tan and Le, "EfficientNetV2", arXiv 2104.00298).
     """
 
@@ -40,7 +45,9 @@ _CLOTHES = Augmentation(shift_px=2, mirror=True)
 _PICTURE = Augmentation(shift_px=4, mirror=True)
 
 RECIPES: dict[str, Recipe] = {
-    "digits/pytorch/small": Recipe("compact_cnn_32", epochs=60, batch=64, peak_learning_rate=0.05, augmentation=_HAND),
+    "digits/pytorch/small": Recipe(
+        "compact_cnn_32", epochs=60, batch=64, peak_learning_rate=0.05, augmentation=_HAND
+    ),
     "mnist/pytorch/small": Recipe("compact_cnn_8", epochs=4, augmentation=_HAND),
     "mnist/pytorch/medium": Recipe("compact_cnn_16", epochs=6, augmentation=_HAND),
     "mnist/pytorch/large": Recipe("stacked_cnn_narrow_256", epochs=14, augmentation=_HAND),
@@ -50,15 +57,26 @@ RECIPES: dict[str, Recipe] = {
     "cifar10/pytorch/medium": Recipe("stacked_cnn_256", epochs=16, augmentation=_PICTURE),
     "cifar10/pytorch/large": Recipe("residual_cnn_256", epochs=12, augmentation=_PICTURE),
     "cifar10/pytorch/mobilenet_v2": Recipe(
-        "torchvision/mobilenet_v2", epochs=22, weight_decay=1e-4, augmentation=Augmentation(shift_px=8, mirror=True),
-        image_px=64, small_px=48, small_epochs=12,
+        "torchvision/mobilenet_v2",
+        epochs=22,
+        weight_decay=1e-4,
+        augmentation=Augmentation(shift_px=8, mirror=True),
+        image_px=64,
+        small_px=48,
+        small_epochs=12,
     ),
 }
 
 
 def _normalised(height: int, color: str, mean: list[float], std: list[float]) -> dict:
     return {
-        "height": height, "width": height, "color": color, "layout": "NCHW", "scale": 1 / 255, "mean": mean, "std": std,
+        "height": height,
+        "width": height,
+        "color": color,
+        "layout": "NCHW",
+        "scale": 1 / 255,
+        "mean": mean,
+        "std": std,
     }
 
 
@@ -71,6 +89,8 @@ PREPROCESSING: dict[str, dict] = {
 
 
 def preprocessing_of(model_id: str) -> dict:
-    """Return how images become the input of a PyTorch model of `RECIPES`: its data set's values at its own size."""
+    """Return how images become the input of a PyTorch model of `RECIPES`: its data set's values at its own
+    size.
+    """
     base, side = PREPROCESSING[model_id.split("/")[0]], RECIPES[model_id].image_px
     return base | {"height": side, "width": side} if side else base

@@ -1,7 +1,10 @@
-"""Fit a shipped architecture to someone's own images: begun from shipped weights, chosen on the validation part.
+"""Fit a shipped architecture to someone's own images: begun from shipped weights, chosen on the validation
+part.
 
-Runs in a child process. It is given the training and validation parts only, so nothing here can look at the test part.
+Runs in a child process. It is given the training and validation parts only, so nothing here can look at the
+test part.
 """
+
 from __future__ import annotations
 
 import copy
@@ -33,7 +36,9 @@ BALANCED_FROM = 1.5  # the largest class over the smallest; beyond it each class
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the training is: fraction 0..1, seconds left, validation accuracy of the best weights so far."""
+    """How far the training is: fraction 0..1, seconds left, validation accuracy of the best weights so
+    far.
+    """
 
     fraction: float
     remaining_s: float
@@ -41,9 +46,20 @@ class Progress:
 
 
 class Starter:
-    """One training. Images are uint8 [n, h, w, c], labels int64 [n]; `preprocessing` as for every model here."""
+    """One training. Images are uint8 [n, h, w, c], labels int64 [n]; `preprocessing` as for every model
+    here.
+    """
 
-    def __init__(self, origin: ShippedModel, classes: int, preprocessing: dict, train, validation, mirror: bool, seed: int):
+    def __init__(
+        self,
+        origin: ShippedModel,
+        classes: int,
+        preprocessing: dict,
+        train,
+        validation,
+        mirror: bool,
+        seed: int,
+    ):
         torch.manual_seed(seed)
         self.random = torch.Generator().manual_seed(seed)
         self.preprocessing, self.train_part, self.classes = preprocessing, train, classes
@@ -51,7 +67,9 @@ class Starter:
         self.validation_labels = np.array(validation.labels[:MOST_VALIDATION])
         self.batch = min(BATCH, len(train.labels))
         height, width, channels = train.images.shape[1:]
-        self.how = Augmentation(shift_px=max(1, min(height, width) // 16), mirror=mirror, rotate_degrees=8, scale=0.08)
+        self.how = Augmentation(
+            shift_px=max(1, min(height, width) // 16), mirror=mirror, rotate_degrees=8, scale=0.08
+        )
         self.network = begun(origin, channels, classes).to(memory_format=torch.channels_last)
         self.weights = class_weights(np.asarray(train.labels), classes)
         self.order = np.empty(0, np.int64)
@@ -59,12 +77,23 @@ class Starter:
         self.steps = 0
 
     def fit(self, seconds: float, tell: Callable[[Progress], None]) -> None:
-        """Trains for about `seconds` and leaves the network with the weights that did best on the validation part."""
+        """Trains for about `seconds` and leaves the network with the weights that did best on the validation
+        part.
+        """
         began = time.monotonic()
         total, every = self._plan(seconds)
-        optimizer = torch.optim.SGD(self.network.parameters(), lr=PEAK_LEARNING_RATE, momentum=0.9, nesterov=True, weight_decay=5e-4)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LEARNING_RATE, total_steps=total, pct_start=0.2,
-                                                       div_factor=10, final_div_factor=500, cycle_momentum=False)
+        optimizer = torch.optim.SGD(
+            self.network.parameters(), lr=PEAK_LEARNING_RATE, momentum=0.9, nesterov=True, weight_decay=5e-4
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            PEAK_LEARNING_RATE,
+            total_steps=total,
+            pct_start=0.2,
+            div_factor=10,
+            final_div_factor=500,
+            cycle_momentum=False,
+        )
         since, patience = 0, max(8, total // every // 2)
         while self.steps < total and since < patience and time.monotonic() - began < OVERTIME * seconds:
             self._step(self.network, optimizer)
@@ -88,8 +117,12 @@ class Starter:
         """Returns the logits of the validation images, float32 [n, classes]."""
         self.network.eval()
         with torch.inference_mode():
-            batches = [self.network(torch.from_numpy(preprocess(self.validation_images[i:i + 100], self.preprocessing)))
-                       for i in range(0, len(self.validation_images), 100)]
+            batches = [
+                self.network(
+                    torch.from_numpy(preprocess(self.validation_images[i : i + 100], self.preprocessing))
+                )
+                for i in range(0, len(self.validation_images), 100)
+            ]
         return torch.cat(batches).numpy()
 
     def save(self, path: Path) -> None:
@@ -97,7 +130,9 @@ class Starter:
         save_file({name: value.contiguous() for name, value in self.network.state_dict().items()}, path)
 
     def _plan(self, seconds: float) -> tuple[int, int]:
-        """Times a few steps of a copy; returns the steps that fit and after how many the validation part is tried."""
+        """Times a few steps of a copy; returns the steps that fit and after how many the validation part is
+        tried.
+        """
         probe, state = copy.deepcopy(self.network), self.random.get_state()
         optimizer = torch.optim.SGD(probe.parameters(), lr=0.0)
         self._step(probe, optimizer)
@@ -112,7 +147,13 @@ class Starter:
         self.random.set_state(state)
         self.order = np.empty(0, np.int64)
         epoch = max(1, len(self.train_part.labels) // self.batch)
-        total = int(np.clip((seconds - MOST_TRIALS * trial_s) / step_s, FEWEST_STEPS, max(FEWEST_STEPS, MOST_EPOCHS * epoch)))
+        total = int(
+            np.clip(
+                (seconds - MOST_TRIALS * trial_s) / step_s,
+                FEWEST_STEPS,
+                max(FEWEST_STEPS, MOST_EPOCHS * epoch),
+            )
+        )
         return total, max(1, total // MOST_TRIALS)
 
     def _step(self, network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -128,7 +169,7 @@ class Starter:
     def _next_batch(self) -> np.ndarray:
         if len(self.order) < self.batch:
             self.order = torch.randperm(len(self.train_part.labels), generator=self.random).numpy()
-        chosen, self.order = self.order[:self.batch], self.order[self.batch:]
+        chosen, self.order = self.order[: self.batch], self.order[self.batch :]
         return chosen
 
     def _keep_if_better(self) -> bool:
@@ -144,9 +185,15 @@ class Starter:
 
 
 def begun(origin: ShippedModel, channels: int, classes: int) -> torch.nn.Module:
-    """Returns the origin's architecture with its weights, a fresh last layer, and a first one for images of 0..1."""
+    """Returns the origin's architecture with its weights, a fresh last layer, and a first one for images of
+    0..1.
+    """
     network = build(origin.architecture, channels, classes)
-    weights = {name: value for name, value in load_file(origin.weights_path).items() if not name.startswith("classifier.")}
+    weights = {
+        name: value
+        for name, value in load_file(origin.weights_path).items()
+        if not name.startswith("classifier.")
+    }
     first = next(name for name, value in network.state_dict().items() if value.dim() == 4)
     kernel = weights[first] / torch.tensor(origin.preprocessing["std"]).reshape(1, -1, 1, 1)
     if channels != kernel.shape[1]:

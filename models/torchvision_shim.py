@@ -1,4 +1,6 @@
-"""The one door to torchvision: its CUDA build imports beside a CPU build of torch only after two declarations."""
+"""The one door to torchvision: its CUDA build imports beside a CPU build of torch only after two
+declarations.
+"""
 
 from types import ModuleType
 
@@ -8,7 +10,8 @@ _declared = []  # a torch Library undoes its declarations when it is collected
 def import_torchvision() -> ModuleType:
     """Returns torchvision, ready for use; call this before anything that imports it, onnx2torch included.
 
-    Only the detection operators (nms, roi_align) and torchvision.io's decoders stay unusable; classifiers need neither.
+    Only the detection operators (nms, roi_align) and torchvision.io's decoders stay unusable; classifiers
+    need neither.
     """
     try:
         import torchvision

@@ -1,8 +1,11 @@
 """Train a shipped model: `python -m models.train MODEL_ID [--seed N] [--epochs N] [--bfloat16]`.
 
-Seeded; broken off, it goes on from the last finished epoch (checkpoints lie in `build/training/`). The epoch is
-chosen on the validation part; the test part is read once, at the end. Writes the weights, the catalog and the card.
+Seeded; broken off, it goes on from the last finished epoch (checkpoints lie in `build/training/`). The epoch
+is
+chosen on the validation part; the test part is read once, at the end. Writes the weights, the catalog and the
+card.
 """
+
 from __future__ import annotations
 
 import os
@@ -34,7 +37,9 @@ BUILD = FOLDER.parent / "build" / "training"
 
 
 def augmented(images: torch.Tensor, how: Augmentation, random: torch.Generator) -> torch.Tensor:
-    """Return randomly changed copies of float32 images [n, c, h, w]; whole-pixel shifts unless rotated or scaled."""
+    """Return randomly changed copies of float32 images [n, c, h, w]; whole-pixel shifts unless rotated or
+    scaled.
+    """
     n, _, height, width = images.shape
 
     def uniform(limit: float) -> torch.Tensor:
@@ -44,7 +49,10 @@ def augmented(images: torch.Tensor, how: Augmentation, random: torch.Generator) 
     mirror = 1 - 2 * torch.randint(2, (n,), generator=random) if how.mirror else torch.ones(n)
     shift_x, shift_y = (torch.round(uniform(how.shift_px + 0.499)) * 2 / side for side in (width, height))
     cosine, sine = torch.cos(angle) * size, torch.sin(angle) * size
-    rows = [torch.stack([cosine * mirror, -sine, shift_x], 1), torch.stack([sine * mirror, cosine, shift_y], 1)]
+    rows = [
+        torch.stack([cosine * mirror, -sine, shift_x], 1),
+        torch.stack([sine * mirror, cosine, shift_y], 1),
+    ]
     grid = F.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
@@ -66,7 +74,9 @@ def accuracy_of(network: torch.nn.Module, part: datasets.Part, preprocessing: di
 
 
 def count_macs(network: torch.nn.Module, input_shape: tuple[int, int, int]) -> int:
-    """Return the multiply-adds of convolutions and dense layers for one image of (height, width, channels)."""
+    """Return the multiply-adds of convolutions and dense layers for one image of (height, width,
+    channels).
+    """
     height, width, channels = input_shape
     total = 0
 
@@ -83,7 +93,9 @@ def count_macs(network: torch.nn.Module, input_shape: tuple[int, int, int]) -> i
 
 
 def _keep_float32(layer: torch.nn.Conv2d) -> None:
-    """Keeps a layer out of autocast: depthwise convolutions gain nothing from 16 bits and lose to the conversions."""
+    """Keeps a layer out of autocast: depthwise convolutions gain nothing from 16 bits and lose to the
+    conversions.
+    """
     forward = layer.forward
 
     def in_float32(x: torch.Tensor) -> torch.Tensor:
@@ -96,8 +108,15 @@ def _keep_float32(layer: torch.nn.Conv2d) -> None:
 class Run:
     """One training: network, optimizer, schedule and randomness, all of which a checkpoint restores."""
 
-    def __init__(self, recipe: Recipe, parts: dict[str, datasets.Part], preprocessing: dict, classes: int, seed: int,
-                 bfloat16: bool = False):
+    def __init__(
+        self,
+        recipe: Recipe,
+        parts: dict[str, datasets.Part],
+        preprocessing: dict,
+        classes: int,
+        seed: int,
+        bfloat16: bool = False,
+    ):
         self.recipe, self.parts, self.preprocessing, self.bfloat16 = recipe, parts, preprocessing, bfloat16
         torch.manual_seed(seed)
         self.random = torch.Generator().manual_seed(seed)
@@ -109,18 +128,30 @@ class Run:
         decayed = [p for p in self.network.parameters() if p.dim() > 1]
         others = [p for p in self.network.parameters() if p.dim() <= 1]
         self.optimizer = torch.optim.SGD(
-            [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
-            lr=recipe.peak_learning_rate, momentum=0.9, nesterov=True,
+            [
+                {"params": decayed, "weight_decay": recipe.weight_decay},
+                {"params": others, "weight_decay": 0.0},
+            ],
+            lr=recipe.peak_learning_rate,
+            momentum=0.9,
+            nesterov=True,
         )
         self.batches = len(parts["train"].labels) // recipe.batch
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, recipe.peak_learning_rate, total_steps=recipe.epochs * self.batches, pct_start=0.25,
-            div_factor=10, final_div_factor=500, cycle_momentum=False,
+            self.optimizer,
+            recipe.peak_learning_rate,
+            total_steps=recipe.epochs * self.batches,
+            pct_start=0.25,
+            div_factor=10,
+            final_div_factor=500,
+            cycle_momentum=False,
         )
         self.epoch, self.best_accuracy, self.best = 0, -1.0, {}
 
     def train_epoch(self) -> None:
-        """Go once through the training part, then keep the weights if they are the best on the validation part."""
+        """Go once through the training part, then keep the weights if they are the best on the validation
+        part.
+        """
         train, recipe = self.parts["train"], self.recipe
         self.network.train()
         order = torch.randperm(len(train.labels), generator=self.random).numpy()
@@ -128,7 +159,9 @@ class Run:
             images = torch.from_numpy(preprocess(train.images[chosen], self.preprocessing))
             images = augmented(images, recipe.augmentation, self.random)
             if self.epoch < recipe.small_epochs:
-                images = F.interpolate(images, (recipe.small_px, recipe.small_px), mode="bilinear", antialias=True)
+                images = F.interpolate(
+                    images, (recipe.small_px, recipe.small_px), mode="bilinear", antialias=True
+                )
             images = images.contiguous(memory_format=torch.channels_last)
             self.optimizer.zero_grad(set_to_none=True)
             labels = torch.from_numpy(train.labels[chosen])
@@ -148,9 +181,16 @@ class Run:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".partial")
         torch.save(
-            {"recipe": repr(self.recipe), "network": self.network.state_dict(), "best": self.best,
-             "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(),
-             "random": self.random.get_state(), "epoch": self.epoch, "best_accuracy": self.best_accuracy},
+            {
+                "recipe": repr(self.recipe),
+                "network": self.network.state_dict(),
+                "best": self.best,
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "random": self.random.get_state(),
+                "epoch": self.epoch,
+                "best_accuracy": self.best_accuracy,
+            },
             temporary,
         )
         temporary.replace(path)
@@ -172,7 +212,8 @@ def train(model_id: str, seed: int = 0, epochs: int | None = None, bfloat16: boo
     """Train one model of `RECIPES` and ship it; returns its catalog entry.
 
     bfloat16 multiplies in 16 bits and keeps weights, sums and depthwise layers in 32. On a processor with AMX
-    residual_cnn_256 trained 2.4 times faster with it, MobileNetV2 1.2 times; networks of 16 channels are slower.
+    residual_cnn_256 trained 2.4 times faster with it, MobileNetV2 1.2 times; networks of 16 channels are
+    slower.
     Raises KeyError for an unknown id and BadInput when its data set can't be had.
     """
     recipe = RECIPES[model_id]
@@ -191,8 +232,9 @@ def train(model_id: str, seed: int = 0, epochs: int | None = None, bfloat16: boo
         run.train_epoch()
         run.save(checkpoint)
         print(
-            f"{model_id} epoch {run.epoch}/{recipe.epochs}: best validation accuracy {run.best_accuracy:.4f}, "
-            f"{time.monotonic() - started:.0f} s", flush=True,
+            f"{model_id} epoch {run.epoch}/{recipe.epochs}: best validation accuracy {run.best_accuracy:.4f},"
+            f" {time.monotonic() - started:.0f} s",
+            flush=True,
         )
     run.network.load_state_dict(run.best)
     return ship(model_id, run, datasets.load(dataset, home, ("test",), image_shape=shape)["test"], seed)
@@ -209,13 +251,26 @@ def ship(model_id: str, run: Run, test: datasets.Part, seed: int) -> ShippedMode
     save_file({name: value.contiguous() for name, value in state.items()}, weights)
     weights.chmod(0o644)
     model = ShippedModel(
-        id=model_id, dataset=dataset, framework=framework, size=size, architecture=run.recipe.architecture,
-        weights=f"weights/{weights.name}", sha256=sha256_of(weights), preprocessing=run.preprocessing,
-        classes=info.classes, input_shape=input_shape, size_bytes=weights.stat().st_size,
-        test_accuracy=accuracy_of(run.network, test, run.preprocessing), test_images=len(test.labels),
-        validation_accuracy=run.best_accuracy, parameters=sum(p.numel() for p in run.network.parameters()),
-        macs=count_macs(run.network, input_shape), epochs=run.recipe.epochs, seed=seed,
-        command=f"python -m models.train {model_id} --epochs {run.recipe.epochs} --seed {seed}" + " --bfloat16" * run.bfloat16,
+        id=model_id,
+        dataset=dataset,
+        framework=framework,
+        size=size,
+        architecture=run.recipe.architecture,
+        weights=f"weights/{weights.name}",
+        sha256=sha256_of(weights),
+        preprocessing=run.preprocessing,
+        classes=info.classes,
+        input_shape=input_shape,
+        size_bytes=weights.stat().st_size,
+        test_accuracy=accuracy_of(run.network, test, run.preprocessing),
+        test_images=len(test.labels),
+        validation_accuracy=run.best_accuracy,
+        parameters=sum(p.numel() for p in run.network.parameters()),
+        macs=count_macs(run.network, input_shape),
+        epochs=run.recipe.epochs,
+        seed=seed,
+        command=f"python -m models.train {model_id} --epochs {run.recipe.epochs} --seed {seed}"
+        + " --bfloat16" * run.bfloat16,
     )
     add_to_catalog(model)
     cards.write_cards()
@@ -232,7 +287,9 @@ def ship_keras_twin(model_id: str) -> None:
     parts = datasets.load(original.dataset, home, ("validation", "test"))
     reference = BUILD / f"{model_id.replace('/', '_')}_reference.npz"
     reference.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(reference, **{name: logits_of(network, part, original.preprocessing) for name, part in parts.items()})
+    np.savez(
+        reference, **{name: logits_of(network, part, original.preprocessing) for name, part in parts.items()}
+    )
     subprocess.run([sys.executable, "-m", "models.twin", model_id, str(reference), str(home)], check=True)
 
 
@@ -243,18 +300,29 @@ def datasets_home() -> Path:
 
 def main() -> None:
     """Read the command line and train, or make a twin."""
-    twins = {key.replace("/pytorch/", "/keras/") for key, recipe in RECIPES.items() if recipe.architecture in ARCHITECTURES}
+    twins = {
+        key.replace("/pytorch/", "/keras/")
+        for key, recipe in RECIPES.items()
+        if recipe.architecture in ARCHITECTURES
+    }
     ids = sorted({*RECIPES, *twins})
     parser = argparse.ArgumentParser(prog="python -m models.train", description="Train a shipped model.")
     parser.add_argument("model", choices=ids, metavar="MODEL_ID", help=", ".join(ids))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, help="default: the recipe's")
-    parser.add_argument("--bfloat16", action="store_true", help="multiply in 16 bits (faster for wide networks on processors with AMX)")
+    parser.add_argument(
+        "--bfloat16",
+        action="store_true",
+        help="multiply in 16 bits (faster for wide networks on processors with AMX)",
+    )
     arguments = parser.parse_args()
     if arguments.model in twins:
         return ship_keras_twin(arguments.model)
     model = train(arguments.model, arguments.seed, arguments.epochs, arguments.bfloat16)
-    print(f"{model.id}: {model.test_accuracy:.2%} on the test part, {model.size_bytes / 1e6:.2f} MB, {model.macs:,} MACs")
+    print(
+        f"{model.id}: {model.test_accuracy:.2%} on the test part, {model.size_bytes / 1e6:.2f} MB,"
+        f" {model.macs:,} MACs"
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""Make the Keras twin of a shipped PyTorch model out of its weights; run by `python -m models.train ID/keras/SIZE`.
+"""Make the Keras twin of a shipped PyTorch model out of its weights; run by `python -m models.train
+ID/keras/SIZE`.
 
 This process imports Keras and never PyTorch: the weights come as safetensors, the answers to match as npz.
 """
+
 from __future__ import annotations
 
 import os
@@ -44,7 +46,9 @@ def make_twin(model_id: str, reference: Path, home: Path) -> ShippedModel:
     accuracy, agreement = {}, []
     with np.load(reference) as answers:
         for name, part in parts.items():
-            predicted = saved.predict(preprocess(part.images, preprocessing), batch_size=500, verbose=0).argmax(1)
+            predicted = saved.predict(
+                preprocess(part.images, preprocessing), batch_size=500, verbose=0
+            ).argmax(1)
             accuracy[name] = float((predicted == part.labels).mean())
             agreement.append(predicted == answers[name].argmax(1))
     agreement = float(np.concatenate(agreement).mean())
@@ -52,10 +56,19 @@ def make_twin(model_id: str, reference: Path, home: Path) -> ShippedModel:
         weights.unlink()
         raise SystemExit(f"{model_id}: only {agreement:.2%} of the predictions agree with {original.id}")
     twin = dataclasses.replace(
-        original, id=model_id, framework="keras", weights=f"weights/{weights.name}", sha256=sha256_of(weights),
-        preprocessing=preprocessing, test_accuracy=accuracy["test"], validation_accuracy=accuracy["validation"],
-        size_bytes=weights.stat().st_size, command=f"python -m models.train {model_id}",
-        notes=f"The weights of `{original.id}`, taken over; {agreement:.2%} of the predictions agree with it.",
+        original,
+        id=model_id,
+        framework="keras",
+        weights=f"weights/{weights.name}",
+        sha256=sha256_of(weights),
+        preprocessing=preprocessing,
+        test_accuracy=accuracy["test"],
+        validation_accuracy=accuracy["validation"],
+        size_bytes=weights.stat().st_size,
+        command=f"python -m models.train {model_id}",
+        notes=(
+            f"The weights of `{original.id}`, taken over; {agreement:.2%} of the predictions agree with it."
+        ),
     )
     add_to_catalog(twin)
     cards.write_cards()

@@ -16,18 +16,22 @@ baseline = next((v for v in done if v.id == "baseline"), done[0] if done else No
 st.caption(w.subject(asked, baseline.estimates.get(device) if baseline else None))
 
 if not done:
-    session.stop_with_link("No variant is finished yet: the run says how far it is.", "pages/run.py", "Watch the run")
+    session.stop_with_link(
+        "No variant is finished yet: the run says how far it is.", "pages/run.py", "Watch the run"
+    )
 if run.state in ("queued", "running"):
     st.info("The run is still at work: more variants will come.", icon=":material/progress_activity:")
     st.page_link("pages/run.py", label="Watch the run", query_params={"run": run.id})
 
-chosen = run.recommendation or recommend.recommend(found, asked.constraints, asked.goal, device, asked.cautious)
+chosen = run.recommendation or recommend.recommend(
+    found, asked.constraints, asked.goal, device, asked.cautious
+)
 
-# ---- the recommendation --------------------------------------------------------------------------------------------
+# ---- the recommendation ------------------------------------------------------------------------------------
 
 variants.show_recommendation(chosen, run, baseline)
 
-# ---- the trade-off -------------------------------------------------------------------------------------------------
+# ---- the trade-off -----------------------------------------------------------------------------------------
 
 
 @st.fragment
@@ -40,12 +44,19 @@ def show_trade_off() -> None:
         limits.show_outcome(judged, choice, chosen, tried == asked.constraints)
     with chart, st.container(border=True):
         axes = [name for name, axis in charts.AXES.items() if any(axis.value(v, device) for v in done)]
-        name = st.segmented_control("Cost", axes, default=axes[0], required=True, key="x", bind="query-params")
+        name = st.segmented_control(
+            "Cost", axes, default=axes[0], required=True, key="x", bind="query-params"
+        )
         named = {"baseline", choice.winner, *choice.picks.values()} - {None}
-        where = {"Size": "Size of the file", "MACs": "Multiply-accumulates", "Measured ms": "Measured on this machine",
-                 "Estimated ms": f"Estimated on {w.device(device)}"}[name]
-        figure, alt, notes = charts.trade_off(judged, charts.AXES[name], device, tried.set_limits(), choice.winner,
-                                              list(named), where)
+        where = {
+            "Size": "Size of the file",
+            "MACs": "Multiply-accumulates",
+            "Measured ms": "Measured on this machine",
+            "Estimated ms": f"Estimated on {w.device(device)}",
+        }[name]
+        figure, alt, notes = charts.trade_off(
+            judged, charts.AXES[name], device, tried.set_limits(), choice.winner, list(named), where
+        )
         st.plotly_chart(figure, theme=None, config=charts.CONFIG, alt=alt, key="trade-off")
         st.caption(" ".join(["Bars are 95 % intervals of the accuracy.", *notes]))
 
@@ -53,14 +64,20 @@ def show_trade_off() -> None:
 st.header("Trade-off")
 show_trade_off()
 
-# ---- every variant -------------------------------------------------------------------------------------------------
+# ---- every variant -----------------------------------------------------------------------------------------
 
 st.header("All variants")
 variants.show_table(found, device)
-st.download_button("Download as CSV", tables.as_csv(found, device).encode("utf-8-sig"), "variants.csv", "text/csv",
-                   icon=":material/download:", on_click="ignore")
+st.download_button(
+    "Download as CSV",
+    tables.as_csv(found, device).encode("utf-8-sig"),
+    "variants.csv",
+    "text/csv",
+    icon=":material/download:",
+    on_click="ignore",
+)
 
-# ---- one variant, and what the layers bear -------------------------------------------------------------------------
+# ---- one variant, and what the layers bear -----------------------------------------------------------------
 
 st.header("One variant in detail")
 ids = [v.id for v in found]
@@ -73,7 +90,13 @@ variants.show_details(found[ids.index(picked)], baseline, asked.model.classes, d
 st.header("What each layer bears")
 if run.sensitivity:
     figure, alt = charts.sensitivity(run.sensitivity)
-    st.caption("Accuracy lost on validation images when only this layer is changed: a layer far to the right is best left alone.")
+    st.caption(
+        "Accuracy lost on validation images when only this layer is changed: a layer far to the right is best"
+        " left alone."
+    )
     st.plotly_chart(figure, theme=None, config=charts.CONFIG, alt=alt)
 else:
-    st.caption("Not measured: no technique of this run asked for it, or it ran out of time or memory, which the run's log says.")
+    st.caption(
+        "Not measured: no technique of this run asked for it, or it ran out of time or memory, which the"
+        " run's log says."
+    )

@@ -15,37 +15,73 @@ st.title("Configure the run")
 model, dataset = session.chosen_model(home), session.chosen_dataset(home)
 if model is None or dataset is None:
     session.stop_with_link("There is no model to fit yet.", "pages/upload.py", "Choose a model")
-st.caption(" · ".join([w.code(model.name), w.size(model.size_bytes), f"{w.number(model.parameters)} parameters",
-                       f"data set {w.plain(facts.title(dataset))}"]))
+st.caption(
+    " · ".join(
+        [
+            w.code(model.name),
+            w.size(model.size_bytes),
+            f"{w.number(model.parameters)} parameters",
+            f"data set {w.plain(facts.title(dataset))}",
+        ]
+    )
+)
 
-# ---- device and goal -----------------------------------------------------------------------------------------------
+# ---- device and goal ---------------------------------------------------------------------------------------
 
 st.header("Device")
 device = devices.choose()
 
 st.header("Goal")
-goal = st.segmented_control("Among the variants that meet every limit, prefer", list(GOALS), default="balanced", required=True,
-                            format_func=GOALS.get, key="goal", bind="query-params")
+goal = st.segmented_control(
+    "Among the variants that meet every limit, prefer",
+    list(GOALS),
+    default="balanced",
+    required=True,
+    format_func=GOALS.get,
+    key="goal",
+    bind="query-params",
+)
 
-# ---- limits --------------------------------------------------------------------------------------------------------
+# ---- limits ------------------------------------------------------------------------------------------------
 
 st.header("Limits")
-st.caption(f"Leave a field empty for no limit. Latency and memory are those on the {w.device(device)}, as predicted.")
+st.caption(
+    f"Leave a field empty for no limit. Latency and memory are those on the {w.device(device)}, as predicted."
+)
 constraints, wrong = limits.fields(model, device)
 
-# ---- techniques ----------------------------------------------------------------------------------------------------
+# ---- techniques --------------------------------------------------------------------------------------------
 
 st.header("Techniques")
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    budget = st.number_input("Time budget (minutes)", 1, 24 * 60, 5, key="budget_minutes", persist_state="session", width=190,
-                             help="Techniques that train share it; the others take what they need.") * 60
-    seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="seed", persist_state="session", width=190,
-                           help="The same seed on the same machine gives the same variants.")
+    budget = (
+        st.number_input(
+            "Time budget (minutes)",
+            1,
+            24 * 60,
+            5,
+            key="budget_minutes",
+            persist_state="session",
+            width=190,
+            help="Techniques that train share it; the others take what they need.",
+        )
+        * 60
+    )
+    seed = st.number_input(
+        "Seed",
+        0,
+        2**31 - 1,
+        0,
+        key="seed",
+        persist_state="session",
+        width=190,
+        help="The same seed on the same machine gives the same variants.",
+    )
 chosen = plan.checklist(model, dataset, device, budget)
 for sentence in plan.too_few(chosen, dataset, home):
     st.warning(w.plain(sentence), icon=":material/warning:")
 
-# ---- start ---------------------------------------------------------------------------------------------------------
+# ---- start -------------------------------------------------------------------------------------------------
 
 if wrong:
     st.error(wrong, icon=":material/error:")
@@ -53,12 +89,27 @@ elif not chosen:
     st.error("No technique is chosen: choose at least one.", icon=":material/error:")
 expected = plan.total_seconds(chosen, budget)
 # the key keeps a click that comes while the label's time is still changing
-if st.button(f"Start the run, {w.about(expected)}", type="primary", key="start", icon=":material/play_circle:",
-             disabled=bool(wrong) or not chosen):
+if st.button(
+    f"Start the run, {w.about(expected)}",
+    type="primary",
+    key="start",
+    icon=":material/play_circle:",
+    disabled=bool(wrong) or not chosen,
+):
     try:
-        experiment = parse(Experiment, {"model": model.model_dump(), "dataset": dataset, "device": device, "goal": Goal(goal),
-                                        "constraints": constraints.model_dump(), "techniques": chosen, "seed": int(seed),
-                                        "time_budget_s": int(budget)})
+        experiment = parse(
+            Experiment,
+            {
+                "model": model.model_dump(),
+                "dataset": dataset,
+                "device": device,
+                "goal": Goal(goal),
+                "constraints": constraints.model_dump(),
+                "techniques": chosen,
+                "seed": int(seed),
+                "time_budget_s": int(budget),
+            },
+        )
         run = jobs.start(experiment, home)
     except EdgewiseError as error:
         session.show_error(error)

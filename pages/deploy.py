@@ -14,22 +14,39 @@ st.caption(w.subject(run.experiment))
 
 done = [v for v in run.variants if v.status == "done" and v.artifacts]
 if not done:
-    session.stop_with_link("No variant is finished yet, so there is nothing to pack.", "pages/run.py", "Watch the run")
+    session.stop_with_link(
+        "No variant is finished yet, so there is nothing to pack.", "pages/run.py", "Watch the run"
+    )
 
 best = run.recommendation and (run.recommendation.winner or run.recommendation.nearest)
 ids = [v.id for v in done]
-picked = st.selectbox("Variant", ids, index=ids.index(best) if best in ids else 0, key="package", bind="query-params",
-                      format_func=lambda name: f"{name} (recommended)" if name == best else name)
+picked = st.selectbox(
+    "Variant",
+    ids,
+    index=ids.index(best) if best in ids else 0,
+    key="package",
+    bind="query-params",
+    format_func=lambda name: f"{name} (recommended)" if name == best else name,
+)
 variant = done[ids.index(picked)]
-st.markdown(" · ".join([w.size(variant.size_bytes), f"{w.percent(variant.accuracy, 0, 0)} accuracy",
-                        f"{w.device(run.experiment.device)}: {w.estimate(variant.estimates.get(run.experiment.device))}"]))
+st.markdown(
+    " · ".join(
+        [
+            w.size(variant.size_bytes),
+            f"{w.percent(variant.accuracy, 0, 0)} accuracy",
+            f"{w.device(run.experiment.device)}: {w.estimate(variant.estimates.get(run.experiment.device))}",
+        ]
+    )
+)
 if variant.admissible == "no":
     st.warning(f"This variant {w.misses(variant)}.", icon=":material/warning:")
 
 built = packages.built(run.id, picked)
 if built is None:
-    st.write("The package holds the model, the code that runs it, and a sample image. It is unpacked in a clean folder and run "
-             "there before you get it.")
+    st.write(
+        "The package holds the model, the code that runs it, and a sample image. It is unpacked in a clean"
+        " folder and run there before you get it."
+    )
     if st.button("Build the package", type="primary", icon=":material/package_2:"):
         with st.status("Packing, then running the package in a clean folder…", expanded=False) as status:
             try:
@@ -42,9 +59,19 @@ if built is None:
         st.rerun()
     st.stop()
 
-st.success("The package was unpacked in a clean folder and classified its sample image there.", icon=":material/check_circle:")
-st.download_button(f"Download the package, {w.size(built.stat().st_size)}", built.read_bytes(), packages.file_name(run, picked),
-                   "application/zip", type="primary", icon=":material/download:", on_click="ignore")
+st.success(
+    "The package was unpacked in a clean folder and classified its sample image there.",
+    icon=":material/check_circle:",
+)
+st.download_button(
+    f"Download the package, {w.size(built.stat().st_size)}",
+    built.read_bytes(),
+    packages.file_name(run, picked),
+    "application/zip",
+    type="primary",
+    icon=":material/download:",
+    on_click="ignore",
+)
 tree, commands = st.columns(2, gap="medium")
 with tree:
     st.header("What is in it")

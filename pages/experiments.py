@@ -22,10 +22,14 @@ def delete(run: str) -> None:
 @st.dialog("Delete this run?")
 def confirm(row: dict) -> None:
     """Names what goes before it goes."""
-    st.markdown(f"The run on **{w.plain(row['model'])}** for {w.device(row['device'])}, {w.when(row['created'])}, goes with "
-                "all its variants, files and figures. The uploaded model stays.")
+    st.markdown(
+        f"The run on **{w.plain(row['model'])}** for {w.device(row['device'])}, {w.when(row['created'])},"
+        " goes with all its variants, files and figures. The uploaded model stays."
+    )
     with st.container(horizontal=True):
-        if st.button("Delete it", type="primary", icon=":material/delete:", on_click=delete, args=(row["id"],)):
+        if st.button(
+            "Delete it", type="primary", icon=":material/delete:", on_click=delete, args=(row["id"],)
+        ):
             st.rerun()
         if st.button("Keep it"):
             st.rerun()
@@ -43,16 +47,24 @@ if not rows:
 
 shown = st.text_input("Find", type="search", placeholder="Model, device or winner", live=True, key="find")
 if shown:
-    rows = [row for row in rows
-            if shown.lower() in f"{row['model']} {w.device(row['device'])} {row['winner'] or ''} {row['state']}".lower()]
+    rows = [
+        row
+        for row in rows
+        if shown.lower()
+        in f"{row['model']} {w.device(row['device'])} {row['winner'] or ''} {row['state']}".lower()
+    ]
     if not rows:
         st.caption("No run matches.")
 
 for row in rows[:100]:
     with runs.show_row(row):
         if row["state"] in ("failed", "cancelled") and st.button(
-                "Go on", key=f"resume-{row['id']}", icon=":material/resume:", type="tertiary",
-                help="Starts again at the first unfinished technique."):
+            "Go on",
+            key=f"resume-{row['id']}",
+            icon=":material/resume:",
+            type="tertiary",
+            help="Starts again at the first unfinished technique.",
+        ):
             try:
                 jobs.resume(row["id"], home)
             except EdgewiseError as error:
@@ -60,8 +72,14 @@ for row in rows[:100]:
                 st.stop()
             session.remember_run(row["id"])
             st.switch_page("pages/run.py", query_params={"run": row["id"]})
-        if st.button("Delete", key=f"delete-{row['id']}", icon=":material/delete:", type="tertiary",
-                     disabled=row["state"] in ("running",), help="Asks first."):
+        if st.button(
+            "Delete",
+            key=f"delete-{row['id']}",
+            icon=":material/delete:",
+            type="tertiary",
+            disabled=row["state"] in ("running",),
+            help="Asks first.",
+        ):
             confirm(row)
 if len(rows) > 100:
     st.caption(f"{len(rows) - 100} older runs are not shown: search for them.")

@@ -6,18 +6,29 @@ from models.catalog import CATALOG
 from pages.parts import runs, session
 from pages.parts import wording as w
 
-EXAMPLES = {framework: f"digits/{framework}/small" for framework in ("pytorch", "keras")
-            if f"digits/{framework}/small" in CATALOG}
+EXAMPLES = {
+    framework: f"digits/{framework}/small"
+    for framework in ("pytorch", "keras")
+    if f"digits/{framework}/small" in CATALOG
+}
 
 home = session.workspace()
 st.title("Fit your model to a small device")
-st.write("Bring a trained image classifier. Edgewise makes it smaller and faster in every way it knows, measures each "
-         "result, and recommends one that keeps your limits.")
+st.write(
+    "Bring a trained image classifier. Edgewise makes it smaller and faster in every way it knows, measures"
+    " each result, and recommends one that keeps your limits."
+)
 
 with st.container(horizontal=True, vertical_alignment="center", gap="small"):
     if len(EXAMPLES) > 1:
-        framework = st.segmented_control("Example", list(EXAMPLES), default="pytorch", required=True,
-                                         format_func=w.FRAMEWORKS.get, label_visibility="collapsed")
+        framework = st.segmented_control(
+            "Example",
+            list(EXAMPLES),
+            default="pytorch",
+            required=True,
+            format_func=w.FRAMEWORKS.get,
+            label_visibility="collapsed",
+        )
     else:
         framework = next(iter(EXAMPLES), None)
     if framework and st.button("Try the bundled example", type="primary", icon=":material/play_arrow:"):
@@ -27,8 +38,10 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.switch_page("pages/upload.py")
 if framework:
     example = CATALOG[EXAMPLES[framework]]
-    st.caption(f"The example reads handwritten digits: {w.number(example.parameters)} parameters, "
-               f"{w.percent(example.test_accuracy, 0, 1)} accuracy. A run takes a few minutes and needs no network.")
+    st.caption(
+        f"The example reads handwritten digits: {w.number(example.parameters)} parameters, "
+        f"{w.percent(example.test_accuracy, 0, 1)} accuracy. A run takes a few minutes and needs no network."
+    )
 
 st.header("Last runs")
 rows = session.own_runs(home.runs())[:5]
@@ -39,4 +52,7 @@ for row in rows:
 if rows:
     st.page_link("pages/experiments.py", label="All experiments", icon=":material/history:")
 if session.is_public():
-    st.caption("Strangers share this host: you see only the runs of this visit. Keep a run's link to come back to it.")
+    st.caption(
+        "Strangers share this host: you see only the runs of this visit. Keep a run's link to come back"
+        " to it."
+    )

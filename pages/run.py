@@ -19,7 +19,13 @@ def confirm() -> None:
     """Asks once; what is finished is kept."""
     st.write("What is at work stops within two seconds. Finished variants are kept, and you can go on later.")
     with st.container(horizontal=True):
-        if st.button("Cancel the run", type="primary", icon=":material/stop_circle:", on_click=jobs.cancel, args=(run.id, home)):
+        if st.button(
+            "Cancel the run",
+            type="primary",
+            icon=":material/stop_circle:",
+            on_click=jobs.cancel,
+            args=(run.id, home),
+        ):
             st.rerun()
         if st.button("Let it run"):
             st.rerun()
@@ -35,7 +41,9 @@ def go_on() -> None:
 
 @st.fragment(run_every=None if run.state in ENDED else 1)
 def watch() -> None:
-    """Shows the run as the workspace has it. When it ends, the whole page is drawn once more, and polling stops."""
+    """Shows the run as the workspace has it. When it ends, the whole page is drawn once more, and polling
+    stops.
+    """
     view = jobs.view(run.id, home)
     if view.state in ENDED and run.state not in ENDED:
         st.rerun()
@@ -46,7 +54,9 @@ def watch() -> None:
             runs.show_line(line, baseline, view.state in ENDED)
     with st.expander("Log", icon=":material/notes:", key="log"):
         # the newest lines come last, as in a terminal; a long log would slow every poll
-        st.code("\n".join(view.log[-200:]) or "Nothing is logged yet.", language=None, wrap_lines=True, height=260)
+        st.code(
+            "\n".join(view.log[-200:]) or "Nothing is logged yet.", language=None, wrap_lines=True, height=260
+        )
 
 
 if refused := st.session_state.pop("refused", None):
@@ -54,16 +64,30 @@ if refused := st.session_state.pop("refused", None):
 finished = sum(v.status == "done" for v in run.variants)
 with st.container(horizontal=True, vertical_alignment="center"):
     if run.state == "done":
-        st.success(f"The run is done: {finished} variants were made and measured.", icon=":material/check_circle:")
+        st.success(
+            f"The run is done: {finished} variants were made and measured.", icon=":material/check_circle:"
+        )
     elif run.state == "failed":
-        st.error(f"The run failed: {w.plain(run.reason) or 'it gave no reason; the log says more.'}", icon=":material/error:")
+        st.error(
+            f"The run failed: {w.plain(run.reason) or 'it gave no reason; the log says more.'}",
+            icon=":material/error:",
+        )
     elif run.state == "cancelled":
         st.warning(f"The run was cancelled, {finished} finished variants are kept.", icon=":material/cancel:")
     if run.state not in ENDED and st.button("Cancel", icon=":material/stop_circle:"):
         confirm()
     if run.state in ("failed", "cancelled"):
-        st.button("Go on", icon=":material/resume:", on_click=go_on, help="Starts at the first unfinished technique.")
-    if run.state in ENDED and finished and st.button("Compare the variants", type="primary", icon=":material/scatter_plot:"):
+        st.button(
+            "Go on",
+            icon=":material/resume:",
+            on_click=go_on,
+            help="Starts at the first unfinished technique.",
+        )
+    if (
+        run.state in ENDED
+        and finished
+        and st.button("Compare the variants", type="primary", icon=":material/scatter_plot:")
+    ):
         st.switch_page("pages/compare.py", query_params={"run": run.id})
 watch()
 if run.state not in ENDED:

@@ -15,20 +15,33 @@ st.caption("Your files stay on the machine that runs Edgewise.")
 model, dataset = session.chosen_model(home), session.chosen_dataset(home)
 left, right = st.columns(2, gap="medium")
 
-# ---- the data set: first, because its labelled images help to understand the model ---------------------------------
+# ---- the data set: first, because its labelled images help to understand the model -------------------------
 
 with right, st.container(border=True):
     st.subheader("Data set")
     own = dataset is not None and dataset not in DATASETS
-    source = st.segmented_control("Where the data set comes from", ["Known", "My ZIP"], default="My ZIP" if own else "Known",
-                                  required=True, label_visibility="collapsed")
+    source = st.segmented_control(
+        "Where the data set comes from",
+        ["Known", "My ZIP"],
+        default="My ZIP" if own else "Known",
+        required=True,
+        label_visibility="collapsed",
+    )
     if source == "Known":
         names = list(DATASETS)
-        dataset = st.selectbox("Data set", names, index=names.index(dataset) if dataset in names else 0,
-                               format_func=facts.title, label_visibility="collapsed")
+        dataset = st.selectbox(
+            "Data set",
+            names,
+            index=names.index(dataset) if dataset in names else 0,
+            format_func=facts.title,
+            label_visibility="collapsed",
+        )
     else:
-        file = st.file_uploader("ZIP of class folders", type="zip", help="One folder of pictures a class, with or without "
-                                "folders train and test around them.")
+        file = st.file_uploader(
+            "ZIP of class folders",
+            type="zip",
+            help="One folder of pictures a class, with or without folders train and test around them.",
+        )
         if file:
             dataset = str(session.keep_upload(file.getvalue(), home, "data.zip"))
             if not facts.prepared(dataset, home):
@@ -41,16 +54,25 @@ with right, st.container(border=True):
     else:
         st.caption("A ZIP with one folder of pictures for each class.")
 
-# ---- the model -----------------------------------------------------------------------------------------------------
+# ---- the model ---------------------------------------------------------------------------------------------
 
 with left, st.container(border=True):
     st.subheader("Model")
-    source = st.segmented_control("Where the model comes from", ["Bundled", "My file"], default="Bundled", required=True,
-                                  key="source", persist_state="session", label_visibility="collapsed")
+    source = st.segmented_control(
+        "Where the model comes from",
+        ["Bundled", "My file"],
+        default="Bundled",
+        required=True,
+        key="source",
+        persist_state="session",
+        label_visibility="collapsed",
+    )
     if source == "Bundled":
         names = list(CATALOG)
         taken = names.index(model.name) if model and model.name in names else None
-        name = st.selectbox("Bundled model", names, index=taken, placeholder="Choose one", label_visibility="collapsed")
+        name = st.selectbox(
+            "Bundled model", names, index=taken, placeholder="Choose one", label_visibility="collapsed"
+        )
         if name and (model is None or model.name != name):
             try:
                 session.choose_shipped(name)
@@ -59,11 +81,23 @@ with left, st.container(border=True):
                 st.stop()
             st.rerun()
     else:
-        file = st.file_uploader("Model file", help="PyTorch weights or module, safetensors, ONNX, Keras, TFLite. Recognised by "
-                                "content, not by name.")
-        architecture = st.text_input("Architecture", placeholder="found by itself", key="architecture", persist_state="session",
-                                     help="Only for bare weights that Edgewise can't place: the network they belong to, "
-                                          "such as resnet18.")
+        file = st.file_uploader(
+            "Model file",
+            help=(
+                "PyTorch weights or module, safetensors, ONNX, Keras, TFLite. Recognised by "
+                "content, not by name."
+            ),
+        )
+        architecture = st.text_input(
+            "Architecture",
+            placeholder="found by itself",
+            key="architecture",
+            persist_state="session",
+            help=(
+                "Only for bare weights that Edgewise can't place: the network they belong to, "
+                "such as resnet18."
+            ),
+        )
         known = (file.file_id, architecture, dataset) if file else None
         if file and st.session_state.get("inspected") != known:
             # labelled images settle how the model wants its input scaled; without them it is only guessed
@@ -71,9 +105,13 @@ with left, st.container(border=True):
                 facts.prepare(info.id, home)
             with st.spinner("Opening it behind the wall…"):
                 try:
-                    model = inspect.inspect_model(session.keep_upload(file.getvalue(), home, "model"), file.name,
-                                                  dataset=info and facts.prepared(info.id, home),
-                                                  architecture=architecture.strip() or None, home=home.home)
+                    model = inspect.inspect_model(
+                        session.keep_upload(file.getvalue(), home, "model"),
+                        file.name,
+                        dataset=info and facts.prepared(info.id, home),
+                        architecture=architecture.strip() or None,
+                        home=home.home,
+                    )
                 except EdgewiseError as error:
                     session.show_error(error)
                     st.stop()
@@ -86,19 +124,26 @@ with left, st.container(border=True):
     else:
         st.caption("Edgewise reads PyTorch, ONNX and Keras image classifiers.")
 
-# ---- a model of one's own, where there is none yet ------------------------------------------------------------------
+# ---- a model of one's own, where there is none yet ---------------------------------------------------------
 
 if info:
     starter.section(info.id, home)
 
-# ---- the next step -------------------------------------------------------------------------------------------------
+# ---- the next step -----------------------------------------------------------------------------------------
 
 for sentence in facts.mismatches(model, info) if model and info else []:
     st.warning(sentence, icon=":material/warning:")
 if model and info and (sentence := facts.resizing(model, info)):
     st.info(sentence, icon=":material/aspect_ratio:")
 ready = model is not None and info is not None
-if st.button("Configure the run", type="primary", icon=":material/tune:", disabled=not ready,
-             help=None if ready else "Choose a model and a data set first."):
-    st.switch_page("pages/configure.py", query_params={"model": session.name_of(model),
-                                                       "dataset": session.name_of_dataset(dataset)})
+if st.button(
+    "Configure the run",
+    type="primary",
+    icon=":material/tune:",
+    disabled=not ready,
+    help=None if ready else "Choose a model and a data set first.",
+):
+    st.switch_page(
+        "pages/configure.py",
+        query_params={"model": session.name_of(model), "dataset": session.name_of_dataset(dataset)},
+    )

@@ -1,4 +1,6 @@
-"""What all tests share: no test touches the user's own workspace, and one real run on digits serves many of them."""
+"""What all tests share: no test touches the user's own workspace, and one real run on digits serves many of
+them.
+"""
 
 import shutil
 from contextlib import contextmanager
@@ -16,7 +18,12 @@ from engine.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent
 TEST_FILES = ("test_images.npy", "test_labels.npy")
-READ_THE_RUN = ("deploy/test_package.py", "engine/test_cli.py", "engine/test_jobs.py", "engine/test_techniques.py")
+READ_THE_RUN = (
+    "deploy/test_package.py",
+    "engine/test_cli.py",
+    "engine/test_jobs.py",
+    "engine/test_techniques.py",
+)
 
 settings.register_profile("edgewise", database=None, deadline=None)
 settings.load_profile("edgewise")
@@ -46,7 +53,9 @@ def own_home(tmp_path_factory):
 
 @dataclass
 class DigitsRun:
-    """A finished run: where it is, what it gave, and which tasks worked while the test part was out of reach."""
+    """A finished run: where it is, what it gave, and which tasks worked while the test part was out of
+    reach.
+    """
 
     workspace: Workspace
     id: str
@@ -74,14 +83,21 @@ class DigitsRun:
 
 def digits_experiment(**changes) -> Experiment:
     """Returns an experiment on the small digits network; nothing of it has run yet."""
-    asked = {"model": inspect_model("digits/pytorch/small"), "dataset": "digits", "device": "raspberry_pi_4",
-             "techniques": list(TECHNIQUES), "time_budget_s": 10}
+    asked = {
+        "model": inspect_model("digits/pytorch/small"),
+        "dataset": "digits",
+        "device": "raspberry_pi_4",
+        "techniques": list(TECHNIQUES),
+        "time_budget_s": 10,
+    }
     return Experiment(**(asked | changes))
 
 
 @pytest.fixture(scope="session")
 def digits_run(tmp_path_factory) -> DigitsRun:
-    """All techniques on digits, for real, in about two minutes. Only the task that measures accuracy finds a test part."""
+    """All techniques on digits, for real, in about two minutes. Only the task that measures accuracy finds a
+    test part.
+    """
     made = DigitsRun(Workspace(tmp_path_factory.mktemp("digits-run")), "")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEWISE_HOME", str(made.workspace.home))
@@ -94,7 +110,9 @@ def digits_run(tmp_path_factory) -> DigitsRun:
 
 
 def _without_test_part(made: DigitsRun, run):
-    """Returns sandbox.run as it is, but with the test files elsewhere while any task but `accuracy` is at work."""
+    """Returns sandbox.run as it is, but with the test files elsewhere while any task but `accuracy` is at
+    work.
+    """
 
     def guarded(module: str, request: dict, *rest, **named):
         data = made.workspace.home / "datasets" / "digits"

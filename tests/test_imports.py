@@ -1,4 +1,6 @@
-"""Who may import whom: the rooms only from those below, frameworks only where they belong, none in the web process."""
+"""Who may import whom: the rooms only from those below, frameworks only where they belong, none in the web
+process.
+"""
 
 import ast
 import subprocess
@@ -10,24 +12,62 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = ("app", "server", "pages", "deploy", "engine", "estimator", "models")
-FRAMEWORKS = {"torch", "torchvision", "torch_pruning", "tensorflow", "keras", "tf_keras", "onnx", "onnxruntime", "onnxscript", "onnx2torch",
-              "ai_edge_litert", "ai_edge_quantizer", "tflite_runtime", "cv2", "sklearn", "scipy", "h5py"}
+FRAMEWORKS = {
+    "torch",
+    "torchvision",
+    "torch_pruning",
+    "tensorflow",
+    "keras",
+    "tf_keras",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "onnx2torch",
+    "ai_edge_litert",
+    "ai_edge_quantizer",
+    "tflite_runtime",
+    "cv2",
+    "sklearn",
+    "scipy",
+    "h5py",
+}
 FRONTS = ("app.py", "server.py", "pages/", "engine/__main__.py", "engine/api.py")
 
-# which files of ours a file may import, by the beginning of its module's name; the longest matching room counts
+# which files of ours a file may import, by the beginning of its module's name; the longest matching room
+# counts
 MAY_IMPORT = {
     "estimator": ("estimator",),
     "models": ("models", "deploy.runtime"),
     **dict.fromkeys(("models/train.py", "models/twin.py"), ("models", "deploy.runtime", "engine.datasets")),
     "engine": ("engine", "estimator", "models", "deploy.runtime"),
-    "deploy": ("deploy", "estimator", "engine.errors", "engine.experiment", "engine.workspace", "engine.sandbox"),
+    "deploy": (
+        "deploy",
+        "estimator",
+        "engine.errors",
+        "engine.experiment",
+        "engine.workspace",
+        "engine.sandbox",
+    ),
     "deploy/runtime": (),
     **dict.fromkeys(FRONTS, OURS),
 }
 # behind the wall, in a child, or in a command of its own
-WITH_FRAMEWORKS = ("engine/backends/", "engine/runtimes/", "engine/formats/", "estimator/graph.py", "estimator/onnx_layers.py", "estimator/onnx_constants.py",
-                   "estimator/tflite_layers.py", "estimator/plain_graph.py", "estimator/fit.py", "estimator/roofline.py", "estimator/large.py", "models/", "deploy/runtime/",
-                   "engine/datasets/presets.py")  # scikit-learn's digits and torchvision's downloads, fetched in a child
+WITH_FRAMEWORKS = (
+    "engine/backends/",
+    "engine/runtimes/",
+    "engine/formats/",
+    "estimator/graph.py",
+    "estimator/onnx_layers.py",
+    "estimator/onnx_constants.py",
+    "estimator/tflite_layers.py",
+    "estimator/plain_graph.py",
+    "estimator/fit.py",
+    "estimator/roofline.py",
+    "estimator/large.py",
+    "models/",
+    "deploy/runtime/",
+    "engine/datasets/presets.py",
+)  # scikit-learn's digits and torchvision's downloads, fetched in a child
 FLAT_SCRIPTS = {"infer", "preprocessing", "decoder", "benchmark"}  # inside a package they lie in one folder
 
 
@@ -38,14 +78,19 @@ def sources() -> dict[str, ast.Module]:
 
 
 def modules(path: str) -> set[str]:
-    """Returns the modules that a file imports anywhere, `from a import b` as `a.b` where that is a module or package of ours."""
+    """Returns the modules that a file imports anywhere, `from a import b` as `a.b` where that is a module or
+    package of ours.
+    """
     found = set()
     for node in ast.walk(sources()[path]):
         if isinstance(node, ast.Import):
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             assert node.level == 0, f"{path}: a relative import; name the module in full"
-            found |= {f"{node.module}.{n.name}" if is_module(f"{node.module}.{n.name}") else node.module for n in node.names}
+            found |= {
+                f"{node.module}.{n.name}" if is_module(f"{node.module}.{n.name}") else node.module
+                for n in node.names
+            }
     return found
 
 
@@ -59,30 +104,49 @@ def is_in(name: str, rooms) -> bool:
 
 
 def room_of(path: str) -> tuple[str, ...]:
-    return MAY_IMPORT[max((room for room in MAY_IMPORT if path == room or path.startswith(room.rstrip("/") + "/")), key=len)]
+    return MAY_IMPORT[
+        max((room for room in MAY_IMPORT if path == room or path.startswith(room.rstrip("/") + "/")), key=len)
+    ]
 
 
 def test_there_is_something_to_check():
     assert len(sources()) > 60
-    assert "engine.workspace" in modules("engine/jobs.py") and "torch" in modules("engine/backends/pytorch.py")
+    assert "engine.workspace" in modules("engine/jobs.py") and "torch" in modules(
+        "engine/backends/pytorch.py"
+    )
 
 
 def test_a_room_imports_only_from_those_below():
-    wrong = [f"{path} imports {name}" for path in sources() for name in modules(path)
-             if name.split(".")[0] in OURS and not is_in(name, room_of(path))
-             and not (path.startswith("deploy/runtime/") and name in FLAT_SCRIPTS)]
+    wrong = [
+        f"{path} imports {name}"
+        for path in sources()
+        for name in modules(path)
+        if name.split(".")[0] in OURS
+        and not is_in(name, room_of(path))
+        and not (path.startswith("deploy/runtime/") and name in FLAT_SCRIPTS)
+    ]
     assert wrong == []
 
 
 def test_the_fronts_keep_away_from_backends_and_runtimes():
-    wrong = [f"{path} imports {name}" for path in sources() if path.startswith(FRONTS) for name in modules(path)
-             if is_in(name, ("engine.backends", "engine.runtimes"))]
+    wrong = [
+        f"{path} imports {name}"
+        for path in sources()
+        if path.startswith(FRONTS)
+        for name in modules(path)
+        if is_in(name, ("engine.backends", "engine.runtimes"))
+    ]
     assert wrong == []
 
 
 def test_frameworks_stay_in_their_rooms():
-    wrong = [f"{path} imports {name}" for path in sources() if not path.startswith(WITH_FRAMEWORKS) for name in modules(path)
-             if name.split(".")[0] in FRAMEWORKS]
+    wrong = [
+        f"{path} imports {name}"
+        for path in sources()
+        if not path.startswith(WITH_FRAMEWORKS)
+        for name in modules(path)
+        if name.split(".")[0] in FRAMEWORKS
+    ]
     assert wrong == []
 
 
@@ -94,14 +158,24 @@ def test_techniques_and_the_supervisor_name_no_framework():
 
 
 def test_a_package_imports_nothing_of_ours():
-    allowed = {"numpy", "PIL", "onnxruntime", "ai_edge_litert", "tflite_runtime", *FLAT_SCRIPTS, *sys.stdlib_module_names}
+    allowed = {
+        "numpy",
+        "PIL",
+        "onnxruntime",
+        "ai_edge_litert",
+        "tflite_runtime",
+        *FLAT_SCRIPTS,
+        *sys.stdlib_module_names,
+    }
     for path in sources():
         if path.startswith("deploy/runtime/"):
             assert {n.split(".")[0] for n in modules(path)} <= allowed, path
 
 
 def web_modules() -> list[str]:
-    """Returns all that the web process imports at once or later, in a callback: what the fronts name, and what that names."""
+    """Returns all that the web process imports at once or later, in a callback: what the fronts name, and
+    what that names.
+    """
     waiting = [p for p in sources() if p.startswith(FRONTS)]
     seen: set[str] = set()
     while waiting:
@@ -115,16 +189,36 @@ def web_modules() -> list[str]:
 
 
 # named by what the web process imports, but only ever reached in a child
-BEHIND_THE_WALL = ("engine/backends/", "engine/runtimes/", "estimator/graph.py", "estimator/onnx_layers.py", "estimator/onnx_constants.py", "estimator/tflite_layers.py",
-                   "estimator/fit.py", "engine/formats/", "models/pytorch.py", "models/keras.py", "models/train.py", "models/twin.py",
-                   "models/recipes.py")
+BEHIND_THE_WALL = (
+    "engine/backends/",
+    "engine/runtimes/",
+    "estimator/graph.py",
+    "estimator/onnx_layers.py",
+    "estimator/onnx_constants.py",
+    "estimator/tflite_layers.py",
+    "estimator/fit.py",
+    "engine/formats/",
+    "models/pytorch.py",
+    "models/keras.py",
+    "models/train.py",
+    "models/twin.py",
+    "models/recipes.py",
+)
 
 
 @pytest.mark.parametrize("also", [[], ["server"]])
 def test_the_web_process_imports_no_framework(also):
     names = web_modules() + also
-    assert {"engine.jobs", "engine.workspace", "engine.techniques", "engine.inspect", "deploy.package"} <= set(names)
-    code = (f"import importlib, sys\nfor name in {names!r}: importlib.import_module(name)\n"
-            f"print(sorted({{m.split('.')[0] for m in sys.modules}} & {FRAMEWORKS!r}))")
+    assert {
+        "engine.jobs",
+        "engine.workspace",
+        "engine.techniques",
+        "engine.inspect",
+        "deploy.package",
+    } <= set(names)
+    code = (
+        f"import importlib, sys\nfor name in {names!r}: importlib.import_module(name)\n"
+        f"print(sorted({{m.split('.')[0] for m in sys.modules}} & {FRAMEWORKS!r}))"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip().splitlines()[-1:] == ["[]"], done.stdout + done.stderr

@@ -25,17 +25,34 @@ def test_every_version_is_pinned_and_no_index_is_named(name):
 
 def test_one_tensorflow_on_every_system():
     for system, machine in (("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64")):
-        chosen = [r.name for r in requirements("requirements.txt") if r.name.startswith("tensorflow")
-                  and (not r.marker or r.marker.evaluate({"sys_platform": system, "platform_machine": machine}))]
+        chosen = [
+            r.name
+            for r in requirements("requirements.txt")
+            if r.name.startswith("tensorflow")
+            and (not r.marker or r.marker.evaluate({"sys_platform": system, "platform_machine": machine}))
+        ]
         assert chosen == (["tensorflow-cpu"] if (system, machine) == ("linux", "x86_64") else ["tensorflow"])
 
 
 def test_all_that_is_imported_is_required():
     pinned = {re.sub("[-_.]+", "-", r.name.lower()) for r in requirements("requirements.txt")}
-    flat = {"infer", "preprocessing", "decoder", "benchmark", "tflite_runtime"}  # a package's own files, and a runtime of old devices
+    flat = {
+        "infer",
+        "preprocessing",
+        "decoder",
+        "benchmark",
+        "tflite_runtime",
+    }  # a package's own files, and a runtime of old devices
     where = packages_distributions()
-    names = {name.split(".")[0] for path in sources() for name in modules(path)} - set(OURS) - set(sys.stdlib_module_names) - flat
-    lacking = {name for name in names if not {re.sub("[-_.]+", "-", d.lower()) for d in where.get(name, [])} & pinned}
+    names = (
+        {name.split(".")[0] for path in sources() for name in modules(path)}
+        - set(OURS)
+        - set(sys.stdlib_module_names)
+        - flat
+    )
+    lacking = {
+        name for name in names if not {re.sub("[-_.]+", "-", d.lower()) for d in where.get(name, [])} & pinned
+    }
     assert lacking == set()
 
 

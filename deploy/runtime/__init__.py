@@ -1,1 +1,3 @@
-"""Code that ships inside a package and runs on the device: NumPy only, old-Python syntax, no import from this project."""
+"""Code that ships inside a package and runs on the device: NumPy only, old-Python syntax, no import from this
+project.
+"""

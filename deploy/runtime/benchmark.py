@@ -3,13 +3,13 @@
 Writes a JSON file that Edgewise reads back to correct its predictions for this device:
 python -m engine calibrate DEVICE benchmark-result.json
 """
+
 import argparse
 import json
 import os
 import time
 
 import numpy as np
-
 from infer import load, read_image, read_metadata
 from preprocessing import preprocess
 
@@ -32,8 +32,12 @@ def main():
     arguments = parser.parse_args()
     metadata = read_metadata()
     model = load(metadata, arguments.threads)
-    one = preprocess(read_image(os.path.join(os.path.dirname(os.path.abspath(__file__)), "sample.png"), metadata["preprocessing"])[None],
-                     metadata["preprocessing"])
+    one = preprocess(
+        read_image(
+            os.path.join(os.path.dirname(os.path.abspath(__file__)), "sample.png"), metadata["preprocessing"]
+        )[None],
+        metadata["preprocessing"],
+    )
     for _ in range(20):
         model(one)
     times = []
@@ -43,14 +47,28 @@ def main():
         times.append((time.perf_counter() - began) * 1000)
     p50, p95, p99 = (float(value) for value in np.percentile(times, [50, 95, 99]))
     result = {
-        "schema_version": 1, "device": metadata["device"], "runtime": model.runtime, "runtime_version": model.version,
-        "threads": arguments.threads, "precision": metadata["artifact"]["precision"], "governor": governor(),
-        "models": [{"variant": metadata["variant"], "sha256": metadata["artifact"]["sha256"], "profile": metadata["profile"],
-                    "latency_ms": {"p50": p50, "p95": p95, "p99": p99, "runs": arguments.runs}}],
+        "schema_version": 1,
+        "device": metadata["device"],
+        "runtime": model.runtime,
+        "runtime_version": model.version,
+        "threads": arguments.threads,
+        "precision": metadata["artifact"]["precision"],
+        "governor": governor(),
+        "models": [
+            {
+                "variant": metadata["variant"],
+                "sha256": metadata["artifact"]["sha256"],
+                "profile": metadata["profile"],
+                "latency_ms": {"p50": p50, "p95": p95, "p99": p99, "runs": arguments.runs},
+            }
+        ],
     }
     with open(arguments.output, "w") as file:
         json.dump(result, file, indent=1)
-    print("p50 %.3f ms, p95 %.3f ms, p99 %.3f ms with %d threads; written to %s" % (p50, p95, p99, arguments.threads, arguments.output))
+    print(
+        "p50 %.3f ms, p95 %.3f ms, p99 %.3f ms with %d threads; written to %s"
+        % (p50, p95, p99, arguments.threads, arguments.output)
+    )
 
 
 if __name__ == "__main__":

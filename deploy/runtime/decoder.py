@@ -9,10 +9,13 @@ asymmetric numeral system (Duda, arXiv 1311.2540; Giesen, "Interleaved entropy c
             u16 lanes, u32 words; then the bytes of the model file without those tensors
     stream: u32 state a lane, then u16 words; kind 3: then 3 bytes for each float32 that is not zero
 
-Kind 0 tensors hold float32 values from the table, kind 1 bytes, kind 2 halves of bytes, low half first. Kind 3 tensors
-are sparse float32: the symbols are their highest bytes (sign and most of the exponent), 0 for a zero; the three
+Kind 0 tensors hold float32 values from the table, kind 1 bytes, kind 2 halves of bytes, low half first. Kind
+3 tensors
+are sparse float32: the symbols are their highest bytes (sign and most of the exponent), 0 for a zero; the
+three
 lower bytes, which no coder makes smaller, follow as they are.
 """
+
 import struct
 import zlib
 
@@ -29,14 +32,14 @@ def decode(data):
         raise ValueError("not an entropy-coded Edgewise model: it does not begin with EWZ1")
     try:
         length = struct.unpack_from("<I", data, 4)[0]
-        head = zlib.decompress(data[8:8 + length])
+        head = zlib.decompress(data[8 : 8 + length])
         return _rebuild(head, data, 8 + length)
     except (struct.error, zlib.error, IndexError, ValueError) as error:
-        raise ValueError("the entropy-coded model is damaged or cut off: %s" % error)
+        raise ValueError("the entropy-coded model is damaged or cut off: %s" % error) from None
 
 
 def _rebuild(head, data, at):
-    count, = struct.unpack_from("<I", head, 0)
+    (count,) = struct.unpack_from("<I", head, 0)
     here, tensors = 4, []
     for _ in range(count):
         position, symbols, kind, size = struct.unpack_from("<QIBH", head, here)
@@ -48,11 +51,11 @@ def _rebuild(head, data, at):
         here += width * size
         lanes, words = struct.unpack_from("<HI", head, here)
         here += 6
-        coded = data[at:at + 4 * lanes + 2 * words]
+        coded = data[at : at + 4 * lanes + 2 * words]
         at += 4 * lanes + 2 * words
         decoded = values[_symbols(coded, lanes, words, frequencies, symbols)]
         if kind == SPARSE:
-            low = data[at:at + 3 * np.count_nonzero(decoded)]
+            low = data[at : at + 3 * np.count_nonzero(decoded)]
             at += 3 * np.count_nonzero(decoded)
             tensors.append((position, _sparse_floats(decoded, low)))
         else:
@@ -62,7 +65,7 @@ def _rebuild(head, data, at):
     rest, pieces, used, written = head[here:], [], 0, 0
     for position, payload in tensors:
         gap = position - written
-        pieces += [rest[used:used + gap], payload]
+        pieces += [rest[used : used + gap], payload]
         used, written = used + gap, position + len(payload)
     return b"".join(pieces + [rest[used:]])
 
@@ -84,7 +87,7 @@ def _symbols(coded, lanes, words, frequencies, count):
         state = frequency[symbol] * (state >> bits) + slot - start[symbol]
         short = np.nonzero(state < 65536)[0]
         if len(short):
-            state[short] = state[short] << np.uint64(16) | stream[at:at + len(short)]
+            state[short] = state[short] << np.uint64(16) | stream[at : at + len(short)]
             at += len(short)
     # the encoder began every lane at this state, so any other one at the end tells of a changed byte
     if at != words or (state != 65536).any():

@@ -2,6 +2,7 @@
 
 Needs what requirements.txt names and nothing else. metadata.json says how images become the model's input.
 """
+
 import argparse
 import json
 import os
@@ -9,7 +10,6 @@ import sys
 
 import numpy as np
 from PIL import Image, ImageOps
-
 from preprocessing import preprocess
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -22,7 +22,9 @@ def read_metadata():
 
 
 def read_image(path, spec):
-    """Returns an image file as uint8 [height, width, channels], turned upright and resized as the model wants it."""
+    """Returns an image file as uint8 [height, width, channels], turned upright and resized as the model wants
+    it.
+    """
     image = ImageOps.exif_transpose(Image.open(path)).convert("L" if spec["color"] == "grey" else "RGB")
     if image.size != (spec["width"], spec["height"]):
         image = image.resize((spec["width"], spec["height"]), Image.BILINEAR)
@@ -139,7 +141,16 @@ def main():
         shares = probabilities(scores, metadata["outputs"])
         best = int(np.argmax(scores))
         if arguments.json:
-            print(json.dumps({"image": path, "class": metadata["classes"][best], "index": best, "probability": float(shares[best])}))
+            print(
+                json.dumps(
+                    {
+                        "image": path,
+                        "class": metadata["classes"][best],
+                        "index": best,
+                        "probability": float(shares[best]),
+                    }
+                )
+            )
         else:
             print("%s: %s (%.1f %%)" % (path, metadata["classes"][best], 100 * shares[best]))
 

@@ -1,8 +1,10 @@
 """How an image becomes the model's input; the same function in the engine and on the device.
 
 The specification is the `preprocessing` object of metadata.json:
-{"height": 28, "width": 28, "color": "grey", "layout": "NCHW", "scale": 0.00392, "mean": [0.13], "std": [0.31]}
+{"height": 28, "width": 28, "color": "grey", "layout": "NCHW", "scale": 0.00392, "mean": [0.13], "std":
+[0.31]}
 """
+
 import numpy as np
 
 

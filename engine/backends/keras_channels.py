@@ -1,7 +1,8 @@
 """Channels of Keras graphs: which belong together, which can go, and removing them.
 
 Every output channel of a layer is an atom. Atoms travel through the graph: an addition makes two the same, a
-concatenation puts them side by side, a flattening repeats them. What can't be followed with certainty is locked, with
+concatenation puts them side by side, a flattening repeats them. What can't be followed with certainty is
+locked, with
 the reason. Classes of atoms that are the same go or stay as one (Fang et al., "DepGraph", arXiv 2301.12900).
 """
 
@@ -14,11 +15,35 @@ from keras import tree
 from engine.backends.keras_graph import DROPPED, INPUT, Graph, Network, Node, Ref
 from engine.errors import EdgewiseError
 
-ROUND_TO = 4  # channels are kept in multiples of a SIMD register's four floats wherever there are enough of them
+ROUND_TO = (
+    4  # channels are kept in multiples of a SIMD register's four floats wherever there are enough of them
+)
 WIDE = 32
-PASSING = {*DROPPED, "BatchNormalization", "ReLU", "LeakyReLU", "ELU", "MaxPooling2D", "AveragePooling2D", "GlobalAveragePooling2D",
-           "GlobalMaxPooling2D", "ZeroPadding2D", "Cropping2D", "UpSampling2D", "Rescaling", "Relu", "Relu6", "HardSigmoid",
-           "HardSwish", "HardSilu", "Silu", "Swish", "Sigmoid", "Tanh", "Gelu"}
+PASSING = {
+    *DROPPED,
+    "BatchNormalization",
+    "ReLU",
+    "LeakyReLU",
+    "ELU",
+    "MaxPooling2D",
+    "AveragePooling2D",
+    "GlobalAveragePooling2D",
+    "GlobalMaxPooling2D",
+    "ZeroPadding2D",
+    "Cropping2D",
+    "UpSampling2D",
+    "Rescaling",
+    "Relu",
+    "Relu6",
+    "HardSigmoid",
+    "HardSwish",
+    "HardSilu",
+    "Silu",
+    "Swish",
+    "Sigmoid",
+    "Tanh",
+    "Gelu",
+}
 MIXING = ("softmax", "log_softmax", "glu", "sparsemax", "sparse_plus")
 ELEMENTWISE = {"Add", "Multiply", "Subtract", "Maximum", "Minimum", "Average", "Divide", "TrueDivide"}
 
@@ -29,14 +54,18 @@ class Unprunable(EdgewiseError):
 
 @dataclass
 class Bundle:
-    """Layers whose output channels are coupled, and the classes of atoms that may go: one array of class ids."""
+    """Layers whose output channels are coupled, and the classes of atoms that may go: one array of class
+    ids.
+    """
 
     layers: list[str]
     classes: np.ndarray
 
 
 class Channels:
-    """The atoms of a graph: `of` gives them by node, one id an output channel; `locked` says why layers stay whole."""
+    """The atoms of a graph: `of` gives them by node, one id an output channel; `locked` says why layers stay
+    whole.
+    """
 
     def __init__(self, network: Network, shapes: dict[str, list[tuple[int, ...]]]):
         self.network, self.shapes = network, shapes
@@ -53,7 +82,7 @@ class Channels:
         for ref in (network.graph.output, network.graph.logits):
             self._lock(self.of[ref.node][ref.index], "they are the network's answer")
 
-    # ---- union-find ------------------------------------------------------------------------------------------------
+    # ---- union-find ----------------------------------------------------------------------------------------
 
     def _fresh(self, count: int) -> np.ndarray:
         start = len(self.parent)
@@ -84,7 +113,7 @@ class Channels:
             self.reasons.setdefault(int(root), why)
         return atoms
 
-    # ---- how atoms travel ------------------------------------------------------------------------------------------
+    # ---- how atoms travel ----------------------------------------------------------------------------------
 
     def _outputs(self, node: Node, inputs: list[np.ndarray]) -> list[np.ndarray]:
         shapes = self.shapes[node.name]
@@ -96,13 +125,21 @@ class Channels:
             return [self._fresh(shapes[0][-1])]
         if node.kind == "DepthwiseConv2D":
             return [np.repeat(inputs[0], shapes[0][-1] // len(inputs[0]))]
-        if node.kind in PASSING or (node.kind == "Activation" and node.config.get("activation") not in MIXING):
+        if node.kind in PASSING or (
+            node.kind == "Activation" and node.config.get("activation") not in MIXING
+        ):
             return [inputs[0]]
         followed = self._combined(node, inputs, shapes[0])
-        return [followed] if followed is not None else self._opaque(node, inputs, f"{node.name} ({node.kind}) can't be followed")
+        return (
+            [followed]
+            if followed is not None
+            else self._opaque(node, inputs, f"{node.name} ({node.kind}) can't be followed")
+        )
 
     def _combined(self, node: Node, inputs: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray | None:
-        if any(np.size(x) > 1 for x in tree.flatten((node.args, node.kwargs)) if not isinstance(x, (Ref, str))):
+        if any(
+            np.size(x) > 1 for x in tree.flatten((node.args, node.kwargs)) if not isinstance(x, (Ref, str))
+        ):
             return None  # an array of its own, one number a channel
         if node.kind in ELEMENTWISE:
             return self._elementwise(inputs)
@@ -130,9 +167,11 @@ class Channels:
     def _opaque(self, node: Node, inputs: list[np.ndarray], why: str) -> list[np.ndarray]:
         for atoms in inputs:
             self._lock(atoms, why)
-        return [self._lock(self._fresh(shape[-1] if len(shape) else 1), why) for shape in self.shapes[node.name]]
+        return [
+            self._lock(self._fresh(shape[-1] if len(shape) else 1), why) for shape in self.shapes[node.name]
+        ]
 
-    # ---- what may go -----------------------------------------------------------------------------------------------
+    # ---- what may go ---------------------------------------------------------------------------------------
 
     def bundles(self) -> list[Bundle]:
         """Returns the coupled layers and what may go of each, in the order of the graph."""
@@ -148,7 +187,9 @@ class Channels:
             touched = sorted({owner[int(r)] for r in free if int(r) in owner})
             merged = Bundle([node.layer], free)
             for place in touched:
-                merged = Bundle(found[place].layers + merged.layers, np.union1d(found[place].classes, merged.classes))
+                merged = Bundle(
+                    found[place].layers + merged.layers, np.union1d(found[place].classes, merged.classes)
+                )
                 found[place] = None
             found.append(merged)
             owner |= {int(r): len(found) - 1 for r in merged.classes}
@@ -171,10 +212,16 @@ def _last_axis(node: Node, rank: int) -> bool:
     return axis in (-1, rank - 1)
 
 
-def remove(network: Network, channels: Channels, ratios: dict[str, float], score: Callable[[Node], tuple[np.ndarray, np.ndarray | None]]) -> Network:
+def remove(
+    network: Network,
+    channels: Channels,
+    ratios: dict[str, float],
+    score: Callable[[Node], tuple[np.ndarray, np.ndarray | None]],
+) -> Network:
     """Returns the network without the least important channels.
 
-    score(node): importance of a layer's output channels [out] and of its input channels [in] (None where there are none).
+    score(node): importance of a layer's output channels [out] and of its input channels [in] (None where
+    there are none).
     """
     values = _class_scores(network, channels, score)
     widest = max((len(bundle.classes) for bundle in channels.bundles()), default=0)
@@ -185,7 +232,7 @@ def remove(network: Network, channels: Channels, ratios: dict[str, float], score
             continue
         count = _kept(len(bundle.classes), float(np.mean(wanted)), widest)
         order = np.argsort([values.get(int(c), 0.0) for c in bundle.classes], kind="stable")
-        gone.update(int(c) for c in bundle.classes[order[:len(bundle.classes) - count]])
+        gone.update(int(c) for c in bundle.classes[order[: len(bundle.classes) - count]])
     return without(network, channels, gone) if gone else network
 
 
@@ -193,7 +240,11 @@ def _kept(count: int, ratio: float, widest: int) -> int:
     kept = max(1, round(count * (1 - ratio)))
     in_steps = max(ROUND_TO, round(kept / ROUND_TO) * ROUND_TO)
     # a small share of a stage would be rounded away, stage after stage: then the exact number goes
-    return in_steps if widest >= WIDE and count >= 2 * ROUND_TO and ratio > 0 and in_steps < count else min(kept, count)
+    return (
+        in_steps
+        if widest >= WIDE and count >= 2 * ROUND_TO and ratio > 0 and in_steps < count
+        else min(kept, count)
+    )
 
 
 def _class_scores(network: Network, channels: Channels, score: Callable) -> dict[int, float]:
@@ -201,10 +252,18 @@ def _class_scores(network: Network, channels: Channels, score: Callable) -> dict
     sums: dict[int, float] = {}
     counts: dict[int, int] = {}
     for node in network.graph.nodes:
-        if not network.weights.get(node.layer) or node.kind not in ("Conv2D", "Dense", "DepthwiseConv2D", "BatchNormalization"):
+        if not network.weights.get(node.layer) or node.kind not in (
+            "Conv2D",
+            "Dense",
+            "DepthwiseConv2D",
+            "BatchNormalization",
+        ):
             continue
         outward, inward = score(node)
-        for atoms, given in ((channels.of[node.name][0], outward), (channels.of[node.inputs[0].node][node.inputs[0].index], inward)):
+        for atoms, given in (
+            (channels.of[node.name][0], outward),
+            (channels.of[node.inputs[0].node][node.inputs[0].index], inward),
+        ):
             if given is None or len(given) != len(atoms):
                 continue
             given = given / max(float(np.mean(given)), 1e-12)
@@ -216,6 +275,7 @@ def _class_scores(network: Network, channels: Channels, score: Callable) -> dict
 
 def without(network: Network, channels: Channels, gone: set[int]) -> Network:
     """Returns the network with these classes of channels cut out of every weight."""
+
     def kept(ref: Ref) -> np.ndarray:
         return np.array([int(r) not in gone for r in channels.roots(channels.of[ref.node][ref.index])])
 
@@ -237,7 +297,10 @@ def _narrowed(node: Node, channels: int) -> Node:
         return replace(node, config=node.config | {key: channels})
     if node.kind == "Reshape":
         shape = list(node.config.get("target_shape", ()))
-        return replace(node, config=node.config | {"target_shape": (*shape[:-1], -1 if -1 not in shape[:-1] else channels)})
+        return replace(
+            node,
+            config=node.config | {"target_shape": (*shape[:-1], -1 if -1 not in shape[:-1] else channels)},
+        )
     return node
 
 
@@ -262,7 +325,9 @@ def magnitude(network: Network) -> Callable[[Node], tuple[np.ndarray, np.ndarray
 
 
 def norms(node: Node, arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
-    """Returns L2 norms of a layer's weights by output channel and, where it mixes channels, by input channel."""
+    """Returns L2 norms of a layer's weights by output channel and, where it mixes channels, by input
+    channel.
+    """
     if node.kind == "BatchNormalization":
         return (np.abs(arrays[0]) if node.config.get("scale", True) else np.ones(len(arrays[0]))), None
     kernel = arrays[0].astype(np.float64) ** 2
@@ -272,8 +337,12 @@ def norms(node: Node, arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray 
     return np.sqrt(kernel.sum((*rest, kernel.ndim - 2))), np.sqrt(kernel.sum((*rest, kernel.ndim - 1)))
 
 
-def fresh_weights(graph: Graph, weights: dict[str, list[np.ndarray]], seed: int) -> dict[str, list[np.ndarray]]:
-    """Returns new random weights of the same shapes: He et al. (arXiv 1502.01852) for kernels, neutral normalisation."""
+def fresh_weights(
+    graph: Graph, weights: dict[str, list[np.ndarray]], seed: int
+) -> dict[str, list[np.ndarray]]:
+    """Returns new random weights of the same shapes: He et al. (arXiv 1502.01852) for kernels, neutral
+    normalisation.
+    """
     random = np.random.default_rng(seed)
     fresh = dict(weights)
     for node in graph.nodes:
@@ -281,11 +350,17 @@ def fresh_weights(graph: Graph, weights: dict[str, list[np.ndarray]], seed: int)
         if not arrays:
             continue
         if node.kind == "BatchNormalization":
-            learned = [1.0] * bool(node.config.get("scale", True)) + [0.0] * bool(node.config.get("center", True))
-            fresh[node.layer] = [np.full_like(a, v) for a, v in zip(arrays, [*learned, 0.0, 1.0], strict=True)]
+            learned = [1.0] * bool(node.config.get("scale", True)) + [0.0] * bool(
+                node.config.get("center", True)
+            )
+            fresh[node.layer] = [
+                np.full_like(a, v) for a, v in zip(arrays, [*learned, 0.0, 1.0], strict=True)
+            ]
         elif node.weighted or node.affine:
             kernel = arrays[0]
-            inputs = np.prod(kernel.shape[:2]) if node.kind == "DepthwiseConv2D" else np.prod(kernel.shape[:-1])
+            inputs = (
+                np.prod(kernel.shape[:2]) if node.kind == "DepthwiseConv2D" else np.prod(kernel.shape[:-1])
+            )
             made = random.normal(0.0, np.sqrt(2.0 / inputs), kernel.shape).astype(np.float32)
             fresh[node.layer] = [made, *(np.zeros_like(a) for a in arrays[1:])]
     return fresh
@@ -296,4 +371,8 @@ def why_unprunable(channels: Channels) -> str:
     if channels.bundles():
         return ""
     reasons = "; ".join(sorted(set(channels.locked().values()))[:3])
-    return f"no layer's channels can go: {reasons}" if reasons else "it has no inner layer whose channels could go"
+    return (
+        f"no layer's channels can go: {reasons}"
+        if reasons
+        else "it has no inner layer whose channels could go"
+    )

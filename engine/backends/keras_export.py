@@ -1,6 +1,8 @@
-"""Keras networks to float TFLite: converted once a shape, afterwards only the stored weights are written anew.
+"""Keras networks to float TFLite: converted once a shape, afterwards only the stored weights are written
+anew.
 
-The one conversion is done with made-up weights, all different, so that every weight's place in the file is found by
+The one conversion is done with made-up weights, all different, so that every weight's place in the file is
+found by
 its bytes.
 """
 
@@ -23,7 +25,8 @@ from engine.errors import EdgewiseError
 class Place:
     """Where a layer's weights are in the file: its operator and its weight's and bias's tensors (-1: none).
 
-    `shift` is a constant that the converter added to the bias, such as the 3 of a hard sigmoid behind the layer.
+    `shift` is a constant that the converter added to the bias, such as the 3 of a hard sigmoid behind the
+    layer.
     """
 
     operator: int
@@ -35,7 +38,9 @@ class Place:
 
 @dataclass
 class Exported:
-    """A float TFLite file in memory, with the place of every layer by its name; `affine` ones are not techniques'."""
+    """A float TFLite file in memory, with the place of every layer by its name; `affine` ones are not
+    techniques'.
+    """
 
     file: TFLite
     places: dict[str, Place]
@@ -45,7 +50,11 @@ class Exported:
 def export(network: Network, cache: Path) -> Exported:
     """Returns the float TFLite file of a network whose BatchNorm is folded, for a batch of one."""
     rewritten = [node for node in network.graph.nodes if node.weighted or node.affine]
-    others = {name: arrays for name, arrays in network.weights.items() if arrays and name not in {n.layer for n in rewritten}}
+    others = {
+        name: arrays
+        for name, arrays in network.weights.items()
+        if arrays and name not in {n.layer for n in rewritten}
+    }
     key = f"graph-{network.graph.signature()}{_digest(others)}"
     template = cache / f"{key}.tflite"
     if not template.exists():
@@ -57,7 +66,11 @@ def export(network: Network, cache: Path) -> Exported:
         if node.layer in places:
             _write(file, places[node.layer], node, network.weights[node.layer])
     affine = {node.layer for node in rewritten if node.affine}
-    return Exported(file, {n: p for n, p in places.items() if n not in affine}, {n: p for n, p in places.items() if n in affine})
+    return Exported(
+        file,
+        {n: p for n, p in places.items() if n not in affine},
+        {n: p for n, p in places.items() if n in affine},
+    )
 
 
 def _digest(others: dict[str, list[np.ndarray]]) -> str:
@@ -73,7 +86,9 @@ def _make_template(network: Network, rewritten: list[Node], target: Path) -> Non
     random = np.random.default_rng(0)
     weights = dict(network.weights)
     for node in rewritten:
-        weights[node.layer] = [random.uniform(0.05, 0.1, a.shape).astype(np.float32) for a in weights[node.layer]]
+        weights[node.layer] = [
+            random.uniform(0.05, 0.1, a.shape).astype(np.float32) for a in weights[node.layer]
+        ]
     made_up = Network(network.graph, weights)
     live = Live(network.graph).load(made_up)
     file = TFLite(_converted(live))
@@ -81,10 +96,15 @@ def _make_template(network: Network, rewritten: list[Node], target: Path) -> Non
     places = _found(file, rewritten, weights)
     missing = [node.layer for node in rewritten if node.layer not in places]
     if missing:
-        raise EdgewiseError(f"the converter changed the weights of {', '.join(missing[:3])}, so they can't be written into the file")
+        raise EdgewiseError(
+            f"the converter changed the weights of {', '.join(missing[:3])}, so they can't be written into"
+            " the file"
+        )
     _rename(file, places)
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.with_suffix(".places.json").write_text(json.dumps({name: list(vars(p).values()) for name, p in places.items()}))
+    target.with_suffix(".places.json").write_text(
+        json.dumps({name: list(vars(p).values()) for name, p in places.items()})
+    )
     partial = target.with_suffix(".partial")
     partial.write_bytes(file.bytes(compact=False))  # the places refer to the tensors as they are now
     partial.replace(target)
@@ -101,7 +121,11 @@ def _converted(live: Live) -> bytes:
 def _free_batch(file: TFLite) -> None:
     """Lets reshapes follow the batch, so that the same file may be run with several images at a time."""
     for operator in file.graph.operators:
-        if file.op(operator) == "RESHAPE" and len(operator.inputs) > 1 and file.is_constant(int(operator.inputs[1])):
+        if (
+            file.op(operator) == "RESHAPE"
+            and len(operator.inputs) > 1
+            and file.is_constant(int(operator.inputs[1]))
+        ):
             shape = file.values(int(operator.inputs[1])).copy()
             if shape.ndim == 1 and len(shape) > 1 and shape[0] == 1 and -1 not in shape:
                 shape[0] = -1
@@ -111,7 +135,9 @@ def _free_batch(file: TFLite) -> None:
 
 
 def _rename(file: TFLite, places: dict[str, Place]) -> None:
-    """Gives tensors short names of their own, weights those of their layers: the converter's own take kilobytes."""
+    """Gives tensors short names of their own, weights those of their layers: the converter's own take
+    kilobytes.
+    """
     wanted = {int(file.graph.inputs[0]): "input", int(file.graph.outputs[0]): "output"}
     for layer, place in places.items():
         wanted |= {place.weight: f"{layer}.weight", place.bias: f"{layer}.bias"}
@@ -130,8 +156,12 @@ def _found(file: TFLite, nodes: list[Node], weights: dict[str, list[np.ndarray]]
     by_bytes: dict[bytes, int] = {}
     for number, operator in enumerate(file.graph.operators):
         if file.op(operator) in LAYER_OPS and file.is_constant(int(operator.inputs[1])):
-            first = file.graph.operators[by_bytes.setdefault(file.values(int(operator.inputs[1])).tobytes(), number)]
-            operator.inputs = np.array([operator.inputs[0], *first.inputs[1:]], np.int32)  # a layer that is used twice keeps one copy of its weights
+            first = file.graph.operators[
+                by_bytes.setdefault(file.values(int(operator.inputs[1])).tobytes(), number)
+            ]
+            operator.inputs = np.array(
+                [operator.inputs[0], *first.inputs[1:]], np.int32
+            )  # a layer that is used twice keeps one copy of its weights
     places = {}
     for node in nodes:
         arrays = weights[node.layer]
@@ -143,7 +173,9 @@ def _found(file: TFLite, nodes: list[Node], weights: dict[str, list[np.ndarray]]
         shift = file.values(bias) - arrays[1] if len(arrays) > 1 and bias >= 0 else np.zeros(1)
         if (len(arrays) > 1 and bias < 0) or np.ptp(shift) > 1e-5:
             continue
-        places[node.layer] = Place(number, int(operator.inputs[1]), bias, file.op(operator), round(float(shift.mean()), 5))
+        places[node.layer] = Place(
+            number, int(operator.inputs[1]), bias, file.op(operator), round(float(shift.mean()), 5)
+        )
     return places
 
 

@@ -1,8 +1,12 @@
-"""Keras models as plain graphs: a tuple of nodes that can be rewritten, and weights as NumPy arrays beside it.
+"""Keras models as plain graphs: a tuple of nodes that can be rewritten, and weights as NumPy arrays beside
+it.
 
-A `Network` is a value: techniques copy it by copying two references. It becomes live (Keras layers with variables)
-only where it runs, in keras_live.py. `graph_of` brings a model into the one form that everything else relies on:
-nested models are inlined, activations stand on their own, a separable convolution is a depthwise and a pointwise one.
+A `Network` is a value: techniques copy it by copying two references. It becomes live (Keras layers with
+variables)
+only where it runs, in keras_live.py. `graph_of` brings a model into the one form that everything else relies
+on:
+nested models are inlined, activations stand on their own, a separable convolution is a depthwise and a
+pointwise one.
 """
 
 import hashlib
@@ -18,9 +22,19 @@ from keras import tree
 from engine.errors import BadInput
 
 WEIGHTED = ("Conv2D", "DepthwiseConv2D", "Dense")
-DROPPED = ("Dropout", "SpatialDropout2D", "GaussianDropout", "GaussianNoise", "AlphaDropout", "ActivityRegularization")
+DROPPED = (
+    "Dropout",
+    "SpatialDropout2D",
+    "GaussianDropout",
+    "GaussianNoise",
+    "AlphaDropout",
+    "ActivityRegularization",
+)
 INPUT = "input"
-EVERYWHERE = {"dtype": "float32", "trainable": True}  # whatever mixed precision or frozen layers it was trained with
+EVERYWHERE = {
+    "dtype": "float32",
+    "trainable": True,
+}  # whatever mixed precision or frozen layers it was trained with
 
 
 @dataclass(frozen=True)
@@ -37,7 +51,8 @@ class Node:
 
     Attributes:
         kind: The layer's class name; `config` is what its class makes it from again.
-        operation: The layer or operation itself; layers are made anew from it, operations without state are called.
+        operation: The layer or operation itself; layers are made anew from it, operations without state are
+            called.
         args, kwargs: What it is called with, a `Ref` in the place of each tensor.
         layer: Whose weights it uses; nodes that share weights share this name.
         affine: A BatchNorm that no layer before it could take up, written as a depthwise convolution of 1x1.
@@ -74,8 +89,17 @@ class Graph:
 
     def signature(self) -> str:
         """Returns a hash of the structure: equal for networks that differ in values only."""
-        plain = [(n.name, n.kind, json.dumps(n.config, sort_keys=True, default=_stable), repr(n.args), repr(n.kwargs), n.layer)
-                 for n in self.nodes]
+        plain = [
+            (
+                n.name,
+                n.kind,
+                json.dumps(n.config, sort_keys=True, default=_stable),
+                repr(n.args),
+                repr(n.kwargs),
+                n.layer,
+            )
+            for n in self.nodes
+        ]
         return hashlib.sha256(repr((plain, self.input_shape, self.output)).encode()).hexdigest()[:24]
 
     def readers(self) -> dict[str, list[Node]]:
@@ -114,7 +138,10 @@ def graph_of(model: keras.Model) -> Network:
     shape = tuple(model.inputs[0].shape[1:])
     output = _inline(model, [Ref(INPUT)], "", nodes, weights, set())
     if len(output) != 1:
-        raise BadInput("The Keras model has several outputs, and a classifier has one: cut it down to the one that you want.")
+        raise BadInput(
+            "The Keras model has several outputs, and a classifier has one: cut it down to the one that you"
+            " want."
+        )
     graph = _without_identities(Graph(tuple(nodes), shape, output[0], output[0]))
     return Network(replace(graph, logits=_before_closing(graph)), weights)
 
@@ -122,8 +149,10 @@ def graph_of(model: keras.Model) -> Network:
 def _inline(model, inputs: list[Ref], prefix: str, nodes: list, weights: dict, taken: set) -> list[Ref]:
     function = getattr(model, "_functional", None) or model
     if not hasattr(function, "_nodes_by_depth"):
-        raise BadInput(f"The Keras model {model.name} is written as code of its own and not as a graph of layers: "
-                       "rebuild it as a functional or sequential model.")
+        raise BadInput(
+            f"The Keras model {model.name} is written as code of its own and not as a graph of layers: "
+            "rebuild it as a functional or sequential model."
+        )
     known = dict(zip(map(id, function.inputs), inputs, strict=True))
 
     def refer(value):
@@ -134,13 +163,19 @@ def _inline(model, inputs: list[Ref], prefix: str, nodes: list, weights: dict, t
             if call.is_input or any(id(x) not in known for x in call.input_tensors):
                 continue
             args = tree.map_structure(refer, tuple(call.arguments.args))
-            kwargs = {k: tree.map_structure(refer, v) for k, v in call.arguments.kwargs.items() if k not in ("training", "mask")}
+            kwargs = {
+                k: tree.map_structure(refer, v)
+                for k, v in call.arguments.kwargs.items()
+                if k not in ("training", "mask")
+            }
             made = _add(call.operation, args, kwargs, prefix, nodes, weights, taken)
             known |= dict(zip(map(id, call.outputs), made, strict=True))
     return [known[id(x)] for x in function.outputs]
 
 
-def _add(operation, args: tuple, kwargs: dict, prefix: str, nodes: list, weights: dict, taken: set) -> list[Ref]:
+def _add(
+    operation, args: tuple, kwargs: dict, prefix: str, nodes: list, weights: dict, taken: set
+) -> list[Ref]:
     if isinstance(operation, keras.Model):
         given = [x for x in tree.flatten((args, kwargs)) if isinstance(x, Ref)]
         return _inline(operation, given, f"{prefix}{operation.name}.", nodes, weights, taken)
@@ -158,8 +193,17 @@ def _add(operation, args: tuple, kwargs: dict, prefix: str, nodes: list, weights
     for suffix, kind, config, arrays in parts:
         taken.add(name + suffix)
         called = args if last is None else (Ref(last),)
-        nodes.append(Node(name + suffix, kind.__name__, operation if kind is type(operation) else kind, config | EVERYWHERE, called,
-                          kwargs if last is None else {}, layer + suffix))
+        nodes.append(
+            Node(
+                name + suffix,
+                kind.__name__,
+                operation if kind is type(operation) else kind,
+                config | EVERYWHERE,
+                called,
+                kwargs if last is None else {},
+                layer + suffix,
+            )
+        )
         weights[layer + suffix] = [np.asarray(a, np.float32) for a in arrays]
         last = name + suffix
     return [Ref(last, i) for i in range(len(tree.flatten(operation.output)))]
@@ -170,17 +214,37 @@ def _parts(layer: keras.layers.Layer, name: str) -> list[tuple[str, type, dict, 
     config, arrays, kind = layer.get_config(), layer.get_weights(), type(layer).__name__
     activation = getattr(layer, "activation", None)
     after = []
-    if kind in (*WEIGHTED, "SeparableConv2D") and activation is not None and activation is not keras.activations.linear:
+    if (
+        kind in (*WEIGHTED, "SeparableConv2D")
+        and activation is not None
+        and activation is not keras.activations.linear
+    ):
         config["activation"] = "linear"
-        after = [("_activation", keras.layers.Activation, keras.layers.Activation(activation).get_config(), [])]
+        after = [
+            ("_activation", keras.layers.Activation, keras.layers.Activation(activation).get_config(), [])
+        ]
     if config.get("data_format") == "channels_first":
-        raise BadInput(f"The layer {name} wants channels first, which edge runtimes don't take: build the model with channels last.")
+        raise BadInput(
+            f"The layer {name} wants channels first, which edge runtimes don't take: build the model with"
+            " channels last."
+        )
     if kind != "SeparableConv2D":
         return [("", type(layer), config, arrays), *after]
-    shared = {key: config[key] for key in ("name", "kernel_size", "strides", "padding", "dilation_rate", "depth_multiplier")}
-    pointwise = {"name": config["name"], "filters": config["filters"], "kernel_size": 1, "use_bias": config["use_bias"]}
-    return [("_depthwise", keras.layers.DepthwiseConv2D, shared | {"use_bias": False}, arrays[:1]),
-            ("", keras.layers.Conv2D, pointwise, arrays[1:]), *after]
+    shared = {
+        key: config[key]
+        for key in ("name", "kernel_size", "strides", "padding", "dilation_rate", "depth_multiplier")
+    }
+    pointwise = {
+        "name": config["name"],
+        "filters": config["filters"],
+        "kernel_size": 1,
+        "use_bias": config["use_bias"],
+    }
+    return [
+        ("_depthwise", keras.layers.DepthwiseConv2D, shared | {"use_bias": False}, arrays[:1]),
+        ("", keras.layers.Conv2D, pointwise, arrays[1:]),
+        *after,
+    ]
 
 
 def _without_identities(graph: Graph) -> Graph:
@@ -204,17 +268,23 @@ def renamed(node: Node, becomes: dict[str, Ref]) -> Node:
     def change(value):
         return becomes.get(value.node, value) if isinstance(value, Ref) else value
 
-    return replace(node, args=tree.map_structure(change, node.args), kwargs=tree.map_structure(change, node.kwargs))
+    return replace(
+        node, args=tree.map_structure(change, node.args), kwargs=tree.map_structure(change, node.kwargs)
+    )
 
 
 def _before_closing(graph: Graph) -> Ref:
     nodes = {node.name: node for node in graph.nodes}
     last = nodes.get(graph.output.node)
-    closing = last is not None and (last.kind == "Softmax" or last.config.get("activation") in ("softmax", "sigmoid") and last.kind == "Activation")
+    closing = last is not None and (
+        last.kind == "Softmax"
+        or (last.config.get("activation") in ("softmax", "sigmoid") and last.kind == "Activation")
+    )
     return last.inputs[0] if closing else graph.output
 
 
-# ---- weights in the order that techniques use: output channel first --------------------------------------------------
+# ---- weights in the order that techniques use: output channel first ----------------------------------------
+
 
 def to_common(kind: str, kernel: np.ndarray) -> np.ndarray:
     """Turns a Keras kernel into [out, in, kh, kw], [channels, 1, kh, kw] (depthwise) or [out, in] (dense)."""

@@ -13,7 +13,8 @@ MOMENTUM = 0.9  # Keras' own 0.99 needs more steps than a fine-tuning has before
 
 
 class Live:
-    """The layers of one graph. Networks of the same graph take turns in it: `load` puts a network's weights in.
+    """The layers of one graph. Networks of the same graph take turns in it: `load` puts a network's weights
+    in.
 
     `shapes` holds the shape of every node's outputs for a batch of one.
     """
@@ -26,10 +27,15 @@ class Live:
                 self.layers[node.layer] = self._made(node)
         self.shapes: dict[str, list[tuple[int, ...]]] = {INPUT: [(1, *graph.input_shape)]}
         self.current: dict[str, list] = {}
-        self.step: tf.Tensor | tf.Variable = tf.constant(0, tf.int64)  # the training step, which dropout follows
+        self.step: tf.Tensor | tf.Variable = tf.constant(
+            0, tf.int64
+        )  # the training step, which dropout follows
         self.run(tf.zeros((1, *graph.input_shape)), look=self._note)
-        self.logits = tf.function(lambda x: self._flat(self.run(x, until=graph.logits)), autograph=False,
-                                  input_signature=[tf.TensorSpec((None, *graph.input_shape), tf.float32)])
+        self.logits = tf.function(
+            lambda x: self._flat(self.run(x, until=graph.logits)),
+            autograph=False,
+            input_signature=[tf.TensorSpec((None, *graph.input_shape), tf.float32)],
+        )
 
     @staticmethod
     def _made(node: Node) -> Callable:
@@ -61,16 +67,27 @@ class Live:
 
     def taken(self) -> dict[str, list[np.ndarray]]:
         """Returns copies of the weights as they are now, and forgets whose they were."""
-        found = {name: [np.array(w.numpy()) for w in layer.weights] if isinstance(layer, keras.layers.Layer) else []
-                 for name, layer in self.layers.items()}
+        found = {
+            name: (
+                [np.array(w.numpy()) for w in layer.weights] if isinstance(layer, keras.layers.Layer) else []
+            )
+            for name, layer in self.layers.items()
+        }
         self.current = {}
         return found
 
-    def run(self, x: tf.Tensor, training: bool = False, look: Callable | None = None, call: Callable | None = None,
-            until: Ref | None = None) -> tf.Tensor:
+    def run(
+        self,
+        x: tf.Tensor,
+        training: bool = False,
+        look: Callable | None = None,
+        call: Callable | None = None,
+        until: Ref | None = None,
+    ) -> tf.Tensor:
         """Calls node after node and returns the tensor `until` (the graph's output by default).
 
-        look(node, inputs, outputs): sees every node's tensors. call(node, layer, x): stands in for the call of layers
+        look(node, inputs, outputs): sees every node's tensors. call(node, layer, x): stands in for the call
+        of layers
         with weights.
         """
         until = until or self.graph.output
@@ -98,14 +115,20 @@ class Live:
         return values[until.node][until.index]
 
     def _dropped(self, node: Node, x: tf.Tensor, number: int, training: bool) -> tf.Tensor:
-        """Dropout by a seed that follows the training step, so that a run can be repeated; identity otherwise."""
+        """Dropout by a seed that follows the training step, so that a run can be repeated; identity
+        otherwise.
+        """
         if not training or node.kind != "Dropout" or not node.config.get("rate"):
             return x
-        return tf.nn.experimental.stateless_dropout(x, node.config["rate"], seed=tf.stack([self.step, tf.constant(number, tf.int64)]))
+        return tf.nn.experimental.stateless_dropout(
+            x, node.config["rate"], seed=tf.stack([self.step, tf.constant(number, tf.int64)])
+        )
 
 
 class Lives:
-    """The networks that are live: the last few graphs, so that the same structure is not built again and again."""
+    """The networks that are live: the last few graphs, so that the same structure is not built again and
+    again.
+    """
 
     def __init__(self, most: int = 3):
         self.most, self.held = most, {}
@@ -121,11 +144,15 @@ class Lives:
 
 
 def rows_of(node: Node, x: tf.Tensor) -> np.ndarray:
-    """Returns all inputs that a layer's weights meet, float32 [n, in · kh · kw]: input channel first, as techniques order them."""
+    """Returns all inputs that a layer's weights meet, float32 [n, in · kh · kw]: input channel first, as
+    techniques order them.
+    """
     if node.kind == "Dense":
         return x.numpy().reshape(-1, x.shape[-1])
     (kh, kw), (sh, sw), (dh, dw) = (_pair(node, key) for key in ("kernel_size", "strides", "dilation_rate"))
-    patches = tf.image.extract_patches(x, [1, kh, kw, 1], [1, sh, sw, 1], [1, dh, dw, 1], node.config.get("padding", "valid").upper()).numpy()
+    patches = tf.image.extract_patches(
+        x, [1, kh, kw, 1], [1, sh, sw, 1], [1, dh, dw, 1], node.config.get("padding", "valid").upper()
+    ).numpy()
     channels = int(x.shape[-1])
     return patches.reshape(-1, kh * kw, channels).transpose(0, 2, 1).reshape(-1, channels * kh * kw)
 

@@ -1,6 +1,8 @@
-"""Simulated quantization for Keras layers: what their weights and inputs will be in the file, while they train.
+"""Simulated quantization for Keras layers: what their weights and inputs will be in the file, while they
+train.
 
-Weights learn the step size of every output channel ("LSQ", Esser et al., arXiv 1902.08153); activations follow a moving
+Weights learn the step size of every output channel ("LSQ", Esser et al., arXiv 1902.08153); activations
+follow a moving
 range (Jacob et al., arXiv 1712.05877).
 """
 
@@ -21,7 +23,10 @@ class Simulation:
         self.bits, self.live = bits, live
         self.high = 2 ** (bits - 1) - 1 if not (reduced and bits == 8) else 63
         self.nodes = list(live.graph.weighted())
-        self.scales = {node.layer: tf.Variable(self._first_scale(node), name=f"{node.layer}_scale") for node in self.nodes}
+        self.scales = {
+            node.layer: tf.Variable(self._first_scale(node), name=f"{node.layer}_scale")
+            for node in self.nodes
+        }
         self.ranges: dict[str, tf.Variable] = {}
         self.moving = tf.Variable(True, trainable=False)  # whether ranges follow what is seen
         if activations:
@@ -42,7 +47,9 @@ class Simulation:
 
     def rounded(self, node: Node, kernel: tf.Tensor) -> tf.Tensor:
         """Returns the kernel on its grid; gradients pass through to the kernel and, damped, to the scale."""
-        per_channel = float(np.prod(kernel.shape[:2]) if node.kind == "DepthwiseConv2D" else np.prod(kernel.shape[:-1]))
+        per_channel = float(
+            np.prod(kernel.shape[:2]) if node.kind == "DepthwiseConv2D" else np.prod(kernel.shape[:-1])
+        )
         gain = 1.0 / np.sqrt(per_channel * self.high)
         scale = tf.maximum(self.scales[node.layer], 1e-8)
         scale = tf.stop_gradient(scale * (1 - gain)) + scale * gain
@@ -64,14 +71,18 @@ class Simulation:
         now = tf.stop_gradient(tf.stack([now[0], tf.maximum(now[1], now[0] + 1e-6)]))
         return tf.quantization.fake_quant_with_min_max_vars(x, now[0], now[1], num_bits=8)
 
-    def harvest(self, weights: dict[str, list[np.ndarray]]) -> tuple[dict[str, Grid], dict[str, tuple[float, float]]]:
+    def harvest(
+        self, weights: dict[str, list[np.ndarray]]
+    ) -> tuple[dict[str, Grid], dict[str, tuple[float, float]]]:
         """Rounds the kernels in `weights` in place and returns each layer's grid and its input's range."""
         grids = {}
         for node in self.nodes:
             kernel, scale = weights[node.layer][0], np.maximum(self.scales[node.layer].numpy(), 1e-8)
             codes = np.clip(np.rint(kernel / scale), -self.high - 1, self.high)
             weights[node.layer][0] = (codes * scale).astype(np.float32)
-            grids[node.layer] = Grid(self.bits, to_common(node.kind, codes).astype(np.int8), scale.ravel().astype(np.float32))
+            grids[node.layer] = Grid(
+                self.bits, to_common(node.kind, codes).astype(np.int8), scale.ravel().astype(np.float32)
+            )
         return grids, {name: tuple(map(float, kept.numpy())) for name, kept in self.ranges.items()}
 
     def kept(self) -> list[np.ndarray]:
@@ -82,5 +93,3 @@ class Simulation:
         """Takes a checkpoint's values again."""
         for variable, value in zip((*self.scales.values(), *self.ranges.values()), values, strict=True):
             variable.assign(value)
-
-

@@ -18,10 +18,13 @@ OPSET = 18
 
 
 def export(folded: nn.Module, example: torch.Tensor, cache: Path) -> Graph:
-    """Returns the ONNX graph of a network whose BatchNorm is folded, batch dynamic, input `input`, output `logits`.
+    """Returns the ONNX graph of a network whose BatchNorm is folded, batch dynamic, input `input`, output
+    `logits`.
 
-    The TorchScript-based exporter goes first: it takes 0.1 s where the torch.export-based one takes 2 to 15 s and
-    both give the same operators for image classifiers; the latter is the fallback. A graph of the same structure
+    The TorchScript-based exporter goes first: it takes 0.1 s where the torch.export-based one takes 2 to 15 s
+    and
+    both give the same operators for image classifiers; the latter is the fallback. A graph of the same
+    structure
     and shapes in `cache` is reused with this network's weights.
     """
     template = cache / f"graph-{signature(folded, example)}.onnx"
@@ -36,7 +39,9 @@ def export(folded: nn.Module, example: torch.Tensor, cache: Path) -> Graph:
 
 
 def signature(network: nn.Module, example: torch.Tensor) -> str:
-    """Returns a hash of a network's code and tensor shapes, the same for networks that differ in values only."""
+    """Returns a hash of a network's code and tensor shapes, the same for networks that differ in values
+    only.
+    """
     code = network.code if isinstance(network, fx.GraphModule) else str(network)
     modules = str(network) if isinstance(network, fx.GraphModule) else ""
     shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
@@ -49,17 +54,31 @@ def _export(network: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            torch.onnx.export(network, (example,), buffer, dynamo=False, opset_version=OPSET,
-                              dynamic_axes={"input": {0: "batch"}, "logits": {0: "batch"}}, **options)
+            torch.onnx.export(
+                network,
+                (example,),
+                buffer,
+                dynamo=False,
+                opset_version=OPSET,
+                dynamic_axes={"input": {0: "batch"}, "logits": {0: "batch"}},
+                **options,
+            )
             return _computed_ahead(onnx.load_from_string(buffer.getvalue()))
         except Exception:  # any operator that this exporter lacks; the other one then says what is wrong
-            program = torch.onnx.export(network, (example,), dynamo=True, opset_version=OPSET,
-                                        dynamic_shapes=({0: torch.export.Dim("batch")},), **options)
+            program = torch.onnx.export(
+                network,
+                (example,),
+                dynamo=True,
+                opset_version=OPSET,
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                **options,
+            )
             return program.model_proto
 
 
 def _computed_ahead(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Folds what the exporter left to be computed from constants (padding sizes of sliced shortcuts, say): shape
+    """Folds what the exporter left to be computed from constants (padding sizes of sliced shortcuts, say):
+    shape
     inference, the quantizer and other runtimes want it plain."""
     if not any(node.op_type in ("ConstantOfShape", "Shape") for node in model.graph.node):
         return model
@@ -69,7 +88,9 @@ def _computed_ahead(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _write_weights(graph: Graph, network: nn.Module) -> bool:
-    """Writes a network's tensors into the graph's initializers; False where a tensor has no place of its own."""
+    """Writes a network's tensors into the graph's initializers; False where a tensor has no place of its
+    own.
+    """
     used = {name for node in graph.model.graph.node for name in node.input}
     for name, value in network.state_dict().items():
         tensor = graph.initializers.get(name)

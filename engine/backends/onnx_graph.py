@@ -1,4 +1,5 @@
-"""An ONNX graph in memory: its layers, their weights with the output channel first, BatchNorm folded, and ONNX Runtime at
+"""An ONNX graph in memory: its layers, their weights with the output channel first, BatchNorm folded, and
+ONNX Runtime at
 work on it with values from inside. Imports no torch.
 """
 
@@ -38,9 +39,11 @@ class Graph:
         """Stores values under a name, in place of those that were there."""
         if name not in self.initializers:
             self.initializers[name] = self.model.graph.initializer.add()
-        self.initializers[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(array, np.float32), name))
+        self.initializers[name].CopyFrom(
+            numpy_helper.from_array(np.ascontiguousarray(array, np.float32), name)
+        )
 
-    # ---- layers ----------------------------------------------------------------------------------------------------
+    # ---- layers --------------------------------------------------------------------------------------------
 
     def layers(self) -> dict[str, onnx.NodeProto]:
         """Returns the nodes whose weights are theirs alone, by layer name, in the order in which they run."""
@@ -48,12 +51,22 @@ class Graph:
         for node in self.model.graph.node:
             for name in node.input:
                 uses[name] = uses.get(name, 0) + 1
-        return {node.input[1].removesuffix(".weight"): node for node in self.model.graph.node
-                if node.op_type in WEIGHTED and len(node.input) > 1 and uses[node.input[1]] == 1 and self._is_plain(node)}
+        return {
+            node.input[1].removesuffix(".weight"): node
+            for node in self.model.graph.node
+            if node.op_type in WEIGHTED
+            and len(node.input) > 1
+            and uses[node.input[1]] == 1
+            and self._is_plain(node)
+        }
 
     def _is_plain(self, node: onnx.NodeProto) -> bool:
         tensor = self.initializers.get(node.input[1])
-        if tensor is None or tensor.data_type != onnx.TensorProto.FLOAT or len(tensor.dims) != (4 if node.op_type == "Conv" else 2):
+        if (
+            tensor is None
+            or tensor.data_type != onnx.TensorProto.FLOAT
+            or len(tensor.dims) != (4 if node.op_type == "Conv" else 2)
+        ):
             return False
         given = attributes(node)
         return not given.get("transA") and given.get("alpha", 1.0) == given.get("beta", 1.0) == 1.0
@@ -84,7 +97,9 @@ class Graph:
         elif not self._added_bias(node):
             inner = f"{node.output[0]}_before_bias"
             place = list(self.model.graph.node).index(node)
-            self.model.graph.node.insert(place + 1, helper.make_node("Add", [inner, name], [node.output[0]], name=f"{node.name}_bias"))
+            self.model.graph.node.insert(
+                place + 1, helper.make_node("Add", [inner, name], [node.output[0]], name=f"{node.name}_bias")
+            )
             self.model.graph.node[place].output[0] = inner
         self.put(name, array)
 
@@ -96,7 +111,7 @@ class Graph:
         """Returns the name of a layer's output, its bias added."""
         return node.output[0].removesuffix("_before_bias")
 
-    # ---- running ---------------------------------------------------------------------------------------------------
+    # ---- running -------------------------------------------------------------------------------------------
 
     def session(self, inside: Sequence[str] = (), threads: int = 1) -> onnxruntime.InferenceSession:
         """Opens the graph; values from inside become outputs of their own behind the scores."""
@@ -105,25 +120,43 @@ class Graph:
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inside if name not in known)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
-        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
 
-    def run(self, inputs: Iterator[np.ndarray], names: Sequence[str], threads: int = 1) -> Iterator[list[np.ndarray]]:
-        """Yields, for each batch of preprocessed images [n, …], the values of these names; a fixed batch is filled up and
+    def run(
+        self, inputs: Iterator[np.ndarray], names: Sequence[str], threads: int = 1
+    ) -> Iterator[list[np.ndarray]]:
+        """Yields, for each batch of preprocessed images [n, …], the values of these names; a fixed batch is
+        filled up and
         the filling cut off again."""
         session = self.session([name for name in names if name != "input"], threads)
         for batch in inputs:
             for part, count in self.filled(batch):
-                wanted = session.run([name for name in names if name != "input"], {"input": part}) if set(names) != {"input"} else []
-                found = dict(zip([name for name in names if name != "input"], wanted, strict=True)) | {"input": part}
-                yield [found[name][:count] if len(found[name]) == len(part) else found[name] for name in names]
+                wanted = (
+                    session.run([name for name in names if name != "input"], {"input": part})
+                    if set(names) != {"input"}
+                    else []
+                )
+                found = dict(zip([name for name in names if name != "input"], wanted, strict=True)) | {
+                    "input": part
+                }
+                yield [
+                    found[name][:count] if len(found[name]) == len(part) else found[name] for name in names
+                ]
 
     def filled(self, batch: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
-        """Yields a batch in pieces of the size that the graph takes, each with how many of its images count."""
+        """Yields a batch in pieces of the size that the graph takes, each with how many of its images
+        count.
+        """
         size = self.fixed_batch or len(batch)
         for start in range(0, len(batch), size):
-            part = batch[start:start + size]
+            part = batch[start : start + size]
             missing = size - len(part)
-            yield (np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) if missing else part), len(part)
+            yield (
+                (np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) if missing else part),
+                len(part),
+            )
 
     @property
     def fixed_batch(self) -> int | None:
@@ -138,7 +171,11 @@ def attributes(node: onnx.NodeProto) -> dict:
 
 def output_axis(node: onnx.NodeProto) -> int:
     """Returns which axis of a layer's stored weights counts its outputs."""
-    return 1 if node.op_type == "MatMul" or (node.op_type == "Gemm" and not attributes(node).get("transB")) else 0
+    return (
+        1
+        if node.op_type == "MatMul" or (node.op_type == "Gemm" and not attributes(node).get("transB"))
+        else 0
+    )
 
 
 def folded(graph: Graph) -> Graph:
@@ -146,10 +183,19 @@ def folded(graph: Graph) -> Graph:
     made = graph.copy()
     nodes, outputs = made.model.graph.node, {value.name for value in made.model.graph.output}
     layers = {node.output[0]: node for node in made.layers().values() if node.op_type != "MatMul"}
-    for norm in [node for node in nodes if node.op_type == "BatchNormalization" and len([n for n in node.output if n]) == 1]:
+    for norm in [
+        node
+        for node in nodes
+        if node.op_type == "BatchNormalization" and len([n for n in node.output if n]) == 1
+    ]:
         layer, source = layers.get(norm.input[0]), norm.input[0]
         readers = sum(source in node.input for node in nodes)
-        if layer is None or readers != 1 or source in outputs or not all(name in made.initializers for name in norm.input[1:]):
+        if (
+            layer is None
+            or readers != 1
+            or source in outputs
+            or not all(name in made.initializers for name in norm.input[1:])
+        ):
             continue
         gamma, beta, mean, variance = (made.array(name).astype(np.float64) for name in norm.input[1:])
         scale = gamma / np.sqrt(variance + attributes(norm).get("epsilon", 1e-5))

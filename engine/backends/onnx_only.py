@@ -1,6 +1,7 @@
 """The backend of ONNX graphs that PyTorch can't follow: what needs no training is done on the graph itself.
 
-A network is an `onnx_graph.Graph` in the plain form of formats/onnx_plain.py; ONNX Runtime runs it. A TorchScript program
+A network is an `onnx_graph.Graph` in the plain form of formats/onnx_plain.py; ONNX Runtime runs it. A
+TorchScript program
 that fits no known network comes the same way, exported first.
 """
 
@@ -26,7 +27,9 @@ PER_CHANNEL_OPSET = 13
 
 
 class ONNXBackend:
-    """See `Backend`. `threads` is what ONNX Runtime may use. What trains or changes the structure raises EdgewiseError."""
+    """See `Backend`. `threads` is what ONNX Runtime may use. What trains or changes the structure raises
+    EdgewiseError.
+    """
 
     framework = "pytorch"  # the family whose artifacts are ONNX files, for runtimes, packages and estimates
     saturates = True
@@ -35,17 +38,28 @@ class ONNXBackend:
         self.preprocessing, self.cache, self.threads = preprocessing, cache, threads
         self.why = "nothing but ONNX Runtime runs this network"
 
-    # ---- opening and looking ---------------------------------------------------------------------------------------
+    # ---- opening and looking -------------------------------------------------------------------------------
 
     def load(self, model: ModelFile) -> Graph:
-        told = next(iter(model.warnings), "").removeprefix("Only post-training techniques apply, because ").rstrip(".")
+        told = (
+            next(iter(model.warnings), "")
+            .removeprefix("Only post-training techniques apply, because ")
+            .rstrip(".")
+        )
         self.why = f"nothing but ONNX Runtime runs this network: {told}" if told else self.why
         return Graph(open_plain(model))
 
     def facts(self, network: Graph, labelled: bool) -> Facts:
         layers = self._layers(network)
-        return Facts(framework=self.framework, layers=layers, labelled=labelled, macs=sum(layer.macs for layer in layers),
-                     parameters=self.cost(network)[1], untraceable=self.why, unprunable=self.why)
+        return Facts(
+            framework=self.framework,
+            layers=layers,
+            labelled=labelled,
+            macs=sum(layer.macs for layer in layers),
+            parameters=self.cost(network)[1],
+            untraceable=self.why,
+            unprunable=self.why,
+        )
 
     def _layers(self, network: Graph) -> tuple[LayerInfo, ...]:
         nodes = network.layers()
@@ -53,31 +67,48 @@ class ONNXBackend:
             return ()
         p = self.preprocessing
         black = np.zeros((1, p.height, p.width, 1 if p.color == "grey" else 3), np.uint8)
-        values = next(network.run(self._inputs(black), [network.output_of(node) for node in nodes.values()], self.threads))
+        values = next(
+            network.run(
+                self._inputs(black), [network.output_of(node) for node in nodes.values()], self.threads
+            )
+        )
         found = []
         for (name, node), value in zip(nodes.items(), values, strict=True):
             shape = network.weight(node).shape
-            found.append(LayerInfo(name, kind_of(node, shape), shape, int(np.prod(shape)) * (value.size // len(value) // shape[0]),
-                                   is_output=len(found) == len(nodes) - 1))
+            found.append(
+                LayerInfo(
+                    name,
+                    kind_of(node, shape),
+                    shape,
+                    int(np.prod(shape)) * (value.size // len(value) // shape[0]),
+                    is_output=len(found) == len(nodes) - 1,
+                )
+            )
         return tuple(found)
 
     def cost(self, network: Graph) -> tuple[int, int]:
         stored = network.model.graph.initializer
-        parameters = sum(int(np.prod(tensor.dims)) for tensor in stored if tensor.data_type in (1, 10, 11, 16))
+        parameters = sum(
+            int(np.prod(tensor.dims)) for tensor in stored if tensor.data_type in (1, 10, 11, 16)
+        )
         return sum(layer.macs for layer in self._layers(network)), parameters
 
     def _inputs(self, images: np.ndarray, share: float = 1.0) -> Iterator[np.ndarray]:
-        spec, batch = self.preprocessing.model_dump(), images_at_once(self.preprocessing.height, self.preprocessing.width, share)
+        spec, batch = (
+            self.preprocessing.model_dump(),
+            images_at_once(self.preprocessing.height, self.preprocessing.width, share),
+        )
         for start in range(0, len(images), batch):
-            yield preprocess(images[start:start + batch], spec)
+            yield preprocess(images[start : start + batch], spec)
 
-    # ---- weights ---------------------------------------------------------------------------------------------------
+    # ---- weights -------------------------------------------------------------------------------------------
 
     def weights(self, network: Graph) -> dict[str, np.ndarray]:
         return {name: network.weight(node).copy() for name, node in network.layers().items()}
 
-    def with_weights(self, network: Graph, weights: dict[str, np.ndarray],
-                     biases: dict[str, np.ndarray] | None = None) -> Graph:
+    def with_weights(
+        self, network: Graph, weights: dict[str, np.ndarray], biases: dict[str, np.ndarray] | None = None
+    ) -> Graph:
         changed = network.copy()
         nodes = changed.layers()
         for name, array in weights.items():
@@ -92,21 +123,33 @@ class ONNXBackend:
     def folded(self, network: Graph) -> Graph:
         return folded(network)
 
-    # ---- running ---------------------------------------------------------------------------------------------------
+    # ---- running -------------------------------------------------------------------------------------------
 
     def logits(self, network: Graph, images: np.ndarray) -> np.ndarray:
-        return np.concatenate([scores.reshape(len(scores), -1) for scores, in network.run(self._inputs(images), ["logits"], self.threads)])
+        return np.concatenate(
+            [
+                scores.reshape(len(scores), -1)
+                for (scores,) in network.run(self._inputs(images), ["logits"], self.threads)
+            ]
+        )
 
     def input_grams(self, network: Graph, images: np.ndarray, layers: Sequence[str]) -> dict[str, np.ndarray]:
-        nodes = {name: node for name, node in network.layers().items()
-                 if name in layers and kind_of(node, network.weight(node).shape) in ("conv", "dense") and _has_plain_padding(node)}
+        nodes = {
+            name: node
+            for name, node in network.layers().items()
+            if name in layers
+            and kind_of(node, network.weight(node).shape) in ("conv", "dense")
+            and _has_plain_padding(node)
+        }
         names = list(dict.fromkeys(node.input[0] for node in nodes.values()))
         sums: dict[str, np.ndarray] = {}
         counts = dict.fromkeys(nodes, 0)
         for values in network.run(self._inputs(images, INSIDE_SHARE), names, self.threads) if nodes else ():
             found = dict(zip(names, values, strict=True))
             for name, node in nodes.items():
-                for one in found[node.input[0]]:  # image by image: a convolution's patches are many times its input
+                for one in found[
+                    node.input[0]
+                ]:  # image by image: a convolution's patches are many times its input
                     rows = patches(one, node, network.weight(node).shape)
                     gram = (rows.T @ rows).astype(np.float64)
                     sums[name] = sums[name] + gram if name in sums else gram
@@ -116,22 +159,37 @@ class ONNXBackend:
     def output_means(self, network: Graph, images: np.ndarray) -> dict[str, np.ndarray]:
         nodes = network.layers()
         sums: dict[str, np.ndarray] = {}
-        for values in network.run(self._inputs(images, INSIDE_SHARE), [network.output_of(node) for node in nodes.values()], self.threads):
+        for values in network.run(
+            self._inputs(images, INSIDE_SHARE),
+            [network.output_of(node) for node in nodes.values()],
+            self.threads,
+        ):
             for (name, node), value in zip(nodes.items(), values, strict=True):
                 value = np.moveaxis(value, 1, -1) if node.op_type == "Conv" else value
-                mean = value.reshape(len(value), -1, value.shape[-1]).astype(np.float64).mean(axis=1).sum(axis=0)
+                mean = (
+                    value.reshape(len(value), -1, value.shape[-1]).astype(np.float64).mean(axis=1).sum(axis=0)
+                )
                 sums[name] = sums[name] + mean if name in sums else mean
         return {name: total / len(images) for name, total in sums.items()}
 
-    # ---- what this backend can't do --------------------------------------------------------------------------------
+    # ---- what this backend can't do ------------------------------------------------------------------------
 
-    def train(self, network: Graph, train: Part, validation: Part, training: Training, progress: Callable[[float], None]) -> Trained:
+    def train(
+        self,
+        network: Graph,
+        train: Part,
+        validation: Part,
+        training: Training,
+        progress: Callable[[float], None],
+    ) -> Trained:
         self._refuse()
 
     def step_seconds(self, network: Graph, train: Part, batch: int, seconds: float) -> float:
         self._refuse()
 
-    def remove_channels(self, network: Graph, ratios: dict[str, float], importance: str, part: Part | None, seed: int) -> Graph:
+    def remove_channels(
+        self, network: Graph, ratios: dict[str, float], importance: str, part: Part | None, seed: int
+    ) -> Graph:
         self._refuse()
 
     def slim(self, network: Graph, width: float, seed: int) -> Graph:
@@ -140,19 +198,30 @@ class ONNXBackend:
     def _refuse(self) -> NoReturn:
         raise EdgewiseError(f"it can't be trained or cut, because {self.why}")
 
-    # ---- files -----------------------------------------------------------------------------------------------------
+    # ---- files ---------------------------------------------------------------------------------------------
 
     def save(self, network: Graph, folder: Path, name: str) -> None:
         weights, biases = self.weights(network), self.biases(network)
-        np.savez(folder / f"{name}.npz", **{f"{layer}.weight": a for layer, a in weights.items()}, **{f"{layer}.bias": a for layer, a in biases.items()})
-        (folder / f"{name}.json").write_text(json.dumps({"channel_plan": {layer: list(a.shape) for layer, a in weights.items()}}))
+        np.savez(
+            folder / f"{name}.npz",
+            **{f"{layer}.weight": a for layer, a in weights.items()},
+            **{f"{layer}.bias": a for layer, a in biases.items()},
+        )
+        (folder / f"{name}.json").write_text(
+            json.dumps({"channel_plan": {layer: list(a.shape) for layer, a in weights.items()}})
+        )
 
     def restore(self, model: ModelFile, folder: Path, name: str) -> Graph:
         with np.load(folder / f"{name}.npz") as kept:
-            parts = {kind: {key.removesuffix(kind): kept[key] for key in kept if key.endswith(kind)} for kind in (".weight", ".bias")}
+            parts = {
+                kind: {key.removesuffix(kind): kept[key] for key in kept if key.endswith(kind)}
+                for kind in (".weight", ".bias")
+            }
         return self.with_weights(self.folded(self.load(model)), parts[".weight"], parts[".bias"])
 
-    def export(self, network: Graph, spec: QuantSpec | None, calibration: np.ndarray | None, path: Path) -> Path:
+    def export(
+        self, network: Graph, spec: QuantSpec | None, calibration: np.ndarray | None, path: Path
+    ) -> Path:
         target = path.with_suffix(".onnx")
         graph = self.folded(network)
         if spec is None:
@@ -161,8 +230,10 @@ class ONNXBackend:
         opset = {"weights": onnx_quantize.INT4_OPSET, "static_int8": PER_CHANNEL_OPSET}.get(spec.kind, 0)
         later = raised(graph.model, opset)
         if later is None:
-            raise EdgewiseError(f"its graph of opset {opset_of(graph.model)} can't be raised to opset {opset}, which this needs: "
-                                "export the model again with a later opset")
+            raise EdgewiseError(
+                f"its graph of opset {opset_of(graph.model)} can't be raised to opset {opset}, which this"
+                " needs: export the model again with a later opset"
+            )
         inputs = preprocess(calibration, self.preprocessing.model_dump()) if calibration is not None else None
         onnx_quantize.quantize(Graph(later).copy(), spec, inputs, target)
         return target
@@ -195,7 +266,9 @@ def _has_plain_padding(node) -> bool:
 
 
 def patches(x: np.ndarray, node, shape: tuple[int, ...]) -> np.ndarray:
-    """Returns the rows that a layer's weights meet in one input (without its batch axis): float32 [positions, d]."""
+    """Returns the rows that a layer's weights meet in one input (without its batch axis): float32 [positions,
+    d].
+    """
     if node.op_type != "Conv":
         return x.reshape(-1, x.shape[-1])
     given = attributes(node)
@@ -204,5 +277,5 @@ def patches(x: np.ndarray, node, shape: tuple[int, ...]) -> np.ndarray:
     window = tuple((size - 1) * step + 1 for size, step in zip(shape[2:], dilations, strict=True))
     padded = np.pad(x, ((0, 0), (top, bottom), (left, right)))
     views = np.lib.stride_tricks.sliding_window_view(padded, window, axis=(1, 2))
-    views = views[:, ::strides[0], ::strides[1], ::dilations[0], ::dilations[1]]
+    views = views[:, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
     return np.ascontiguousarray(views.transpose(1, 2, 0, 3, 4)).reshape(views.shape[1] * views.shape[2], -1)

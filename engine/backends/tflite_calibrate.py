@@ -1,4 +1,6 @@
-"""Ranges of activations: what every tensor of a float TFLite file takes on over calibration images, seen in LiteRT."""
+"""Ranges of activations: what every tensor of a float TFLite file takes on over calibration images, seen in
+LiteRT.
+"""
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -14,7 +16,8 @@ LEVELS = 128  # of one side of an 8-bit range, which the entropy rule looks for
 def ranges(file: TFLite, inputs: np.ndarray, rule: str, threads: int) -> dict[int, tuple[float, float]]:
     """Returns (low, high) by tensor for every activation. inputs: preprocessed float32 images [n, h, w, c].
 
-    `minmax` takes the extremes; `percentile` clips to 99.99 % of the values on each side; `entropy` clips where the
+    `minmax` takes the extremes; `percentile` clips to 99.99 % of the values on each side; `entropy` clips
+    where the
     8-bit distribution stays closest to the float one (Kullback-Leibler divergence, as TensorRT does).
     """
     wanted = [i for i, t in enumerate(file.graph.tensors) if t.type == FLOAT and not file.is_constant(i)]
@@ -33,11 +36,16 @@ def ranges(file: TFLite, inputs: np.ndarray, rule: str, threads: int) -> dict[in
             if _has_bins(*found[index]):
                 counts[index] += np.histogram(array, BINS, found[index])[0]
     clip = _percentile if rule == "percentile" else _entropy
-    return {index: clip(counts[index], *limits) if _has_bins(*limits) else limits for index, limits in found.items()}
+    return {
+        index: clip(counts[index], *limits) if _has_bins(*limits) else limits
+        for index, limits in found.items()
+    }
 
 
 def _has_bins(low: float, high: float) -> bool:
-    """Tells whether float32 can tell the bins of a range apart; a tensor that hardly changes has nothing to clip."""
+    """Tells whether float32 can tell the bins of a range apart; a tensor that hardly changes has nothing to
+    clip.
+    """
     return high - low > max(1e-30, 4 * BINS * np.finfo(np.float32).eps * max(abs(low), abs(high)))
 
 
@@ -47,8 +55,12 @@ class _Runner:
     def __init__(self, data: bytes, wanted: list[int], inputs: np.ndarray, threads: int):
         self.inputs, self.wanted = inputs, wanted
         # the default delegate would fuse operators and hide the tensors between them
-        self.interpreter = Interpreter(model_content=data, num_threads=threads, experimental_preserve_all_tensors=True,
-                                       experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+        self.interpreter = Interpreter(
+            model_content=data,
+            num_threads=threads,
+            experimental_preserve_all_tensors=True,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
         self.input = self.interpreter.get_input_details()[0]["index"]
         self.batch = self._largest_batch()
 
@@ -64,7 +76,9 @@ class _Runner:
 
     def __iter__(self):
         for start in range(0, len(self.inputs) - self.batch + 1, self.batch):
-            self.interpreter.set_tensor(self.input, np.ascontiguousarray(self.inputs[start:start + self.batch], np.float32))
+            self.interpreter.set_tensor(
+                self.input, np.ascontiguousarray(self.inputs[start : start + self.batch], np.float32)
+            )
             self.interpreter.invoke()
             yield {index: self.interpreter.get_tensor(index) for index in self.wanted}
 
@@ -90,7 +104,9 @@ def _entropy(counts: np.ndarray, low: float, high: float) -> tuple[float, float]
 
 
 def _divergence(counts: np.ndarray, kept: int) -> float:
-    """Returns the divergence of the first `kept` bins, what lies beyond clipped into the last, from 128 levels of them."""
+    """Returns the divergence of the first `kept` bins, what lies beyond clipped into the last, from 128
+    levels of them.
+    """
     p = counts[:kept].astype(np.float64)
     level = (np.arange(kept) * LEVELS) // kept
     sums, filled = np.bincount(level, p, LEVELS), np.bincount(level, p > 0, LEVELS)

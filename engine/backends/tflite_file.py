@@ -1,6 +1,7 @@
 """A TFLite file as an object that can be rewritten: tensors, their stored values, operators.
 
-Schema: the TFLite flatbuffer schema as ai-edge-litert ships it. Weights lie as [out, height, width, in] (convolution),
+Schema: the TFLite flatbuffer schema as ai-edge-litert ships it. Weights lie as [out, height, width, in]
+    (convolution),
 [1, height, width, channels] (depthwise) and [out, in] (dense).
 """
 
@@ -15,25 +16,65 @@ OPS = {name: number for name, number in vars(schema.BuiltinOperator).items() if 
 NAMES = {number: name for name, number in OPS.items()}
 TYPES = schema.TensorType
 FLOAT, HALF, INT8, INT4, INT32 = TYPES.FLOAT32, TYPES.FLOAT16, TYPES.INT8, TYPES.INT4, TYPES.INT32
-NUMPY = {FLOAT: np.float32, HALF: np.float16, INT8: np.int8, INT32: np.int32, TYPES.INT64: np.int64, TYPES.UINT8: np.uint8}
+NUMPY = {
+    FLOAT: np.float32,
+    HALF: np.float16,
+    INT8: np.int8,
+    INT32: np.int32,
+    TYPES.INT64: np.int64,
+    TYPES.UINT8: np.uint8,
+}
 LAYER_OPS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 # the lowest version of an operator that knows these operands, from the operators' version table of LiteRT
-INT8_VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "DEQUANTIZE": 2, "SOFTMAX": 2, "LOGISTIC": 2, "MEAN": 2,
-                 "ADD": 2, "MUL": 2, "SUB": 2, "CONCATENATION": 2, "PAD": 2, "PADV2": 2, "MAX_POOL_2D": 2, "AVERAGE_POOL_2D": 2,
-                 "RELU": 2, "RELU6": 2, "TANH": 2, "TRANSPOSE": 2, "STRIDED_SLICE": 2, "RESIZE_BILINEAR": 2, "RESIZE_NEAREST_NEIGHBOR": 2,
-                 "SLICE": 2, "MAXIMUM": 2, "MINIMUM": 2, "LEAKY_RELU": 2, "SPLIT": 2}
+INT8_VERSIONS = {
+    "CONV_2D": 3,
+    "DEPTHWISE_CONV_2D": 3,
+    "FULLY_CONNECTED": 4,
+    "DEQUANTIZE": 2,
+    "SOFTMAX": 2,
+    "LOGISTIC": 2,
+    "MEAN": 2,
+    "ADD": 2,
+    "MUL": 2,
+    "SUB": 2,
+    "CONCATENATION": 2,
+    "PAD": 2,
+    "PADV2": 2,
+    "MAX_POOL_2D": 2,
+    "AVERAGE_POOL_2D": 2,
+    "RELU": 2,
+    "RELU6": 2,
+    "TANH": 2,
+    "TRANSPOSE": 2,
+    "STRIDED_SLICE": 2,
+    "RESIZE_BILINEAR": 2,
+    "RESIZE_NEAREST_NEIGHBOR": 2,
+    "SLICE": 2,
+    "MAXIMUM": 2,
+    "MINIMUM": 2,
+    "LEAKY_RELU": 2,
+    "SPLIT": 2,
+}
 HYBRID_VERSIONS = {"CONV_2D": 5, "DEPTHWISE_CONV_2D": 6, "FULLY_CONNECTED": 9}
 
 
 class TFLite:
-    """One file in memory; `graph` is its only subgraph. Tensors are named by their place in `graph.tensors`."""
+    """One file in memory; `graph` is its only subgraph. Tensors are named by their place in
+    `graph.tensors`.
+    """
 
     def __init__(self, data: bytes):
         self.model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
         self.graph = self.model.subgraphs[0]
         for operator in self.graph.operators:  # as read, they are views into the bytes
-            operator.inputs, operator.outputs = np.array(operator.inputs, np.int32), np.array(operator.outputs, np.int32)
-        self.graph.inputs, self.graph.outputs = np.array(self.graph.inputs, np.int32), np.array(self.graph.outputs, np.int32)
+            operator.inputs, operator.outputs = (
+                np.array(operator.inputs, np.int32),
+                np.array(operator.outputs, np.int32),
+            )
+        self.graph.inputs, self.graph.outputs = (
+            np.array(self.graph.inputs, np.int32),
+            np.array(self.graph.outputs, np.int32),
+        )
 
     @classmethod
     def read(cls, path: Path) -> "TFLite":
@@ -45,7 +86,9 @@ class TFLite:
         return copy.deepcopy(self)
 
     def bytes(self, compact: bool = True) -> bytes:
-        """Returns the file; tensors and buffers that nothing uses are left out, unless their places are still needed."""
+        """Returns the file; tensors and buffers that nothing uses are left out, unless their places are still
+        needed.
+        """
         if compact:
             self._compact()
         builder = flatbuffers.Builder(1 << 20)
@@ -57,7 +100,7 @@ class TFLite:
         code = self.model.operatorCodes[operator.opcodeIndex]
         return NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
-    # ---- tensors ---------------------------------------------------------------------------------------------------
+    # ---- tensors -------------------------------------------------------------------------------------------
 
     def tensor(self, index: int):
         """Returns a tensor's record."""
@@ -96,7 +139,10 @@ class TFLite:
     def quantize_record(self, index: int, scales: np.ndarray, zeros: np.ndarray, axis: int = 0) -> None:
         """States how a tensor's integers become numbers: (code - zero) * scale, per channel along `axis`."""
         record = schema.QuantizationParametersT()
-        record.scale, record.zeroPoint = np.asarray(scales, np.float32).ravel(), np.asarray(zeros, np.int64).ravel()
+        record.scale, record.zeroPoint = (
+            np.asarray(scales, np.float32).ravel(),
+            np.asarray(zeros, np.int64).ravel(),
+        )
         record.quantizedDimension = axis
         self.tensor(index).quantization = record
 
@@ -105,7 +151,7 @@ class TFLite:
         record = self.tensor(index).quantization
         return float(record.scale[0]), int(record.zeroPoint[0])
 
-    # ---- operators -------------------------------------------------------------------------------------------------
+    # ---- operators -----------------------------------------------------------------------------------------
 
     def make_operator(self, op: str, inputs: list[int], outputs: list[int], version: int = 1):
         """Returns a new operator (without options) that is not in the graph yet."""
@@ -147,7 +193,9 @@ class TFLite:
         buffers, moved = [empty], {0: 0}
         for tensor in graph.tensors:
             if tensor.buffer not in moved:
-                if self.model.buffers[tensor.buffer].data is None or not len(self.model.buffers[tensor.buffer].data):
+                if self.model.buffers[tensor.buffer].data is None or not len(
+                    self.model.buffers[tensor.buffer].data
+                ):
                     moved[tensor.buffer] = 0
                 else:
                     moved[tensor.buffer] = len(buffers)
@@ -164,5 +212,8 @@ def stored_tensors(path: Path) -> list[tuple[bytes, str]]:
     """Returns the raw bytes of a file's constants, each with its type where the entropy coder knows it."""
     kinds = {FLOAT: "float32", INT8: "int8", INT4: "int4"}
     file = TFLite.read(path)
-    return [(np.asarray(file.model.buffers[t.buffer].data, np.uint8).tobytes(), kinds[t.type])
-            for i, t in enumerate(file.graph.tensors) if t.type in kinds and file.is_constant(i)]
+    return [
+        (np.asarray(file.model.buffers[t.buffer].data, np.uint8).tobytes(), kinds[t.type])
+        for i, t in enumerate(file.graph.tensors)
+        if t.type in kinds and file.is_constant(i)
+    ]

@@ -1,20 +1,57 @@
-"""Full INT8 TFLite files, written from the float one: every operator that has integer kernels computes in integers.
+"""Full INT8 TFLite files, written from the float one: every operator that has integer kernels computes in
+integers.
 
-Rules: the LiteRT 8-bit quantization specification. Weights symmetric per channel, biases INT32 with the product of the
-scales of input and weight, activations per tensor with a zero point. Operators that only move numbers keep one scale.
+Rules: the LiteRT 8-bit quantization specification. Weights symmetric per channel, biases INT32 with the
+    product of the
+scales of input and weight, activations per tensor with a zero point. Operators that only move numbers keep
+one scale.
 """
 
 import numpy as np
 
 from engine.backends import Grid, QuantSpec
 from engine.backends.keras_export import Exported
-from engine.backends.tflite_file import FLOAT, INT8, INT32, INT8_VERSIONS, LAYER_OPS, TFLite
+from engine.backends.tflite_file import FLOAT, INT8, INT8_VERSIONS, INT32, LAYER_OPS, TFLite
 from engine.backends.tflite_quantize import in_tflite_order, int8_codes
 
-ONE_SCALE = {"MAX_POOL_2D", "AVERAGE_POOL_2D", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "CONCATENATION", "PAD", "TRANSPOSE", "SLICE",
-             "STRIDED_SLICE", "GATHER", "SPLIT", "PACK", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "MAXIMUM", "MINIMUM",
-             "REDUCE_MAX", "MIRROR_PAD", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE"}
-OWN_SCALE = {*LAYER_OPS, "ADD", "SUB", "MUL", "MEAN", "SUM", "RELU", "RELU6", "LEAKY_RELU", "PRELU", "HARD_SWISH", "ELU", "GELU"}
+ONE_SCALE = {
+    "MAX_POOL_2D",
+    "AVERAGE_POOL_2D",
+    "RESHAPE",
+    "SQUEEZE",
+    "EXPAND_DIMS",
+    "CONCATENATION",
+    "PAD",
+    "TRANSPOSE",
+    "SLICE",
+    "STRIDED_SLICE",
+    "GATHER",
+    "SPLIT",
+    "PACK",
+    "RESIZE_BILINEAR",
+    "RESIZE_NEAREST_NEIGHBOR",
+    "MAXIMUM",
+    "MINIMUM",
+    "REDUCE_MAX",
+    "MIRROR_PAD",
+    "SPACE_TO_DEPTH",
+    "DEPTH_TO_SPACE",
+}
+OWN_SCALE = {
+    *LAYER_OPS,
+    "ADD",
+    "SUB",
+    "MUL",
+    "MEAN",
+    "SUM",
+    "RELU",
+    "RELU6",
+    "LEAKY_RELU",
+    "PRELU",
+    "HARD_SWISH",
+    "ELU",
+    "GELU",
+}
 FIXED = {"SOFTMAX": (1 / 256, -128), "LOGISTIC": (1 / 256, -128), "TANH": (1 / 128, 0)}
 INTEGER = ONE_SCALE | OWN_SCALE | set(FIXED)
 REDUCED = 63  # the largest code of 7-bit weights
@@ -22,14 +59,19 @@ MOST_BIAS = 2**30
 
 
 def to_integer(exported: Exported, spec: QuantSpec, ranges: dict[int, tuple[float, float]]) -> None:
-    """Rewrites the file in place; operators without integer kernels stay in float between QUANTIZE and DEQUANTIZE.
+    """Rewrites the file in place; operators without integer kernels stay in float between QUANTIZE and
+    DEQUANTIZE.
 
     ranges: (low, high) by tensor; those that `spec.activations` fixes are replaced.
     """
     file = exported.file
     layers = {p.operator: (name, p) for name, p in (*exported.affine.items(), *exported.places.items())}
     kept = {exported.places[name].operator for name in spec.keep_float if name in exported.places}
-    integer = {n for n, o in enumerate(file.graph.operators) if file.op(o) in INTEGER and n not in kept and _can(file, o)}
+    integer = {
+        n
+        for n, o in enumerate(file.graph.operators)
+        if file.op(o) in INTEGER and n not in kept and _can(file, o)
+    }
     ranges = dict(ranges)
     for name, limits in spec.activations.items():
         if name in exported.places:
@@ -132,12 +174,14 @@ def _layer(file: TFLite, operator, axis: int, spec: QuantSpec, grid: Grid | None
     if bias >= 0:
         bias_scales = (scales * np.float64(input_scale)).astype(np.float32)
         copy = file.add_like(bias, "_int32", INT32)
-        file.store(copy, np.clip(np.rint(numbers / bias_scales), -2**31, 2**31 - 1).astype(np.int32))
+        file.store(copy, np.clip(np.rint(numbers / bias_scales), -(2**31), 2**31 - 1).astype(np.int32))
         file.quantize_record(copy, bias_scales, np.zeros(len(scales)))
         operator.inputs[2] = copy
 
 
-def _weight_codes(values: np.ndarray, axis: int, spec: QuantSpec, grid: Grid | None, place) -> tuple[np.ndarray, np.ndarray]:
+def _weight_codes(
+    values: np.ndarray, axis: int, spec: QuantSpec, grid: Grid | None, place
+) -> tuple[np.ndarray, np.ndarray]:
     if grid is not None:
         return in_tflite_order(grid, place)[0], grid.scales.astype(np.float32)
     codes, scales = int8_codes(values, axis)
@@ -154,7 +198,9 @@ def takes_integers(file: TFLite) -> bool:
 
 
 def bridge(file: TFLite, integer: set[int], float_io: bool) -> None:
-    """Puts QUANTIZE and DEQUANTIZE where integer and float operators meet, and at both ends with `float_io`."""
+    """Puts QUANTIZE and DEQUANTIZE where integer and float operators meet, and at both ends with
+    `float_io`.
+    """
     graph, old = file.graph, list(file.graph.operators)
     floats: dict[int, int] = {}
 

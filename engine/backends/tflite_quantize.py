@@ -1,4 +1,6 @@
-"""TFLite files with smaller weights, written from the float one: INT8, packed INT4, FP16, sparse, dynamic range."""
+"""TFLite files with smaller weights, written from the float one: INT8, packed INT4, FP16, sparse, dynamic
+range.
+"""
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -14,14 +16,20 @@ INT4_VERSIONS = {"CONV_2D": 7, "FULLY_CONNECTED": 10}
 def to_weights(exported: Exported, grids: dict[str, Grid]) -> None:
     """Stores these layers' weights as codes and scales, INT4 packed two to a byte.
 
-    INT4 convolutions and dense layers read them as they are (their kernels round activations to 8 bits as they come);
-    everything else has them widened by a DEQUANTIZE at load, depthwise and grouped INT4 because there is no kernel.
+    INT4 convolutions and dense layers read them as they are (their kernels round activations to 8 bits as
+    they come);
+    everything else has them widened by a DEQUANTIZE at load, depthwise and grouped INT4 because there is no
+    kernel.
     """
     for layer, grid in grids.items():
         place = exported.places[layer]
         codes, axis = in_tflite_order(grid, place)
-        reader = next(o for o in exported.file.graph.operators if len(o.inputs) > 1 and int(o.inputs[1]) == place.weight)
-        grouped = place.kind == "CONV_2D" and codes.shape[-1] != int(exported.file.tensor(int(reader.inputs[0])).shape[-1])
+        reader = next(
+            o for o in exported.file.graph.operators if len(o.inputs) > 1 and int(o.inputs[1]) == place.weight
+        )
+        grouped = place.kind == "CONV_2D" and codes.shape[-1] != int(
+            exported.file.tensor(int(reader.inputs[0])).shape[-1]
+        )
         if grid.bits == 4 and place.kind in INT4_VERSIONS and not grouped:
             _in_place(exported.file, place, codes, grid)
             exported.file.set_version(reader, INT4_VERSIONS[place.kind])
@@ -71,7 +79,9 @@ def unpacked(data: np.ndarray, count: int) -> np.ndarray:
 
 
 def to_fp16(exported: Exported) -> None:
-    """Stores every layer's weights as float16, widened at load; values beyond float16's range are clipped to it."""
+    """Stores every layer's weights as float16, widened at load; values beyond float16's range are clipped to
+    it.
+    """
     file = exported.file
     for place in (*exported.places.values(), *exported.affine.values()):
         half = np.clip(file.values(place.weight), -65504, 65504).astype(np.float16)
@@ -97,13 +107,17 @@ def to_dynamic(exported: Exported) -> None:
 
 
 def int8_codes(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rounds a constant to INT8 with a scale per channel along `axis`; returns codes (same shape) and scales."""
+    """Rounds a constant to INT8 with a scale per channel along `axis`; returns codes (same shape) and
+    scales.
+    """
     grid = nearest_grid(np.moveaxis(weight, axis, 0), 8)
     return np.ascontiguousarray(np.moveaxis(grid.codes, 0, axis)), grid.scales
 
 
 def to_sparse(exported: Exported) -> list[str]:
-    """Stores weights with many zeros sparsely, where that takes fewer bytes, widened at load; returns the layers."""
+    """Stores weights with many zeros sparsely, where that takes fewer bytes, widened at load; returns the
+    layers.
+    """
     file, changed = exported.file, []
     for layer, place in exported.places.items():
         weight = file.values(place.weight)
@@ -119,7 +133,8 @@ def to_sparse(exported: Exported) -> list[str]:
 
 
 def _compressed_rows(weight: np.ndarray) -> tuple:
-    """Returns the sparsity record and the values that are not zero, rows being all dimensions but the last; (None, None)
+    """Returns the sparsity record and the values that are not zero, rows being all dimensions but the last;
+    (None, None)
     where it takes as many bytes as the dense tensor."""
     rows = weight.reshape(-1, weight.shape[-1])
     at, columns = np.nonzero(rows)

@@ -1,4 +1,5 @@
-"""What a TFLite file does other than its name says, read from the file: float operators in an INT8 graph, INT4 weights
+"""What a TFLite file does other than its name says, read from the file: float operators in an INT8 graph,
+INT4 weights
 without a kernel."""
 
 from engine.backends.tflite_file import FLOAT, INT4, INT8, TFLite
@@ -20,10 +21,16 @@ def _float_operators(file: TFLite) -> str:
 
 
 def _widened_int4(file: TFLite) -> str:
-    widened = {int(o.outputs[0]) for o in file.graph.operators if file.op(o) == "DEQUANTIZE" and file.tensor(int(o.inputs[0])).type == INT4}
+    widened = {
+        int(o.outputs[0])
+        for o in file.graph.operators
+        if file.op(o) == "DEQUANTIZE" and file.tensor(int(o.inputs[0])).type == INT4
+    }
     readers = [file.op(o) for o in file.graph.operators if len(o.inputs) > 1 and int(o.inputs[1]) in widened]
     if not readers:
         return ""
     which = "depthwise" if set(readers) == {"DEPTHWISE_CONV_2D"} else "depthwise and grouped"
-    return (f"LiteRT has no INT4 kernel for {which} convolutions: the weights of {len(readers)} of them are INT4 in the file and widened "
-            "to float at load.")
+    return (
+        f"LiteRT has no INT4 kernel for {which} convolutions: the weights of {len(readers)} of them are INT4"
+        " in the file and widened to float at load."
+    )

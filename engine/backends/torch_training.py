@@ -1,7 +1,9 @@
 """Fine-tuning of torch networks, in float or with simulated quantization.
 
-Simulated quantization learns the step size of every output channel with the weights ("LSQ", Esser et al., arXiv
-1902.08153), through torch's learnable fake-quantization; activations follow a moving range (Jacob et al., arXiv
+Simulated quantization learns the step size of every output channel with the weights ("LSQ", Esser et al.,
+arXiv
+1902.08153), through torch's learnable fake-quantization; activations follow a moving range (Jacob et al.,
+arXiv
 1712.05877).
 """
 
@@ -37,16 +39,22 @@ class WeightGrid(nn.Module):
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         scale = self.scale.clamp(min=1e-8)
-        return torch._fake_quantize_learnable_per_channel_affine(weight, scale, self.zero, 0, self.low, self.high, self.gain)
+        return torch._fake_quantize_learnable_per_channel_affine(
+            weight, scale, self.zero, 0, self.low, self.high, self.gain
+        )
 
     def codes(self, weight: torch.Tensor) -> torch.Tensor:
         """Returns the integers that the weight is rounded to."""
         shape = (-1,) + (1,) * (weight.dim() - 1)
-        return torch.clamp(torch.round(weight / self.scale.clamp(min=1e-8).reshape(shape)), self.low, self.high)
+        return torch.clamp(
+            torch.round(weight / self.scale.clamp(min=1e-8).reshape(shape)), self.low, self.high
+        )
 
 
 def best_scales(weight: torch.Tensor, high: int, search: bool) -> torch.Tensor:
-    """Returns per-channel scales [out]: the full range, or (with `search`) the share of it with least square error."""
+    """Returns per-channel scales [out]: the full range, or (with `search`) the share of it with least square
+    error.
+    """
     flat = weight.detach().flatten(1)
     full = flat.abs().amax(1).clamp(min=1e-8) / high
     if not search:
@@ -61,7 +69,9 @@ def best_scales(weight: torch.Tensor, high: int, search: bool) -> torch.Tensor:
 
 
 class ActivationRange:
-    """Forward pre-hook: rounds a layer's input to 8 bits over a moving (low, high) range that always holds 0."""
+    """Forward pre-hook: rounds a layer's input to 8 bits over a moving (low, high) range that always holds
+    0.
+    """
 
     def __init__(self):
         self.low = self.high = None
@@ -77,8 +87,14 @@ class ActivationRange:
         return (torch.fake_quantize_per_tensor_affine(x, scale, zero, 0, 255), *inputs[1:])
 
 
-def train(network: nn.Module, train_part: Part, validation: Part, training: Training, preprocessing: Preprocessing,
-          progress: Callable[[float], None]) -> Trained:
+def train(
+    network: nn.Module,
+    train_part: Part,
+    validation: Part,
+    training: Training,
+    preprocessing: Preprocessing,
+    progress: Callable[[float], None],
+) -> Trained:
     """Fine-tunes `network` in place, puts the best checkpoint back and returns it with what was learned."""
     torch.manual_seed(training.seed)
     order = np.random.default_rng(training.seed)
@@ -91,14 +107,20 @@ def train(network: nn.Module, train_part: Part, validation: Part, training: Trai
     kept = copy.deepcopy(network.state_dict()) if training.evaluations and not training.settle else None
     optimizer, schedule = _optimizer(network, training)
     batches = _batches(train_part, training, preprocessing, order)
-    check_at = {max(1, round(training.steps * (i + 1) / training.evaluations)) for i in range(training.evaluations)}
+    check_at = {
+        max(1, round(training.steps * (i + 1) / training.evaluations)) for i in range(training.evaluations)
+    }
     for step in range(training.steps):
-        if training.on_step and (new := training.on_step(step, {n: _weight(m).detach().numpy() for n, m in layers.items()})):
+        if training.on_step and (
+            new := training.on_step(step, {n: _weight(m).detach().numpy() for n, m in layers.items()})
+        ):
             masks = {name: torch.from_numpy(mask) for name, mask in new.items()}
             _apply(masks, layers)
         network.train()
         inputs, labels, chosen = next(batches)
-        wanted = _answers(training, train_part, chosen, preprocessing) if training.teacher is not None else None
+        wanted = (
+            _answers(training, train_part, chosen, preprocessing) if training.teacher is not None else None
+        )
         loss = _loss(network(inputs).flatten(1), labels, wanted, training)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -124,7 +146,9 @@ def train(network: nn.Module, train_part: Part, validation: Part, training: Trai
 def _simulate(layers: dict[str, nn.Module], training: Training) -> dict[str, ActivationRange]:
     ranges = {}
     for name, module in layers.items() if training.fake_bits else ():
-        grid = WeightGrid(module.weight, training.fake_bits, training.reduced_range and training.fake_bits == 8)
+        grid = WeightGrid(
+            module.weight, training.fake_bits, training.reduced_range and training.fake_bits == 8
+        )
         parametrize.register_parametrization(module, "weight", grid, unsafe=True)
         if training.fake_activations:
             ranges[name] = ActivationRange()
@@ -161,9 +185,14 @@ def _optimizer(network: nn.Module, training: Training) -> tuple:
     grids = [p for n, p in network.named_parameters() if "parametrizations" in n and n.endswith("scale")]
     chosen = {id(p) for p in grids}
     rest = [p for p in network.parameters() if id(p) not in chosen]
-    optimizer = torch.optim.AdamW([{"params": rest, "weight_decay": 1e-4},
-                                   {"params": grids, "lr": training.learning_rate * 0.1, "weight_decay": 0.0}],
-                                  lr=training.learning_rate, fused=True)
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": rest, "weight_decay": 1e-4},
+            {"params": grids, "lr": training.learning_rate * 0.1, "weight_decay": 0.0},
+        ],
+        lr=training.learning_rate,
+        fused=True,
+    )
     warm = max(1, training.steps // 20)
 
     def rate(step: int) -> float:
@@ -180,7 +209,7 @@ def _batches(part: Part, training: Training, preprocessing: Preprocessing, order
     while True:
         shuffled = order.permutation(count)
         for start in range(0, count - training.batch + 1, training.batch):
-            chosen = np.sort(shuffled[start:start + training.batch])
+            chosen = np.sort(shuffled[start : start + training.batch])
             images = augment(np.asarray(part.images[chosen]), order, flips)
             yield _tensor(images, spec), torch.from_numpy(part.labels[chosen].astype(np.int64)), chosen
 
@@ -189,15 +218,27 @@ def _tensor(images: np.ndarray, spec: dict) -> torch.Tensor:
     return torch.from_numpy(preprocess(images, spec)).contiguous(memory_format=torch.channels_last)
 
 
-def _answers(training: Training, part: Part, chosen: np.ndarray, preprocessing: Preprocessing) -> torch.Tensor:
-    """Returns the teacher's logits for these images unshifted, from memory where they were asked for before."""
-    known = training.answers if training.answers is not None else np.full((len(part.labels), 1), np.nan, np.float32)
+def _answers(
+    training: Training, part: Part, chosen: np.ndarray, preprocessing: Preprocessing
+) -> torch.Tensor:
+    """Returns the teacher's logits for these images unshifted, from memory where they were asked for
+    before.
+    """
+    known = (
+        training.answers
+        if training.answers is not None
+        else np.full((len(part.labels), 1), np.nan, np.float32)
+    )
     rows = known[chosen]
     missing = np.isnan(rows[:, 0])
     if missing.any():
         images = np.asarray(part.images[chosen[missing]])
         with torch.inference_mode():
-            fresh = training.teacher(torch.from_numpy(preprocess(images, preprocessing.model_dump()))).flatten(1).numpy()
+            fresh = (
+                training.teacher(torch.from_numpy(preprocess(images, preprocessing.model_dump())))
+                .flatten(1)
+                .numpy()
+            )
         if training.answers is None:
             return torch.from_numpy(fresh.copy())
         known[chosen[missing]] = rows[missing] = fresh
@@ -205,20 +246,26 @@ def _answers(training: Training, part: Part, chosen: np.ndarray, preprocessing: 
 
 
 def as_logits(scores: torch.Tensor) -> torch.Tensor:
-    """Returns logits [n, classes] of a network that ends in a softmax as well: the logarithm of its probabilities."""
+    """Returns logits [n, classes] of a network that ends in a softmax as well: the logarithm of its
+    probabilities.
+    """
     detached = scores.detach()
     if float(detached.min()) >= 0 and torch.allclose(detached.sum(1), torch.ones(len(scores)), atol=1e-3):
         return scores.clamp(min=1e-7).log()
     return scores
 
 
-def _loss(scores: torch.Tensor, labels: torch.Tensor, wanted: torch.Tensor | None, training: Training) -> torch.Tensor:
+def _loss(
+    scores: torch.Tensor, labels: torch.Tensor, wanted: torch.Tensor | None, training: Training
+) -> torch.Tensor:
     scores, wanted = as_logits(scores), None if wanted is None else as_logits(wanted)
     hard = nn.functional.cross_entropy(scores, labels)
     if wanted is None or training.mix == 0:
         return hard
     t = training.temperature
-    soft = nn.functional.kl_div((scores / t).log_softmax(1), (wanted / t).log_softmax(1), log_target=True, reduction="batchmean")
+    soft = nn.functional.kl_div(
+        (scores / t).log_softmax(1), (wanted / t).log_softmax(1), log_target=True, reduction="batchmean"
+    )
     return training.mix * t * t * soft + (1 - training.mix) * hard
 
 
@@ -229,6 +276,6 @@ def _validate(network: nn.Module, validation: Part, preprocessing: Preprocessing
     size = images_at_once(preprocessing.height, preprocessing.width)
     with torch.inference_mode():
         for start in range(0, len(labels), size):
-            scores = network(_tensor(images[start:start + size], spec)).flatten(1)
-            right += int((scores.argmax(1).numpy() == labels[start:start + size]).sum())
+            scores = network(_tensor(images[start : start + size], spec)).flatten(1)
+            right += int((scores.argmax(1).numpy() == labels[start : start + size]).sum())
     return right / len(labels)

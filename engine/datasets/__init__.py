@@ -5,6 +5,7 @@ A prepared data set is a folder `<home>/datasets/<id>/` with `train_images.npy`,
 consecutive slices of the training files, so a part is a view on the disk and costs no memory.
 This module imports NumPy only; `prepare` imports what a source needs and is meant for a child process.
 """
+
 from __future__ import annotations
 
 import json
@@ -47,7 +48,8 @@ def prepare(
     """Make a data set ready on disk and return its folder; at once when it already is.
 
     `dataset` is an id of DATASETS, or the path of a ZIP or folder of class folders. Images are stretched to
-    `image_shape` (height, width, channels; 1 channel is grey, 3 are RGB); by default a preset keeps its own and
+    `image_shape` (height, width, channels; 1 channel is grey, 3 are RGB); by default a preset keeps its own
+    and
     the others get 64x64x3. `progress(fraction, text)` is called with 0..1. Two processes may do this at once.
     Raises BadInput when the id is unknown, the files are missing or wrong, or a download is needed and fails.
     """
@@ -65,7 +67,8 @@ def prepare(
 def describe(dataset: str | Path, home: str | Path, image_shape: tuple[int, int, int] | None = None) -> dict:
     """Return the `meta.json` of a prepared data set.
 
-    Its keys: id, title, classes, image_shape, parts (part to [start, stop) in its file), class_counts (part to images
+    Its keys: id, title, classes, image_shape, parts (part to [start, stop) in its file), class_counts (part
+    to images
     by class), own_test_part, skipped_count, and skipped (the first of them, each with its name and why).
     Raises BadInput when the data set is unknown or not prepared yet.
     """
@@ -82,7 +85,8 @@ def load(
     limit: int | None = None,
     image_shape: tuple[int, int, int] | None = None,
 ) -> dict[str, Part]:
-    """Open parts of a prepared data set, memory-mapped; the test files are touched only if "test" is asked for.
+    """Open parts of a prepared data set, memory-mapped; the test files are touched only if "test" is asked
+    for.
 
     `limit` keeps at most so many images of each part. Parts are stored in an order in which every
     beginning is stratified, so a limited part still holds the classes in proportion.
@@ -109,9 +113,13 @@ def _open(folder: Path, part: str, span: Sequence[int], limit: int | None) -> Pa
 def _located(
     dataset: str | Path, home: str | Path, image_shape: tuple[int, int, int] | None
 ) -> tuple[Path, tuple[int, int, int]]:
-    """Return the folder of a data set in a shape, and the shape; raises BadInput where there is no such set."""
+    """Return the folder of a data set in a shape, and the shape; raises BadInput where there is no such
+    set.
+    """
     if image_shape is not None and not _is_possible(image_shape):
-        raise BadInput(f"Images can't be made {image_shape}: height and width are 1..{MOST_SIDE_PX}, channels 1 or 3.")
+        raise BadInput(
+            f"Images can't be made {image_shape}: height and width are 1..{MOST_SIDE_PX}, channels 1 or 3."
+        )
     info = DATASETS.get(str(dataset))
     if info is not None:
         if image_shape is None or tuple(image_shape) == info.image_shape:
@@ -119,12 +127,16 @@ def _located(
         return folder_of(f"{info.id}-{'x'.join(map(str, image_shape))}", home), tuple(image_shape)
     if not str(dataset) or not os.path.exists(dataset):
         raise BadInput(
-            f"There is no data set '{dataset}': choose from {', '.join(DATASETS)}, or give the path of a ZIP or folder "
-            "of class folders."
+            f"There is no data set '{dataset}': choose from {', '.join(DATASETS)}, or give the path of a ZIP"
+            " or folder of class folders."
         )
     image_shape = tuple(image_shape or DEFAULT_SHAPE)
     return folder_of(name_of(Path(dataset), image_shape), home), image_shape
 
 
 def _is_possible(image_shape: Sequence[int]) -> bool:
-    return len(image_shape) == 3 and all(1 <= side <= MOST_SIDE_PX for side in image_shape[:2]) and image_shape[2] in (1, 3)
+    return (
+        len(image_shape) == 3
+        and all(1 <= side <= MOST_SIDE_PX for side in image_shape[:2])
+        and image_shape[2] in (1, 3)
+    )

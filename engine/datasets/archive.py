@@ -1,8 +1,10 @@
-"""A data set of one's own: a ZIP or a folder with one folder of pictures a class, with or without train and test.
+"""A data set of one's own: a ZIP or a folder with one folder of pictures a class, with or without train and
+test.
 
 Pictures are read one at a time, in the order in which they are stored, so 100,000 of them need no more memory
 than ten. What is no picture, or a broken one, is skipped and listed in `meta.json`.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -29,26 +31,35 @@ SKIPPED_LISTED = 200
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm"}
 _SUBSETS = {
-    "train": "train", "training": "train",
-    "test": "test", "testing": "test",
-    "val": "val", "valid": "val", "validation": "val",
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
 }
 
 
 def name_of(source: Path, image_shape: tuple[int, int, int]) -> str:
     """Return the name of the prepared folder: another source, a change of it or another shape gives another.
 
-    A ZIP is told by its path, size and time; a folder by the times of all folders in it, which change when files
+    A ZIP is told by its path, size and time; a folder by the times of all folders in it, which change when
+    files
     come, go or are renamed.
     """
     identity = hashlib.sha256(str(source.resolve()).encode("utf-8", "surrogateescape"))
     for path in [source, *(Path(folder) for folder, _, _ in os.walk(source))]:
         status = path.stat()
-        identity.update(f"|{path.name}|{status.st_size}|{status.st_mtime_ns}".encode("utf-8", "surrogateescape"))
+        identity.update(
+            f"|{path.name}|{status.st_size}|{status.st_mtime_ns}".encode("utf-8", "surrogateescape")
+        )
     return f"own-{identity.hexdigest()[:16]}-{'x'.join(map(str, image_shape))}"
 
 
-def prepare_archive(source: Path, folder: Path, image_shape: tuple[int, int, int], progress: Progress) -> None:
+def prepare_archive(
+    source: Path, folder: Path, image_shape: tuple[int, int, int], progress: Progress
+) -> None:
     """Read a ZIP or folder of class folders and write it as the prepared data set `folder`.
 
     Raises BadInput for a hostile or unreadable archive, fewer than two classes, or too few usable pictures.
@@ -65,14 +76,25 @@ def prepare_archive(source: Path, folder: Path, image_shape: tuple[int, int, int
         skipped = [{"name": name, "why": "is no picture"} for name in others]
         reader = _Reader(entries, names, labels, image_shape, skipped, progress)
         described = write_parts(
-            temporary, {part: reader.read(indices) for part, indices in split.items()}, image_shape, len(classes)
+            temporary,
+            {part: reader.read(indices) for part, indices in split.items()},
+            image_shape,
+            len(classes),
         )
         _check_result(described["class_counts"], classes, source)
-        write_meta(temporary, {
-            "id": folder.name, "title": source.stem, "classes": classes, "image_shape": list(image_shape),
-            **described, "own_test_part": "test" in subsets or "val" in subsets,
-            "skipped_count": len(skipped), "skipped": skipped[:SKIPPED_LISTED],
-        })
+        write_meta(
+            temporary,
+            {
+                "id": folder.name,
+                "title": source.stem,
+                "classes": classes,
+                "image_shape": list(image_shape),
+                **described,
+                "own_test_part": "test" in subsets or "val" in subsets,
+                "skipped_count": len(skipped),
+                "skipped": skipped[:SKIPPED_LISTED],
+            },
+        )
     progress(1.0, f"{source.name} is ready")
 
 
@@ -101,7 +123,10 @@ def _pictures(names: tuple[str, ...]) -> tuple[list[str], list[str]]:
     pictures, others = [], []
     for name in names:
         path = PurePosixPath(name)
-        if any(part.startswith((".", "__MACOSX")) for part in path.parts) or path.name in ("Thumbs.db", "desktop.ini"):
+        if any(part.startswith((".", "__MACOSX")) for part in path.parts) or path.name in (
+            "Thumbs.db",
+            "desktop.ini",
+        ):
             continue
         (pictures if path.suffix.lower() in _SUFFIXES else others).append(name)
     return pictures, others
@@ -115,7 +140,9 @@ def _without_common_folder(paths: list[tuple[str, ...]]) -> list[tuple[str, ...]
 
 
 def _subsets_and_classes(paths: list[tuple[str, ...]], source: Path) -> tuple[list[str], list[str]]:
-    """Return each picture's subset ("train", "test", "val", or "" where there are none) and its class's name."""
+    """Return each picture's subset ("train", "test", "val", or "" where there are none) and its class's
+    name.
+    """
     subsets = [_SUBSETS.get(path[0].lower(), "") if len(path) > 2 else "" for path in paths]
     if "" in subsets or not {"test", "val"} & set(subsets) or "train" not in subsets:
         subsets = [""] * len(paths)
@@ -123,8 +150,8 @@ def _subsets_and_classes(paths: list[tuple[str, ...]], source: Path) -> tuple[li
     for path in paths:
         if len(path) < depth + 2:
             raise BadInput(
-                f"In '{source.name}' the picture '{path[-1][:80]}' is in no class folder: put each class's pictures into a "
-                "folder of its own."
+                f"In '{source.name}' the picture '{path[-1][:80]}' is in no class folder: put each class's"
+                " pictures into a folder of its own."
             )
     return subsets, [path[depth] for path in paths]
 
@@ -146,14 +173,23 @@ def _split(labels: np.ndarray, subsets: list[str]) -> dict[str, np.ndarray]:
     else:
         validation, train = np.split(train, [round(0.1 * len(train))])
     calibration, train = np.split(train, [min(MOST_CALIBRATION, round(0.1 * len(train)))])
-    return {"train": train, "validation": validation, "calibration": calibration, "test": ordered(subset == test)}
+    return {
+        "train": train,
+        "validation": validation,
+        "calibration": calibration,
+        "test": ordered(subset == test),
+    }
 
 
 def _check_classes(counts: Counter, source: Path, usable: str) -> None:
     if len(counts) < 2:
-        raise BadInput(f"'{source.name}' has {len(counts)} class folders with pictures; a classifier needs two or more.")
+        raise BadInput(
+            f"'{source.name}' has {len(counts)} class folders with pictures; a classifier needs two or more."
+        )
     if len(counts) > MOST_CLASSES:
-        raise BadInput(f"'{source.name}' has {len(counts):,} class folders; at most {MOST_CLASSES:,} are taken.")
+        raise BadInput(
+            f"'{source.name}' has {len(counts):,} class folders; at most {MOST_CLASSES:,} are taken."
+        )
     name, fewest = min(counts.items(), key=lambda item: item[1])
     if fewest < FEWEST_IMAGES_A_CLASS:
         raise BadInput(
@@ -171,4 +207,6 @@ def _check_result(class_counts: dict[str, list[int]], classes: list[str], source
             raise BadInput(f"'{source.name}' has too few pictures: none are left for the {part} part.")
     for name, count in zip(classes, class_counts["train"], strict=True):
         if count == 0:
-            raise BadInput(f"The class '{name[:80]}' of '{source.name}' has no usable picture in the training part.")
+            raise BadInput(
+                f"The class '{name[:80]}' of '{source.name}' has no usable picture in the training part."
+            )

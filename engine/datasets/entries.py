@@ -1,4 +1,7 @@
-"""The files of a ZIP or a folder, named and read without ever being unpacked; whatever looks hostile is refused."""
+"""The files of a ZIP or a folder, named and read without ever being unpacked; whatever looks hostile is
+refused.
+"""
+
 from __future__ import annotations
 
 import os
@@ -36,14 +39,18 @@ class Entries:
 def opened(source: Path) -> Iterator[Entries]:
     """List and open a ZIP or a folder.
 
-    `read` raises NoPicture for a file that is damaged or too large. Raises BadInput for what is neither ZIP nor
-    folder, and for links, encryption, duplicates, bad names, too many files, too much data or too good a ratio.
+    `read` raises NoPicture for a file that is damaged or too large. Raises BadInput for what is neither ZIP
+    nor
+    folder, and for links, encryption, duplicates, bad names, too many files, too much data or too good a
+    ratio.
     """
     if source.is_dir():
         yield _of_folder(source)
         return
     if not source.is_file():
-        raise BadInput(f"'{source.name}' is neither a file nor a folder: give a ZIP or a folder of class folders.")
+        raise BadInput(
+            f"'{source.name}' is neither a file nor a folder: give a ZIP or a folder of class folders."
+        )
     _check_directory_size(source)
     try:
         archive = zipfile.ZipFile(source)
@@ -58,7 +65,9 @@ def _of_folder(source: Path) -> Entries:
     for folder, subfolders, files in os.walk(source):
         for name in (*subfolders, *files):
             if (Path(folder) / name).is_symlink():
-                raise BadInput(f"'{source.name}' holds a link ('{name}'): replace links by the files themselves.")
+                raise BadInput(
+                    f"'{source.name}' holds a link ('{name}'): replace links by the files themselves."
+                )
         names += [(Path(folder) / name).relative_to(source).as_posix() for name in files]
         _check_count(source, len(names))
         subfolders.sort()
@@ -99,7 +108,9 @@ def _check_archive(infos: list[zipfile.ZipInfo], source: Path) -> None:
         name = info.filename
         shown = repr(name[:80])
         if _is_bad_name(info.orig_filename) or _is_bad_name(name):
-            raise BadInput(f"'{source.name}' holds the path {shown}, which leads elsewhere or is unusable: pack it anew.")
+            raise BadInput(
+                f"'{source.name}' holds the path {shown}, which leads elsewhere or is unusable: pack it anew."
+            )
         if name in seen:
             raise BadInput(f"'{source.name}' holds {shown} twice: keep one of the two.")
         seen.add(name)
@@ -108,13 +119,20 @@ def _check_archive(infos: list[zipfile.ZipInfo], source: Path) -> None:
         if info.flag_bits & 0x1:
             raise BadInput(f"'{source.name}' is encrypted: pack it again without a password.")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise BadInput(f"'{source.name}' is packed by a rare method: pack it again as an ordinary ZIP (deflate).")
+            raise BadInput(
+                f"'{source.name}' is packed by a rare method: pack it again as an ordinary ZIP (deflate)."
+            )
         total, packed = total + info.file_size, packed + info.compress_size
     if total > MOST_TOTAL_BYTES:
-        raise BadInput(f"'{source.name}' unpacks to {total / 1e9:.0f} GB; at most {MOST_TOTAL_BYTES // 10**9} GB are taken.")
+        raise BadInput(
+            f"'{source.name}' unpacks to {total / 1e9:.0f} GB; at most {MOST_TOTAL_BYTES // 10**9} GB are"
+            " taken."
+        )
     on_disk = source.stat().st_size
     if packed > on_disk or (total > RATIO_COUNTS_FROM_BYTES and total > MOST_RATIO * on_disk):
-        raise BadInput(f"'{source.name}' unpacks to far more than its size explains, as no set of pictures does.")
+        raise BadInput(
+            f"'{source.name}' unpacks to far more than its size explains, as no set of pictures does."
+        )
 
 
 def _is_bad_name(name: str) -> bool:
@@ -138,7 +156,8 @@ def _check_count(source: Path, count: int) -> None:
 def _check_directory_size(source: Path) -> None:
     """Refuse a huge table of contents before `zipfile` reads all of it into memory.
 
-    Its size stands in the end record (and in the ZIP64 one before it), within the file's last 65,557 + 76 bytes.
+    Its size stands in the end record (and in the ZIP64 one before it), within the file's last 65,557 + 76
+    bytes.
     """
     try:
         with source.open("rb") as file:

@@ -1,4 +1,5 @@
 """One picture, from a file's bytes or an array, to the size and colours that a model wants."""
+
 from __future__ import annotations
 
 import io
@@ -14,9 +15,11 @@ class NoPicture(Exception):
 
 
 def decode(content: bytes, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Decode a file, turn it upright by its EXIF note, and stretch it to `image_shape` (height, width, channels).
+    """Decode a file, turn it upright by its EXIF note, and stretch it to `image_shape` (height, width,
+    channels).
 
-    Returns uint8 of that shape; 1 channel is grey, 3 are RGB. Raises NoPicture for another format, a broken file
+    Returns uint8 of that shape; 1 channel is grey, 3 are RGB. Raises NoPicture for another format, a broken
+    file
     or more than MOST_PIXELS pixels.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
@@ -32,13 +35,16 @@ def decode(content: bytes, image_shape: tuple[int, int, int]) -> np.ndarray:
         raise
     except UnidentifiedImageError:
         raise NoPicture(f"is none of {', '.join(FORMATS)}") from None
-    # A decoder fed with broken bytes may raise nearly anything, and each means the same: this picture is skipped.
+    # A decoder fed with broken bytes may raise nearly anything, and each means the same: this picture is
+    # skipped.
     except Exception as error:
         raise NoPicture(f"is damaged ({type(error).__name__})") from None
 
 
 def fit(image: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Stretch uint8 [height, width, channels] to `image_shape`, turning grey into RGB or back as that asks."""
+    """Stretch uint8 [height, width, channels] to `image_shape`, turning grey into RGB or back as that
+    asks.
+    """
     if image.shape == image_shape:
         return image
     from PIL import Image

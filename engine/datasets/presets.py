@@ -1,4 +1,5 @@
 """The data sets that everyone knows, from scikit-learn, a local folder or torchvision's downloads."""
+
 from __future__ import annotations
 
 import math
@@ -33,7 +34,18 @@ class DatasetInfo:
 
 
 _DIGITS = tuple("0123456789")
-_CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+_CLOTHES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
 _CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _MNIST_SIZES = {"train": 54_000, "validation": 5_000, "calibration": 1_000, "test": 10_000}
 
@@ -41,15 +53,28 @@ DATASETS: dict[str, DatasetInfo] = {
     info.id: info
     for info in (
         DatasetInfo(
-            "digits", "Digits", "1,797 handwritten digits of scikit-learn, enlarged from 8x8; always offline",
-            _DIGITS, (28, 28, 1), {"train": 1_078, "validation": 180, "calibration": 180, "test": 359},
+            "digits",
+            "Digits",
+            "1,797 handwritten digits of scikit-learn, enlarged from 8x8; always offline",
+            _DIGITS,
+            (28, 28, 1),
+            {"train": 1_078, "validation": 180, "calibration": 180, "test": 359},
         ),
         DatasetInfo("mnist", "MNIST", "70,000 handwritten digits", _DIGITS, (28, 28, 1), _MNIST_SIZES),
         DatasetInfo(
-            "fashion_mnist", "Fashion-MNIST", "70,000 grey pictures of clothes", _CLOTHES, (28, 28, 1), _MNIST_SIZES
+            "fashion_mnist",
+            "Fashion-MNIST",
+            "70,000 grey pictures of clothes",
+            _CLOTHES,
+            (28, 28, 1),
+            _MNIST_SIZES,
         ),
         DatasetInfo(
-            "cifar10", "CIFAR-10", "60,000 small colour pictures of ten kinds of things", _CIFAR, (32, 32, 3),
+            "cifar10",
+            "CIFAR-10",
+            "60,000 small colour pictures of ten kinds of things",
+            _CIFAR,
+            (32, 32, 3),
             {"train": 44_000, "validation": 5_000, "calibration": 1_000, "test": 10_000},
         ),
     )
@@ -59,15 +84,23 @@ DATASETS: dict[str, DatasetInfo] = {
 def prepare_preset(dataset: str, folder: Path, image_shape: tuple[int, int, int], progress: Progress) -> None:
     """Fetch the preset and write it as `folder`, its images stretched to `image_shape` where that differs.
 
-    Training images beyond MOST_PREPARED_BYTES are left out; the order is stratified, so the classes keep their shares.
+    Training images beyond MOST_PREPARED_BYTES are left out; the order is stratified, so the classes keep
+    their shares.
     Raises BadInput when its archive is missing or wrong, or the download fails.
     """
     info = DATASETS[dataset]
     progress(0.0, f"Fetching {info.title}")
-    images, labels, test_images, test_labels, split = _digits() if dataset == "digits" else _with_own_test_part(info)
-    room = MOST_PREPARED_BYTES // math.prod(image_shape) - sum(len(split[part]) for part in split if part != "train")
+    images, labels, test_images, test_labels, split = (
+        _digits() if dataset == "digits" else _with_own_test_part(info)
+    )
+    room = MOST_PREPARED_BYTES // math.prod(image_shape) - sum(
+        len(split[part]) for part in split if part != "train"
+    )
     if room < FEWEST_TRAINING_IMAGES:
-        raise BadInput(f"{info.title} at {image_shape[1]}x{image_shape[0]} would fill the disk: use a model of smaller input.")
+        raise BadInput(
+            f"{info.title} at {image_shape[1]}x{image_shape[0]} would fill the disk: use a model of smaller"
+            " input."
+        )
     split["train"] = split["train"][:room]
     total, done = sum(map(len, split.values())), 0
 
@@ -81,11 +114,22 @@ def prepare_preset(dataset: str, folder: Path, image_shape: tuple[int, int, int]
             yield fit(from_images[index], image_shape), from_labels[index]
 
     with written_whole(folder) as temporary:
-        described = write_parts(temporary, {part: pictures(part) for part in split}, image_shape, len(info.classes))
-        write_meta(temporary, {
-            "id": info.id, "title": info.title, "classes": list(info.classes), "image_shape": list(image_shape),
-            **described, "own_test_part": dataset != "digits", "skipped_count": 0, "skipped": [],
-        })
+        described = write_parts(
+            temporary, {part: pictures(part) for part in split}, image_shape, len(info.classes)
+        )
+        write_meta(
+            temporary,
+            {
+                "id": info.id,
+                "title": info.title,
+                "classes": list(info.classes),
+                "image_shape": list(image_shape),
+                **described,
+                "own_test_part": dataset != "digits",
+                "skipped_count": 0,
+                "skipped": [],
+            },
+        )
     progress(1.0, f"{info.title} is ready")
 
 
@@ -96,7 +140,9 @@ def _digits():
 
     small, labels = load_digits(return_X_y=True)
     small = np.rint(small.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-    enlarged = [np.asarray(Image.fromarray(image).resize((28, 28), Image.Resampling.BILINEAR)) for image in small]
+    enlarged = [
+        np.asarray(Image.fromarray(image).resize((28, 28), Image.Resampling.BILINEAR)) for image in small
+    ]
     images = np.stack(enlarged)[..., None]
     return images, labels, images, labels, split_four_ways(labels)
 
@@ -104,7 +150,9 @@ def _digits():
 def _with_own_test_part(info: DatasetInfo):
     """MNIST, Fashion-MNIST or CIFAR-10, whose own test part is kept apart."""
     local = os.environ.get("EDGEWISE_DATA")
-    images, labels, test_images, test_labels = _from_archive(info, Path(local)) if local else _from_download(info)
+    images, labels, test_images, test_labels = (
+        _from_archive(info, Path(local)) if local else _from_download(info)
+    )
     split = split_training_part(
         labels, validation=5_000, calibration=1_000, validation_is_last=info.id == "cifar10"
     )
@@ -116,7 +164,9 @@ def _from_archive(info: DatasetInfo, local: Path) -> tuple[np.ndarray, ...]:
     path = local / f"{info.id}.npz"
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = tuple(archive[name] for name in ("train_images", "train_labels", "test_images", "test_labels"))
+            arrays = tuple(
+                archive[name] for name in ("train_images", "train_labels", "test_images", "test_labels")
+            )
     except FileNotFoundError:
         raise BadInput(
             f"{info.title} is not in the folder that EDGEWISE_DATA names: put {path.name} there, "
@@ -125,25 +175,32 @@ def _from_archive(info: DatasetInfo, local: Path) -> tuple[np.ndarray, ...]:
     except (OSError, ValueError, KeyError) as error:
         raise BadInput(f"{path} is no archive of {info.title} ({error}): replace it or delete it.") from None
     for images, labels in (arrays[:2], arrays[2:]):
-        fits = images.dtype == np.uint8 and images.shape[1:] == info.image_shape and labels.shape == images.shape[:1]
+        fits = (
+            images.dtype == np.uint8
+            and images.shape[1:] == info.image_shape
+            and labels.shape == images.shape[:1]
+        )
         if not fits or labels.max(initial=0) >= len(info.classes):
             raise BadInput(
-                f"{path} does not hold {info.title}: images must be uint8 [n, {', '.join(map(str, info.image_shape))}] "
-                f"with one label of 0..{len(info.classes) - 1} each."
+                f"{path} does not hold {info.title}: images must be uint8 [n,"
+                f" {', '.join(map(str, info.image_shape))}] with one label of 0..{len(info.classes) - 1}"
+                " each."
             )
     return arrays
 
 
 def _from_download(info: DatasetInfo) -> tuple[np.ndarray, ...]:
     datasets = _torchvision_datasets()
-    source = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST, "cifar10": datasets.CIFAR10}[info.id]
+    source = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST, "cifar10": datasets.CIFAR10}[
+        info.id
+    ]
     with tempfile.TemporaryDirectory() as cache:
         try:
             train, test = (source(cache, train=part, download=True) for part in (True, False))
         except (OSError, RuntimeError) as error:
             raise BadInput(
-                f"{info.title} could not be downloaded ({type(error).__name__}): go online, or set EDGEWISE_DATA to a "
-                f"folder with {info.id}.npz; the data set 'digits' always works offline."
+                f"{info.title} could not be downloaded ({type(error).__name__}): go online, or set"
+                f" EDGEWISE_DATA to a folder with {info.id}.npz; the data set 'digits' always works offline."
             ) from None
         arrays = (train.data, train.targets, test.data, test.targets)
         images, labels, test_images, test_labels = (np.asarray(array) for array in arrays)
@@ -159,7 +216,8 @@ def _torchvision_datasets():
     except RuntimeError:
         import torch
 
-        # The CUDA build's own operators cannot load beside CPU torch; declaring these two lets the rest import.
+        # The CUDA build's own operators cannot load beside CPU torch; declaring these two lets the rest
+        # import.
         global _schemas
         _schemas = torch.library.Library("torchvision", "DEF")
         for name in ("nms", "qnms"):

@@ -2,6 +2,7 @@
 
 The seed is a constant of the house, not the run's seed: two runs are only comparable on the same parts.
 """
+
 from __future__ import annotations
 
 import numpy as np

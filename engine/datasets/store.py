@@ -1,4 +1,5 @@
 """How a prepared data set lies on disk, and how it gets there whole or not at all."""
+
 from __future__ import annotations
 
 import json
@@ -53,8 +54,8 @@ def written_whole(folder: Path) -> Iterator[Path]:
                 raise
     except OSError as error:
         raise EdgewiseError(
-            f"The data set can't be written under {folder.parent} ({error.strerror or error}): free some space, or set "
-            "EDGEWISE_HOME to a folder that may be written."
+            f"The data set can't be written under {folder.parent} ({error.strerror or error}): free some"
+            " space, or set EDGEWISE_HOME to a folder that may be written."
         ) from error
     finally:
         if temporary is not None:
@@ -75,7 +76,8 @@ def write_parts(
 ) -> dict[str, dict]:
     """Write the four arrays, one image in memory at a time.
 
-    `parts` gives for each of train, validation, calibration and test its images (uint8 [h, w, c] of `image_shape`)
+    `parts` gives for each of train, validation, calibration and test its images (uint8 [h, w, c] of
+    `image_shape`)
     with their class indices; it may turn out shorter than expected.
     Returns the entries "parts" (part to its [start, stop) within its file) and "class_counts" of `meta.json`.
     """
@@ -88,18 +90,28 @@ def write_parts(
 
     spans = {}
     for file, members in (("train", ("calibration", "validation", "train")), ("test", ("test",))):
-        _write_npy(folder / f"{file}_images.npy", (image for part in members for image in noted(part)), image_shape)
-        np.save(folder / f"{file}_labels.npy", np.array([x for part in members for x in labels[part]], np.int64))
+        _write_npy(
+            folder / f"{file}_images.npy", (image for part in members for image in noted(part)), image_shape
+        )
+        np.save(
+            folder / f"{file}_labels.npy", np.array([x for part in members for x in labels[part]], np.int64)
+        )
         ends = np.cumsum([len(labels[part]) for part in members]).tolist()
-        spans |= {part: [start, stop] for part, start, stop in zip(members, [0, *ends], ends)}
-    counts = {part: np.bincount(np.array(found, np.int64), minlength=classes).tolist() for part, found in labels.items()}
+        spans |= {
+            part: [start, stop] for part, start, stop in zip(members, [0, *ends[:-1]], ends, strict=True)
+        }
+    counts = {
+        part: np.bincount(np.array(found, np.int64), minlength=classes).tolist()
+        for part, found in labels.items()
+    }
     return {"parts": spans, "class_counts": counts}
 
 
 def _write_npy(path: Path, images: Iterable[np.ndarray], image_shape: tuple[int, int, int]) -> None:
     """Write an .npy file of images whose number is known only at the end.
 
-    NumPy pads its header so that the count may grow in place; a memory map instead would keep every page resident.
+    NumPy pads its header so that the count may grow in place; a memory map instead would keep every page
+    resident.
     """
 
     def header(count: int) -> None:
@@ -109,7 +121,7 @@ def _write_npy(path: Path, images: Iterable[np.ndarray], image_shape: tuple[int,
     count = 0
     with path.open("wb") as file:
         header(0)
-        for count, image in enumerate(images, start=1):
+        for count, image in enumerate(images, start=1):  # noqa: B007 (the count of the last one)
             file.write(image.tobytes())
         file.seek(0)
         header(count)

@@ -1,6 +1,7 @@
 """Model files: what is it (`recognise`), may it be opened (`check`). Neither runs or loads anything.
 
-`recognise` goes by content, never by name, and imports no framework. `check` may import h5py, onnx and torch's class names to parse, so it
+`recognise` goes by content, never by name, and imports no framework. `check` may import h5py, onnx and
+torch's class names to parse, so it
 belongs behind the wall like what opens the files: pytorch.py, keras.py, onnx.py, tflite.py.
 """
 
@@ -14,18 +15,52 @@ from engine.formats import refused
 
 __all__ = ["ACCEPTED", "recognise", "check"]
 
-ACCEPTED = ("safetensors", "state_dict", "torch_module", "torchscript", "onnx", "keras_v3", "keras_h5", "saved_model",
-            "tflite")
+ACCEPTED = (
+    "safetensors",
+    "state_dict",
+    "torch_module",
+    "torchscript",
+    "onnx",
+    "keras_v3",
+    "keras_h5",
+    "saved_model",
+    "tflite",
+)
 HEAD = 1 << 16
 
 MAGIC = (
-    (b"\x89HDF\r\n\x1a\n", "keras_h5"), (b"GGUF", "gguf"), (b"ggml", "ggml"), (b"lmgg", "ggml"), (b"tjgg", "ggml"),
-    (b"fmgg", "ggml"), (b"ptrt", "tensorrt"), (b"ftrt", "tensorrt"), (b"\x1f\x8b", "gzip"), (b"7z\xbc\xaf\x27\x1c", "archive"),
-    (b"Rar!", "archive"), (b"BZh", "archive"), (b"\xfd7zXZ\0", "archive"), (b"\x28\xb5\x2f\xfd", "archive"),
-    (b"\x93NUMPY", "npy"), (b"MATLAB 5.0", "matlab"), (b"\x89PNG", "image"), (b"\xff\xd8\xff", "image"), (b"GIF8", "image"),
-    (b"RIFF", "image"), (b"BM", "image"), (b"%PDF", "pdf"), (b"\x7fELF", "program"), (b"MZ", "program"),
-    (b"\xcf\xfa\xed\xfe", "program"), (b"\xca\xfe\xba\xbe", "program"), (b"version https://git-lfs", "lfs"),
-    (b"7767517", "ncnn"), (b"ZF", "joblib"), (b"\x78\x9c", "joblib"), (b"\x78\x01", "joblib"), (b"\x78\xda", "joblib"),
+    (b"\x89HDF\r\n\x1a\n", "keras_h5"),
+    (b"GGUF", "gguf"),
+    (b"ggml", "ggml"),
+    (b"lmgg", "ggml"),
+    (b"tjgg", "ggml"),
+    (b"fmgg", "ggml"),
+    (b"ptrt", "tensorrt"),
+    (b"ftrt", "tensorrt"),
+    (b"\x1f\x8b", "gzip"),
+    (b"7z\xbc\xaf\x27\x1c", "archive"),
+    (b"Rar!", "archive"),
+    (b"BZh", "archive"),
+    (b"\xfd7zXZ\0", "archive"),
+    (b"\x28\xb5\x2f\xfd", "archive"),
+    (b"\x93NUMPY", "npy"),
+    (b"MATLAB 5.0", "matlab"),
+    (b"\x89PNG", "image"),
+    (b"\xff\xd8\xff", "image"),
+    (b"GIF8", "image"),
+    (b"RIFF", "image"),
+    (b"BM", "image"),
+    (b"%PDF", "pdf"),
+    (b"\x7fELF", "program"),
+    (b"MZ", "program"),
+    (b"\xcf\xfa\xed\xfe", "program"),
+    (b"\xca\xfe\xba\xbe", "program"),
+    (b"version https://git-lfs", "lfs"),
+    (b"7767517", "ncnn"),
+    (b"ZF", "joblib"),
+    (b"\x78\x9c", "joblib"),
+    (b"\x78\x01", "joblib"),
+    (b"\x78\xda", "joblib"),
 )
 
 
@@ -88,8 +123,9 @@ def _zip(path: Path) -> str:
     with archives.open_checked(path) as archive:
         names = archive.namelist()
         tails = {name.split("/", 1)[-1] for name in names}
-        if any(tail in tails for tail in ("serialized_exported_program.json", "archive_format")) \
-                or any(re.search(r"(^|/)models/\w+\.json$", name) for name in names):
+        if any(tail in tails for tail in ("serialized_exported_program.json", "archive_format")) or any(
+            re.search(r"(^|/)models/\w+\.json$", name) for name in names
+        ):
             return "pt2"
         if "constants.pkl" in tails and any("/code/" in f"/{name}" for name in names):
             return "torchscript"
@@ -107,13 +143,17 @@ def _other_zip(names: list[str]) -> str:
     files = [name.lower() for name in names if not name.endswith("/")]
     if any("mar-inf/" in name for name in files):
         return "torch_archive"
-    if any(name.endswith((".mlmodel", ".mlpackage/manifest.json")) or name == "manifest.json" for name in files):
+    if any(
+        name.endswith((".mlmodel", ".mlpackage/manifest.json")) or name == "manifest.json" for name in files
+    ):
         return "coreml"
     if files and all(name.endswith(".npy") for name in files):
         return "npz"
     if any(name in ("[content_types].xml", "androidmanifest.xml", "meta-inf/manifest.mf") for name in files):
         return "office"
-    images = sum(name.endswith((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")) for name in files)
+    images = sum(
+        name.endswith((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")) for name in files
+    )
     return "images_zip" if images and images >= len(files) / 2 else "zip"
 
 
@@ -126,7 +166,9 @@ def _pickle(path: Path, head: bytes) -> str | None:
         try:
             start = _after_pickles(data, 3)
         except (ValueError, UnicodeError, IndexError, struct.error):
-            raise BadInput("The file begins like one of PyTorch and is damaged: export or copy it again.") from None
+            raise BadInput(
+                "The file begins like one of PyTorch and is damaged: export or copy it again."
+            ) from None
         return _state_or_module(data[start:])
     if not re.match(rb"(\x80[\x02-\x05]|\(?[ci][\w.]+\n[\w.]+\n|\([dlt]p?\d*\n)", head):
         return None
@@ -137,7 +179,7 @@ def _pickle(path: Path, head: bytes) -> str | None:
 def _after_pickles(data: bytes, count: int) -> int:
     place = 0
     for _ in range(count):
-        for _, _, offset in pickletools.genops(data[place:place + 4096]):
+        for _, _, offset in pickletools.genops(data[place : place + 4096]):
             last = offset
         place += last + 1
     return place
@@ -159,16 +201,26 @@ def _globals_until_damage(data: bytes) -> list[str]:
 
 
 def _state_or_module(data: bytes) -> str:
-    """A module's pickle names the classes of layers; a state dict's names only tensors and what options need."""
-    plain = re.compile(r"(torch\.(?!nn\.modules)|torch\._utils|collections|numpy|_codecs|argparse|builtins|__builtin__|pathlib)")
+    """A module's pickle names the classes of layers; a state dict's names only tensors and what options
+    need.
+    """
+    plain = re.compile(
+        r"(torch\.(?!nn\.modules)|torch\._utils|collections|numpy|_codecs|argparse|builtins|__builtin__|pathlib)"
+    )
     from engine.formats import torch_pickle
 
-    return "state_dict" if all(plain.match(name) for name in torch_pickle.globals_of(data)) else "torch_module"
+    return (
+        "state_dict" if all(plain.match(name) for name in torch_pickle.globals_of(data)) else "torch_module"
+    )
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:
-    return len(head) > 9 and head[8:9] == b"{" and head[9:10] in b'" }\n' and \
-        2 <= struct.unpack("<Q", head[:8])[0] < max(2**40, size)
+    return (
+        len(head) > 9
+        and head[8:9] == b"{"
+        and head[9:10] in b'" }\n'
+        and 2 <= struct.unpack("<Q", head[:8])[0] < max(2**40, size)
+    )
 
 
 def _protobuf(path: Path, head: bytes) -> str | None:
@@ -176,7 +228,11 @@ def _protobuf(path: Path, head: bytes) -> str | None:
     fields = _top_fields(path)
     if not fields:
         return None
-    if fields.get(7) == 2 and fields.get(1, 0) == 0 and set(fields) <= {1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26}:
+    if (
+        fields.get(7) == 2
+        and fields.get(1, 0) == 0
+        and set(fields) <= {1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26}
+    ):
         return "onnx"
     if fields.get(1) == 0 and any(200 <= number <= 3000 for number in fields):
         return "coreml"
@@ -231,7 +287,9 @@ def _text(head: bytes) -> str | None:
     if text.startswith("<?xml") or text.startswith("<net "):
         return "openvino" if "<net " in text else "text"
     if text.startswith(("{", "[")):
-        return "keras_json" if re.search(r'"class_name"\s*:\s*"(Sequential|Functional|Model)"', text) else "json"
+        return (
+            "keras_json" if re.search(r'"class_name"\s*:\s*"(Sequential|Functional|Model)"', text) else "json"
+        )
     if re.match(r"(#!.*python|import \w|from [\w.]+ import|def \w+\(|class \w+)", text):
         return "python"
     return "caffe" if re.match(r'(name:\s*"|layer\s*\{|input:\s*")', text) else "text"

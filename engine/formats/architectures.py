@@ -1,8 +1,10 @@
 """Which network do bare weights belong to? Found by the tensors' names and shapes, built and filled.
 
-Three families: the networks that Edgewise ships, torchvision's classifiers (`torchvision/resnet18`, also under the
+Three families: the networks that Edgewise ships, torchvision's classifiers (`torchvision/resnet18`, also
+under the
 names that kuangliu/pytorch-cifar gives their layers), and CIFAR ResNets after He et al., arXiv 1512.03385:
-`cifar_resnet20` as in akamaster/pytorch_resnet_cifar10, `cifar_resnet20_b` as in chenyaofo/pytorch-cifar-models.
+`cifar_resnet20` as in akamaster/pytorch_resnet_cifar10, `cifar_resnet20_b` as in
+chenyaofo/pytorch-cifar-models.
 Plain chains of layers, such as LeNet-5, are in chains.py. Imports torch: only for use behind the wall.
 `python -m engine.formats.architectures` writes torchvision_keys.json anew.
 """
@@ -32,7 +34,9 @@ SIZES = {"inception_v3": 299}
 
 @dataclass(frozen=True)
 class Candidate:
-    """A network that weights fit: its name for `build`, the image size (pixels) it was made for, channels, classes."""
+    """A network that weights fit: its name for `build`, the image size (pixels) it was made for, channels,
+    classes.
+    """
 
     architecture: str
     size: int
@@ -41,12 +45,16 @@ class Candidate:
 
 
 def candidates(weights: Weights, size: int | None = None) -> list[Candidate]:
-    """Returns the networks that have exactly these names and shapes, likeliest first; none fits: an empty list.
+    """Returns the networks that have exactly these names and shapes, likeliest first; none fits: an empty
+    list.
 
     `size` is the data set's image side in pixels, if one is known.
     """
-    named = [Candidate(name, size or _usual_size(name), *_ends(maker, weights)) for name, maker in KNOWN.items()
-             if _fits(maker, weights)]
+    named = [
+        Candidate(name, size or _usual_size(name), *_ends(maker, weights))
+        for name, maker in KNOWN.items()
+        if _fits(maker, weights)
+    ]
     named += _torchvision(weights, size)
     return named or [Candidate(c.text(), c.size, *c.ends(weights)) for c in chains.candidates(weights, size)]
 
@@ -60,7 +68,9 @@ def named(architecture: str, weights: Weights) -> list[Candidate]:
 
 
 def variations(architecture: str) -> list[str]:
-    """Returns the names of the same network with what bare weights leave open: activation, kind of pooling."""
+    """Returns the names of the same network with what bare weights leave open: activation, kind of
+    pooling.
+    """
     if not architecture.startswith("chain:"):
         return []
     return [chain.text() for chain in chains.variations(chains.Chain.parse(architecture))]
@@ -80,24 +90,36 @@ def build(architecture: str, weights: Weights) -> nn.Module:
         else:
             network = KNOWN[architecture](*_ends(KNOWN[architecture], weights))
     except (KeyError, ValueError):
-        raise BadInput(f"There is no architecture called '{architecture[:60]}': choose from "
-                       f"{', '.join(KNOWN)} or a classifier of torchvision, such as torchvision/resnet18.") from None
+        raise BadInput(
+            f"There is no architecture called '{architecture[:60]}': choose from "
+            f"{', '.join(KNOWN)} or a classifier of torchvision, such as torchvision/resnet18."
+        ) from None
     return fill(network, weights, architecture)
 
 
 def fill(network: nn.Module, weights: Weights, name: str) -> nn.Module:
-    """Puts `weights` into `network` (which may be on the meta device). Raises BadInput naming the first mismatch."""
+    """Puts `weights` into `network` (which may be on the meta device). Raises BadInput naming the first
+    mismatch.
+    """
     own = network.state_dict()
     for key in sorted(set(own) ^ set(weights)):
         if not key.endswith("num_batches_tracked"):
             where = "lacks" if key in own else "has a surplus"
-            raise BadInput(f"The weights don't fit {name}: the file {where} '{key}'; choose another architecture.")
+            raise BadInput(
+                f"The weights don't fit {name}: the file {where} '{key}'; choose another architecture."
+            )
     for key in own:
         if key in weights and tuple(own[key].shape) != weights[key].shape:
-            raise BadInput(f"The weights don't fit {name}: '{key}' is {list(weights[key].shape)} in the file and "
-                           f"{list(own[key].shape)} in the network; choose another architecture.")
+            raise BadInput(
+                f"The weights don't fit {name}: '{key}' is {list(weights[key].shape)} in the file and "
+                f"{list(own[key].shape)} in the network; choose another architecture."
+            )
     for key in own:  # in place, so that the versions that some layers look for stay with it
-        own[key] = torch.from_numpy(np.ascontiguousarray(weights[key])) if key in weights else torch.zeros((), dtype=torch.long)
+        own[key] = (
+            torch.from_numpy(np.ascontiguousarray(weights[key]))
+            if key in weights
+            else torch.zeros((), dtype=torch.long)
+        )
     network.load_state_dict(own, assign=True)
     return network.float().eval().requires_grad_(False)
 
@@ -119,11 +141,14 @@ def _same(shapes: Mapping[str, tuple[int, ...]], weights: Weights) -> bool:
     def counted(keys):
         return {key for key in keys if not key.endswith("num_batches_tracked")}
 
-    return counted(shapes) == counted(weights) and all(weights[key].shape == shapes[key] for key in counted(shapes))
+    return counted(shapes) == counted(weights) and all(
+        weights[key].shape == shapes[key] for key in counted(shapes)
+    )
 
 
 def _ends(maker: Callable[[int, int], nn.Module], weights: Weights) -> tuple[int, int]:
-    """Returns the channels and classes that a network must be made with to fit; 1 and 10 where the weights don't say.
+    """Returns the channels and classes that a network must be made with to fit; 1 and 10 where the weights
+    don't say.
 
     The order of the weights is not asked: safetensors sorts them by name.
     """
@@ -138,7 +163,8 @@ def _usual_size(name: str) -> int:
     return 28 if name.startswith("compact_cnn") else 32
 
 
-# ---- torchvision -----------------------------------------------------------------------------------------------------
+# ---- torchvision -------------------------------------------------------------------------------------------
+
 
 def _torchvision(weights: Weights, size: int | None) -> list[Candidate]:
     weights = _renamed(weights)
@@ -152,12 +178,17 @@ def _torchvision(weights: Weights, size: int | None) -> list[Candidate]:
         shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
         if _same(shapes, weights):
             channels, classes = _ends_of(network)
-            found += [Candidate(f"torchvision/{name}", side, channels, classes) for side in _usual_sizes(name, network, size)]
+            found += [
+                Candidate(f"torchvision/{name}", side, channels, classes)
+                for side in _usual_sizes(name, network, size)
+            ]
     return found
 
 
 def _renamed(weights: Weights) -> Weights:
-    """Gives the layers torchvision's names, where a copy of the network or a new head names them otherwise."""
+    """Gives the layers torchvision's names, where a copy of the network or a new head names them
+    otherwise.
+    """
     heads = {key.split(".")[1] for key in weights if re.match(r"fc\.\d+\.", key)}
     renamed = {}
     for key, value in weights.items():
@@ -177,7 +208,9 @@ def _usual_sizes(name: str, network: nn.Module, size: int | None) -> list[int]:
 
 
 def _torchvision_network(name: str, weights: Weights) -> nn.Module:
-    """Builds a classifier with as many classes and channels as the weights have. Raises ValueError: no such name."""
+    """Builds a classifier with as many classes and channels as the weights have. Raises ValueError: no such
+    name.
+    """
     models = import_torchvision().models
     if name not in models.list_models(module=models):
         raise ValueError(name)
@@ -197,13 +230,21 @@ def _fit_stem(network: nn.Module, weights: Weights) -> None:
     """Fits the first convolution to the weights: other channels, or the 3x3 stem that small images get."""
     path, stem = next((path, m) for path, m in network.named_modules() if isinstance(m, nn.Conv2d))
     given = weights.get(f"{path}.weight")
-    if given is None or given.shape == tuple(stem.weight.shape) or given.ndim != 4 or given.shape[0] != stem.out_channels:
+    if (
+        given is None
+        or given.shape == tuple(stem.weight.shape)
+        or given.ndim != 4
+        or given.shape[0] != stem.out_channels
+    ):
         return
     small = given.shape[2:] == (3, 3) and stem.kernel_size == (7, 7)
     options = {"stride": 1, "padding": 1} if small else {"stride": stem.stride, "padding": stem.padding}
     parent, _, own = path.rpartition(".")
-    setattr(network.get_submodule(parent), own, nn.Conv2d(given.shape[1], stem.out_channels, given.shape[2:],
-                                                         bias=stem.bias is not None, **options))
+    setattr(
+        network.get_submodule(parent),
+        own,
+        nn.Conv2d(given.shape[1], stem.out_channels, given.shape[2:], bias=stem.bias is not None, **options),
+    )
     if small and hasattr(network, "maxpool"):
         network.maxpool = nn.Identity()
 
@@ -218,7 +259,8 @@ def _hash_of(names) -> str:
     return hashlib.sha256("\n".join(keys).encode()).hexdigest()[:12]
 
 
-# ---- widely copied networks ------------------------------------------------------------------------------------------
+# ---- widely copied networks --------------------------------------------------------------------------------
+
 
 class Subsample(nn.Module):
     """The shortcut without weights ("option A"): every second pixel, zeros for the new channels."""
@@ -232,7 +274,9 @@ class Subsample(nn.Module):
 
 
 class CifarBlock(nn.Module):
-    """Two 3x3 convolutions with a shortcut; `projected`: the shortcut has weights of its own where the shape changes."""
+    """Two 3x3 convolutions with a shortcut; `projected`: the shortcut has weights of its own where the shape
+    changes.
+    """
 
     def __init__(self, channels: int, width: int, stride: int, projected: bool):
         super().__init__()
@@ -244,7 +288,9 @@ class CifarBlock(nn.Module):
         if stride == 1:
             self.downsample = nn.Identity()
         elif projected:
-            self.downsample = nn.Sequential(nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+            self.downsample = nn.Sequential(
+                nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width)
+            )
         else:
             self.downsample = Subsample(width - channels)
         self.relu2 = nn.ReLU()
@@ -255,7 +301,9 @@ class CifarBlock(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """ResNet for 32x32 images with `depth` = 6n + 2 layers; its last layer is called `linear`, or `fc` if `projected`."""
+    """ResNet for 32x32 images with `depth` = 6n + 2 layers; its last layer is called `linear`, or `fc` if
+    `projected`.
+    """
 
     def __init__(self, channels: int, classes: int, depth: int, projected: bool = False):
         super().__init__()
@@ -264,8 +312,10 @@ class CifarResNet(nn.Module):
         self.relu = nn.ReLU()
         width = 16
         for stage, wide in enumerate((16, 32, 64), start=1):
-            blocks = [CifarBlock(width if i == 0 else wide, wide, 2 if i == 0 and stage > 1 else 1, projected)
-                      for i in range((depth - 2) // 6)]
+            blocks = [
+                CifarBlock(width if i == 0 else wide, wide, 2 if i == 0 and stage > 1 else 1, projected)
+                for i in range((depth - 2) // 6)
+            ]
             setattr(self, f"layer{stage}", nn.Sequential(*blocks))
             width = wide
         self.pool = nn.AdaptiveAvgPool2d(1)
@@ -281,11 +331,19 @@ class CifarResNet(nn.Module):
 def _known() -> dict[str, Callable[[int, int], nn.Module]]:
     from models import pytorch
 
-    shipped = {name: lambda channels, classes, name=name: pytorch.build(name, channels, classes)
-               for name in pytorch.ARCHITECTURES}
-    resnets = {f"cifar_resnet{depth}{'_b' if projected else ''}":
-               lambda channels, classes, depth=depth, projected=projected: CifarResNet(channels, classes, depth, projected)
-               for projected in (False, True) for depth in (20, 32, 44, 56, 110)}
+    shipped = {
+        name: lambda channels, classes, name=name: pytorch.build(name, channels, classes)
+        for name in pytorch.ARCHITECTURES
+    }
+    resnets = {
+        f"cifar_resnet{depth}{'_b' if projected else ''}": (
+            lambda channels, classes, depth=depth, projected=projected: CifarResNet(
+                channels, classes, depth, projected
+            )
+        )
+        for projected in (False, True)
+        for depth in (20, 32, 44, 56, 110)
+    }
     return shipped | resnets
 
 
@@ -299,7 +357,9 @@ def _write_keys() -> None:
         if name != "regnet_y_128gf":  # 645 million weights
             with torch.device("cpu" if name.startswith(NEED_REAL_MEMORY) else "meta"):
                 table.setdefault(_hash_of(models.get_model(name, weights=None).state_dict()), []).append(name)
-    rows = (f' "{key}": {json.dumps(names)}' for key, names in sorted(table.items(), key=lambda item: item[1]))
+    rows = (
+        f' "{key}": {json.dumps(names)}' for key, names in sorted(table.items(), key=lambda item: item[1])
+    )
     KEYS.write_text("{\n" + ",\n".join(rows) + "\n}\n", encoding="utf-8")
 
 

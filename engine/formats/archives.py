@@ -11,7 +11,16 @@ from pathlib import Path, PurePosixPath
 from engine.errors import BadInput
 
 MAX_ENTRIES = 20_000
-UNREADABLE = (KeyError, RuntimeError, NotImplementedError, OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error)
+UNREADABLE = (
+    KeyError,
+    RuntimeError,
+    NotImplementedError,
+    OSError,
+    EOFError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 MAX_DIRECTORY = 10_000_000
 MAX_BYTES = 2_000_000_000
 MAX_RATIO = 200
@@ -28,7 +37,9 @@ def open_checked(path) -> zipfile.ZipFile:
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise BadInput(f"The ZIP container is damaged ({str(error)[:80]}): export or copy the file again.") from None
+        raise BadInput(
+            f"The ZIP container is damaged ({str(error)[:80]}): export or copy the file again."
+        ) from None
     try:
         _check_directory(archive, os.path.getsize(path))
     except BadInput:
@@ -38,7 +49,8 @@ def open_checked(path) -> zipfile.ZipFile:
 
 
 def _check_directory_size(path) -> None:
-    """Refuses a table of contents that would fill the memory by being read. Its size stands in the end record, and in the
+    """Refuses a table of contents that would fill the memory by being read. Its size stands in the end
+    record, and in the
     ZIP64 one before it, within the file's last 65,557 + 76 bytes. Raises BadInput."""
     with open(path, "rb") as file:
         file.seek(max(0, os.path.getsize(path) - 66_000))
@@ -48,19 +60,29 @@ def _check_directory_size(path) -> None:
         if place >= 0 and place + offset + struct.calcsize(layout) <= len(tail):
             size = struct.unpack_from(layout, tail, place + offset)[0]
             if MAX_DIRECTORY < size != 0xFFFFFFFF:
-                raise BadInput(f"The ZIP container's list of entries has {size / 1e6:,.0f} MB, more than any model needs: export the model again.")
+                raise BadInput(
+                    f"The ZIP container's list of entries has {size / 1e6:,.0f} MB, more than any model"
+                    " needs: export the model again."
+                )
 
 
 def read_entry(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
-    """Returns one entry's bytes, at most `limit`; what it says of its own size is not believed. Raises BadInput."""
+    """Returns one entry's bytes, at most `limit`; what it says of its own size is not believed. Raises
+    BadInput.
+    """
     try:
         with archive.open(name) as stream:
             data = stream.read(limit + 1)
     except UNREADABLE as error:
-        raise BadInput(f"The entry '{name[:60]}' of the ZIP container can't be read ({str(error)[:80]}): export the file again.") from None
+        raise BadInput(
+            f"The entry '{name[:60]}' of the ZIP container can't be read ({str(error)[:80]}): export the file"
+            " again."
+        ) from None
     if len(data) > limit:
-        raise BadInput(f"The entry '{name[:60]}' of the ZIP container is larger than {limit / 1e6:.0f} MB, "
-                       "which no such model needs: export the file again.")
+        raise BadInput(
+            f"The entry '{name[:60]}' of the ZIP container is larger than {limit / 1e6:.0f} MB, "
+            "which no such model needs: export the file again."
+        )
     return data
 
 
@@ -70,26 +92,44 @@ def unpack_entry(archive: zipfile.ZipFile, name: str, target: Path) -> None:
         with archive.open(name) as source, open(target, "wb") as sink:
             shutil.copyfileobj(source, sink, 1 << 20)
     except UNREADABLE as error:
-        raise BadInput(f"The entry '{name[:60]}' of the ZIP container can't be unpacked ({str(error)[:80]}): export the file again.") from None
+        raise BadInput(
+            f"The entry '{name[:60]}' of the ZIP container can't be unpacked ({str(error)[:80]}): export the"
+            " file again."
+        ) from None
 
 
 def _check_directory(archive: zipfile.ZipFile, size: int) -> None:
     entries = archive.infolist()
     if len(entries) > MAX_ENTRIES:
-        raise BadInput(f"The ZIP container lists {len(entries):,} entries; a model has at most {MAX_ENTRIES:,}.")
+        raise BadInput(
+            f"The ZIP container lists {len(entries):,} entries; a model has at most {MAX_ENTRIES:,}."
+        )
     total = sum(entry.file_size for entry in entries)
     if total > MAX_BYTES:
-        raise BadInput(f"The ZIP container unpacks to {total / 1e6:,.0f} MB; at most {MAX_BYTES / 1e6:,.0f} MB are taken.")
-    if sum(entry.compress_size for entry in entries) > size or len({entry.header_offset for entry in entries}) < len(entries):
-        raise BadInput("Entries of the ZIP container share their bytes, like a decompression bomb's: export the model again.")
+        raise BadInput(
+            f"The ZIP container unpacks to {total / 1e6:,.0f} MB; at most {MAX_BYTES / 1e6:,.0f} MB are"
+            " taken."
+        )
+    if sum(entry.compress_size for entry in entries) > size or len(
+        {entry.header_offset for entry in entries}
+    ) < len(entries):
+        raise BadInput(
+            "Entries of the ZIP container share their bytes, like a decompression bomb's: export the model"
+            " again."
+        )
     if entries and min(entry.header_offset for entry in entries):
-        raise BadInput("The ZIP container has something before its first entry, so readers may disagree on what is in it: export the model again.")
+        raise BadInput(
+            "The ZIP container has something before its first entry, so readers may disagree on what is in"
+            " it: export the model again."
+        )
     seen = set()
     for entry in entries:
         _check_entry(entry)
         if entry.filename in seen:
-            raise BadInput(f"The ZIP container lists '{entry.filename[:60]}' twice, so readers may disagree on what is in it: "
-                           "export the file again.")
+            raise BadInput(
+                f"The ZIP container lists '{entry.filename[:60]}' twice, so readers may disagree on what is"
+                " in it: export the file again."
+            )
         seen.add(entry.filename)
 
 
@@ -98,10 +138,17 @@ def _check_entry(entry: zipfile.ZipInfo) -> None:
     if entry.flag_bits & 0x1:
         raise BadInput("The ZIP container is encrypted: save the model without a password.")
     if stat.S_ISLNK(entry.external_attr >> 16):
-        raise BadInput(f"The ZIP container holds a link ('{name[:60]}'), which could point anywhere: pack the file itself.")
+        raise BadInput(
+            f"The ZIP container holds a link ('{name[:60]}'), which could point anywhere: pack the file"
+            " itself."
+        )
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in name.split("/")[0] or "\0" in name:
-        raise BadInput(f"The ZIP container holds the path '{name[:60]}', which leads out of it: pack the files anew.")
+        raise BadInput(
+            f"The ZIP container holds the path '{name[:60]}', which leads out of it: pack the files anew."
+        )
     if entry.file_size > SMALL and entry.file_size > MAX_RATIO * max(entry.compress_size, 1):
-        raise BadInput(f"The entry '{name[:60]}' unpacks to more than {MAX_RATIO} times its size, like a decompression bomb: "
-                       "export the model again.")
+        raise BadInput(
+            f"The entry '{name[:60]}' unpacks to more than {MAX_RATIO} times its size, like a decompression"
+            " bomb: export the model again."
+        )

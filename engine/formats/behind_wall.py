@@ -26,13 +26,16 @@ LEAST_SECONDS = 2.0  # for trying; with less left nothing is tried
 
 
 def look(request: dict, send, started: float | None = None) -> dict:
-    """Answers one request of `engine.inspect.inspect_model` with a ModelFile as JSON. Raises BadInput in one line.
+    """Answers one request of `engine.inspect.inspect_model` with a ModelFile as JSON. Raises BadInput in one
+    line.
 
     started: when the time that it may take began, in seconds of `time.time`; now by default.
     """
     try:
         return _look(request, time.monotonic() - (time.time() - started if started else 0.0) + SECONDS)
-    except BadInput as error:  # names from the file stand in it; they must not break the line or steer a terminal
+    except (
+        BadInput
+    ) as error:  # names from the file stand in it; they must not break the line or steer a terminal
         line = " ".join(str(error).split())
         raise BadInput("".join(letter for letter in line if letter.isprintable())) from None
 
@@ -40,24 +43,32 @@ def look(request: dict, send, started: float | None = None) -> dict:
 def _look(request: dict, until: float) -> dict:
     path = Path(request["path"])
     if path.stat().st_size > MAX_UPLOAD:
-        raise BadInput(f"The file has {path.stat().st_size / 1e6:,.0f} MB; models of at most {MAX_UPLOAD / 1e6:.0f} MB are "
-                       "taken: no edge device could hold it.")
+        raise BadInput(
+            f"The file has {path.stat().st_size / 1e6:,.0f} MB; models of at most {MAX_UPLOAD / 1e6:.0f} MB"
+            " are taken: no edge device could hold it."
+        )
     format = formats.recognise(path)
     formats.check(path, format)
     part, meta, why_not = _labelled(request)
     size = meta["image_shape"][0] if meta else None
-    found = _choose(_openings(path, format, request["architecture"], size), part, meta, request["dataset"], until)
+    found = _choose(
+        _openings(path, format, request["architecture"], size), part, meta, request["dataset"], until
+    )
     described = _describe(path, format, request["name"], found, meta)
     return described.model_copy(update={"warnings": [*described.warnings, *why_not]}).model_dump(mode="json")
 
 
 def _labelled(request: dict):
-    """Returns validation images, the data set's description, and what to say when there are none to try the model on."""
+    """Returns validation images, the data set's description, and what to say when there are none to try the
+    model on.
+    """
     if not request["dataset"] or not request["home"]:
         return None, None, []
     try:
         meta = datasets.describe(request["dataset"], request["home"])
-        part = datasets.load(request["dataset"], request["home"], parts=("validation",), limit=preprocessing.IMAGES)["validation"]
+        part = datasets.load(
+            request["dataset"], request["home"], parts=("validation",), limit=preprocessing.IMAGES
+        )["validation"]
     except BadInput as error:
         return None, None, [f"The preprocessing was not checked on images: {error}"]
     return part, meta, []
@@ -82,8 +93,14 @@ def _choose(openings: list[Opening], part, meta: dict | None, dataset: str | Non
     late = time.monotonic() + LEAST_SECONDS > until
     if part is None or not usable or late:
         found = preprocessing.assume((usable or openings)[0], dataset)
-        why = ["This machine was too busy to try the preprocessing out on images within the time: check it by hand, or open the file "
-               "again later."] if late and part is not None and usable else []
+        why = (
+            [
+                "This machine was too busy to try the preprocessing out on images within the time: check it"
+                " by hand, or open the file again later."
+            ]
+            if late and part is not None and usable
+            else []
+        )
         return replace(found, warnings=[*(why or found.warnings), *_open_choices(openings)])
     return preprocessing.detect(usable, part.images, part.labels, meta["classes"], str(dataset), until)
 
@@ -94,9 +111,15 @@ def _open_choices(openings: list[Opening]) -> list[str]:
     others = [opening.architecture for opening in openings[1:]]
     if not first.startswith("chain:") and not others:
         return []
-    rest = f", {', '.join(map(str, others[:3]))} {'and more ' if len(others) > 3 else ''}fit as well" if others else ""
-    return [f"Bare weights don't tell activation, pooling and image size: {first} is assumed{rest}; choose the data set, and "
-            "they will be tried on its images, or name the architecture."]
+    rest = (
+        f", {', '.join(map(str, others[:3]))} {'and more ' if len(others) > 3 else ''}fit as well"
+        if others
+        else ""
+    )
+    return [
+        f"Bare weights don't tell activation, pooling and image size: {first} is assumed{rest}; choose the"
+        " data set, and they will be tried on its images, or name the architecture."
+    ]
 
 
 def _describe(path: Path, format: str, name: str, found: Found, meta: dict | None) -> ModelFile:
@@ -104,23 +127,39 @@ def _describe(path: Path, format: str, name: str, found: Found, meta: dict | Non
     same = meta is not None and len(meta["classes"]) == opening.classes
     classes = meta["classes"] if same else [f"class {i}" for i in range(opening.classes)]
     return ModelFile(
-        name=name, path=str(path), sha256=sha256_of(path), size_bytes=path.stat().st_size,
-        format=format, framework="pytorch" if opening.facts.get("framework") == "pytorch" else "keras",
-        architecture=opening.architecture, input_shape=(opening.height, opening.width, opening.channels), classes=classes,
-        layers=opening.facts["layers"], parameters=opening.facts["parameters"],
-        outputs=opening.facts.get("outputs") or _outputs(found), preprocessing=found.preprocessing,
-        reach=opening.facts.get("reach", "all"), evidence=found.evidence,
-        warnings=[*opening.facts.get("warnings", []), *found.warnings])
+        name=name,
+        path=str(path),
+        sha256=sha256_of(path),
+        size_bytes=path.stat().st_size,
+        format=format,
+        framework="pytorch" if opening.facts.get("framework") == "pytorch" else "keras",
+        architecture=opening.architecture,
+        input_shape=(opening.height, opening.width, opening.channels),
+        classes=classes,
+        layers=opening.facts["layers"],
+        parameters=opening.facts["parameters"],
+        outputs=opening.facts.get("outputs") or _outputs(found),
+        preprocessing=found.preprocessing,
+        reach=opening.facts.get("reach", "all"),
+        evidence=found.evidence,
+        warnings=[*opening.facts.get("warnings", []), *found.warnings],
+    )
 
 
 def _outputs(found: Found) -> str:
-    """Tells by the scores of a few random images whether they are probabilities: none negative, each row sums to one."""
+    """Tells by the scores of a few random images whether they are probabilities: none negative, each row sums
+    to one.
+    """
     opening = found.opening
-    images = np.random.default_rng(0).integers(0, 256, (4, opening.height, opening.width, opening.channels), np.uint8)
+    images = np.random.default_rng(0).integers(
+        0, 256, (4, opening.height, opening.width, opening.channels), np.uint8
+    )
     if opening.facts.get("reach") == "inspect":
         return "logits"
     scores = opening.predict(preprocess(images, found.preprocessing.model_dump()))
-    return "probabilities" if scores.min() >= 0 and np.allclose(scores.sum(axis=1), 1, atol=1e-3) else "logits"
+    return (
+        "probabilities" if scores.min() >= 0 and np.allclose(scores.sum(axis=1), 1, atol=1e-3) else "logits"
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""Networks without branches, found from bare weights: convolutions, then dense layers (LeNet-5, the MNIST examples).
+"""Networks without branches, found from bare weights: convolutions, then dense layers (LeNet-5, the MNIST
+examples).
 
-Names and shapes give the layers; they don't give padding, stride, pooling and activation. All combinations that lead
+Names and shapes give the layers; they don't give padding, stride, pooling and activation. All combinations
+that lead
 from an image to the first dense layer's inputs are candidates; labelled images decide between them.
 """
 
@@ -17,11 +19,22 @@ from torch import nn
 from engine.errors import BadInput
 
 Weights = Mapping[str, np.ndarray]
-ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "leaky_relu": lambda: nn.LeakyReLU(0.01),
-               "elu": nn.ELU, "gelu": nn.GELU}
+ACTIVATIONS = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "leaky_relu": lambda: nn.LeakyReLU(0.01),
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+}
 SIZES = (28, 32, 64, 96, 128, 224)
 MAX_CANDIDATES = 40
-VGG = {8: (1, 1, 2, 2, 2), 10: (2, 2, 2, 2, 2), 13: (2, 2, 3, 3, 3), 16: (2, 2, 4, 4, 4)}  # convolutions a block, by their sum
+VGG = {
+    8: (1, 1, 2, 2, 2),
+    10: (2, 2, 2, 2, 2),
+    13: (2, 2, 3, 3, 3),
+    16: (2, 2, 4, 4, 4),
+}  # convolutions a block, by their sum
 SUFFIXES = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
 
 
@@ -39,7 +52,9 @@ class Conv:
 
 @dataclass(frozen=True)
 class Chain:
-    """A chain as one line of text: `chain:28:p0s1m2,p0s1m2:max:relu:flat`. `size` is the image's side in pixels."""
+    """A chain as one line of text: `chain:28:p0s1m2,p0s1m2:max:relu:flat`. `size` is the image's side in
+    pixels.
+    """
 
     size: int
     convs: tuple[Conv, ...]
@@ -49,14 +64,18 @@ class Chain:
 
     def text(self) -> str:
         """Returns the architecture's name, from which `parse` makes the same chain."""
-        return f"chain:{self.size}:{','.join(c.text() for c in self.convs)}:{self.pooling}:{self.activation}:{self.end}"
+        convs = ",".join(c.text() for c in self.convs)
+        return f"chain:{self.size}:{convs}:{self.pooling}:{self.activation}:{self.end}"
 
     @staticmethod
     def parse(text: str) -> "Chain":
         """Reads what `text` wrote. Raises BadInput for anything else."""
         found = re.fullmatch(r"chain:(\d{1,4}):((?:p\d{1,2}s\dm\d,?)*):(max|avg):(\w+):(flat|mean)", text)
         if not found or found[4] not in ACTIVATIONS:
-            raise BadInput(f"'{text[:60]}' names no chain of layers: use, for example, chain:28:p0s1m2,p0s1m2:max:relu:flat.")
+            raise BadInput(
+                f"'{text[:60]}' names no chain of layers: use, for example,"
+                " chain:28:p0s1m2,p0s1m2:max:relu:flat."
+            )
         convs = tuple(Conv(*map(int, item)) for item in re.findall(r"p(\d+)s(\d)m(\d)", found[2]))
         return Chain(int(found[1]), convs, found[3], found[4], found[5])
 
@@ -69,7 +88,9 @@ class Chain:
         return first.weight.shape[1] // self.size**2, last.weight.shape[0]
 
     def build(self, weights: Weights) -> nn.Sequential:
-        """Returns the network, filled and in eval mode. Raises BadInput when the weights are no such chain."""
+        """Returns the network, filled and in eval mode. Raises BadInput when the weights are no such
+        chain.
+        """
         layers = _layers(weights)
         if sum(layer.kind == "conv" for layer in layers) != len(self.convs):
             raise BadInput(f"The weights don't fit {self.text()}: they have another number of convolutions.")
@@ -110,19 +131,32 @@ class _Layer:
     tensors: Mapping[str, np.ndarray]
 
     def _fill(self, module: nn.Module) -> nn.Module:
-        module.load_state_dict({name: torch.from_numpy(value) for name, value in self.tensors.items()}, strict=False)
+        module.load_state_dict(
+            {name: torch.from_numpy(value) for name, value in self.tensors.items()}, strict=False
+        )
         return module
 
     def conv(self, conv: Conv, channels: int) -> nn.Module:
         out, per_group, *kernel = self.weight.shape
-        return self._fill(nn.Conv2d(channels, out, tuple(kernel), conv.stride, conv.padding, groups=channels // per_group,
-                                    bias="bias" in self.tensors))
+        return self._fill(
+            nn.Conv2d(
+                channels,
+                out,
+                tuple(kernel),
+                conv.stride,
+                conv.padding,
+                groups=channels // per_group,
+                bias="bias" in self.tensors,
+            )
+        )
 
     def dense(self) -> nn.Module:
         return self._fill(nn.Linear(self.weight.shape[1], self.weight.shape[0], bias="bias" in self.tensors))
 
     def norm(self, after_conv: bool) -> nn.Module:
-        return self._fill((nn.BatchNorm2d if after_conv else nn.BatchNorm1d)(len(self.tensors["running_mean"])))
+        return self._fill(
+            (nn.BatchNorm2d if after_conv else nn.BatchNorm1d)(len(self.tensors["running_mean"]))
+        )
 
 
 def candidates(weights: Weights, size: int | None = None) -> list[Chain]:
@@ -137,14 +171,19 @@ def candidates(weights: Weights, size: int | None = None) -> list[Chain]:
         sides = [side for side in (size, *SIZES) if side and inputs in (side * side, 3 * side * side)]
         return [Chain(side, ()) for side in dict.fromkeys(sides)]
     inputs = dense[0].weight.shape[1] if dense else convs[-1].weight.shape[0]
-    found = [chain for side in dict.fromkeys((size, *SIZES) if size else SIZES)
-             for chain in _leading_to(convs, inputs, side, has_dense=bool(dense))]
+    found = [
+        chain
+        for side in dict.fromkeys((size, *SIZES) if size else SIZES)
+        for chain in _leading_to(convs, inputs, side, has_dense=bool(dense))
+    ]
     return sorted(found, key=lambda chain: _oddness(chain, size))[:MAX_CANDIDATES]
 
 
 def variations(chain: Chain) -> list[Chain]:
     """Returns the same chain with every activation and kind of pooling, the given one first."""
-    kinds = itertools.product(ACTIVATIONS, ("max", "avg") if any(c.pool > 1 for c in chain.convs) else ("max",))
+    kinds = itertools.product(
+        ACTIVATIONS, ("max", "avg") if any(c.pool > 1 for c in chain.convs) else ("max",)
+    )
     return list(dict.fromkeys([chain, *(replace(chain, activation=a, pooling=p) for a, p in kinds)]))
 
 
@@ -156,21 +195,28 @@ def _leading_to(convs: list[_Layer], inputs: int, side: int, has_dense: bool) ->
     paddings = [[0] * len(kernels), [k // 2 for k in kernels], [kernels[0] // 2] + [0] * (len(kernels) - 1)]
     strides = [[1] * len(kernels), [2] + [1] * (len(kernels) - 1), [2] * len(kernels)]
     found = []
-    for padding, stride in itertools.product(map(list, dict.fromkeys(map(tuple, paddings))),
-                                             map(list, dict.fromkeys(map(tuple, strides)))):
+    for padding, stride in itertools.product(
+        map(list, dict.fromkeys(map(tuple, paddings))), map(list, dict.fromkeys(map(tuple, strides)))
+    ):
         for pools in _poolings(len(kernels)):
             chain = Chain(side, tuple(map(Conv, padding, stride, pools)))
             last = _side_after(kernels, chain)
             width = convs[-1].weight.shape[0]
             if last >= 1 and inputs == width * last * last and has_dense:
                 found.append(chain)
-            elif last > 1 and inputs == width and (sum(pools) > len(pools) or sum(stride) > len(stride) or not has_dense):
+            elif (
+                last > 1
+                and inputs == width
+                and (sum(pools) > len(pools) or sum(stride) > len(stride) or not has_dense)
+            ):
                 found.append(replace(chain, end="mean"))
     return found
 
 
 def _poolings(count: int):
-    """Yields where pooling may follow: at the ends of VGG's blocks for as many convolutions as it has, else anywhere."""
+    """Yields where pooling may follow: at the ends of VGG's blocks for as many convolutions as it has, else
+    anywhere.
+    """
     if count in VGG:
         ends = set(itertools.accumulate(VGG[count]))
         for blocks in (5, 4):
@@ -192,8 +238,14 @@ def _side_after(kernels: list[int], chain: Chain) -> int:
 def _oddness(chain: Chain, size: int | None) -> tuple:
     mixed = len({c.padding > 0 for c in chain.convs}) - 1
     unpooled = sum(c.pool == 1 for c in chain.convs[:-1])
-    return (chain.size != size if size else 0, chain.end == "mean", sum(c.stride - 1 for c in chain.convs), mixed,
-            unpooled, SIZES.index(chain.size) if chain.size in SIZES else 0)
+    return (
+        chain.size != size if size else 0,
+        chain.end == "mean",
+        sum(c.stride - 1 for c in chain.convs),
+        mixed,
+        unpooled,
+        SIZES.index(chain.size) if chain.size in SIZES else 0,
+    )
 
 
 def _layers(weights: Weights) -> list[_Layer]:
@@ -204,7 +256,9 @@ def _layers(weights: Weights) -> list[_Layer]:
         if suffix not in SUFFIXES:
             return []
         groups.setdefault(prefix, {})[suffix] = value
-    natural = sorted(groups, key=lambda name: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", name)])
+    natural = sorted(
+        groups, key=lambda name: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", name)]
+    )
     for order in (list(groups), natural):
         layers = [_layer(groups[name]) for name in order]
         if all(layers) and _is_chain(layers):
@@ -230,8 +284,15 @@ def _is_chain(layers: list[_Layer]) -> bool:
             fits = len(layer.weight) == channels
         elif layer.kind == "conv":
             per_group = layer.weight.shape[1]
-            fits = not seen_dense and per_group > 0 and (channels is None or per_group == channels or (
-                channels % per_group == 0 and layer.weight.shape[0] % (channels // per_group) == 0))
+            fits = (
+                not seen_dense
+                and per_group > 0
+                and (
+                    channels is None
+                    or per_group == channels
+                    or (channels % per_group == 0 and layer.weight.shape[0] % (channels // per_group) == 0)
+                )
+            )
             channels = layer.weight.shape[0]
         else:
             inputs = layer.weight.shape[1]

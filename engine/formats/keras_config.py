@@ -1,4 +1,5 @@
-"""Keras files checked before Keras sees them: HDF5 links, shapes and storage, and the configuration by allow-list.
+"""Keras files checked before Keras sees them: HDF5 links, shapes and storage, and the configuration by
+allow-list.
 
 `.h5` holds the configuration as an attribute, `.keras` is a ZIP of config.json and an HDF5 file of weights.
 """
@@ -20,32 +21,114 @@ MAX_OBJECTS, MAX_DEPTH, MAX_CONFIG, MAX_LAYERS = 50_000, 40, 30_000_000, 5_000
 ADVICE = "save the classifier again with `model.save('model.keras')`."
 ENTRIES = {"config.json", "metadata.json", "model.weights.h5"}
 
-LAYERS = set("""
-Sequential Functional Model InputLayer Input Dense Conv2D DepthwiseConv2D SeparableConv2D Conv2DTranspose Flatten Reshape
-Permute Dropout SpatialDropout2D GaussianNoise GaussianDropout AlphaDropout BatchNormalization BatchNormalizationV1
-SyncBatchNormalization LayerNormalization GroupNormalization UnitNormalization Activation ReLU LeakyReLU PReLU ELU
-ThresholdedReLU Softmax MaxPooling2D AveragePooling2D GlobalAveragePooling2D GlobalMaxPooling2D Add Subtract Multiply Average
-Maximum Minimum Concatenate ZeroPadding2D Cropping2D UpSampling2D Rescaling Normalization Resizing CenterCrop RandomFlip
-RandomRotation RandomZoom RandomContrast RandomTranslation RandomCrop RandomBrightness ActivityRegularization Identity
-""".split())
-HELPERS = set("""
-Zeros Ones Constant RandomNormal RandomUniform TruncatedNormal VarianceScaling Orthogonal Identity GlorotUniform GlorotNormal
+LAYERS = set(
+    """
+Sequential Functional Model InputLayer Input Dense Conv2D DepthwiseConv2D SeparableConv2D Conv2DTranspose
+Flatten Reshape
+Permute Dropout SpatialDropout2D GaussianNoise GaussianDropout AlphaDropout BatchNormalization
+BatchNormalizationV1
+SyncBatchNormalization LayerNormalization GroupNormalization UnitNormalization Activation ReLU LeakyReLU PReLU
+ELU
+ThresholdedReLU Softmax MaxPooling2D AveragePooling2D GlobalAveragePooling2D GlobalMaxPooling2D Add Subtract
+Multiply Average
+Maximum Minimum Concatenate ZeroPadding2D Cropping2D UpSampling2D Rescaling Normalization Resizing CenterCrop
+RandomFlip
+RandomRotation RandomZoom RandomContrast RandomTranslation RandomCrop RandomBrightness ActivityRegularization
+Identity
+""".split()
+)
+HELPERS = set(
+    """
+Zeros Ones Constant RandomNormal RandomUniform TruncatedNormal VarianceScaling Orthogonal Identity
+GlorotUniform GlorotNormal
 HeNormal HeUniform LecunNormal LecunUniform L1 L2 L1L2 MaxNorm NonNeg UnitNorm MinMaxNorm DTypePolicy Policy
 __tuple__ __keras_tensor__ SeedGenerator
-""".split())
-ACTIVATIONS = set("""
-linear relu relu6 elu selu softplus softsign softmax log_softmax tanh sigmoid hard_sigmoid exponential gelu swish silu
+""".split()
+)
+ACTIVATIONS = set(
+    """
+linear relu relu6 elu selu softplus softsign softmax log_softmax tanh sigmoid hard_sigmoid exponential gelu
+swish silu
 hard_swish hard_silu mish leaky_relu celu
-""".split())
-SERIES = {"LSTM", "GRU", "SimpleRNN", "Bidirectional", "TimeDistributed", "Embedding", "TextVectorization", "Conv1D",
-          "MultiHeadAttention", "ConvLSTM2D", "MaxPooling1D", "GlobalMaxPooling1D", "GlobalAveragePooling1D", "StringLookup"}
-CODE = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "TFOpLambda", "SlicingOpLambda", "__lambda__",
-        "TensorFlowOpLayer", "Custom", "function", "__typespec__", "__numpy__", "__tensor__"}
-OF_FUNCTIONS = (None, "builtins", "keras.activations", "keras.src.activations.activations", "keras.ops", "keras.src.activations")
+""".split()
+)
+SERIES = {
+    "LSTM",
+    "GRU",
+    "SimpleRNN",
+    "Bidirectional",
+    "TimeDistributed",
+    "Embedding",
+    "TextVectorization",
+    "Conv1D",
+    "MultiHeadAttention",
+    "ConvLSTM2D",
+    "MaxPooling1D",
+    "GlobalMaxPooling1D",
+    "GlobalAveragePooling1D",
+    "StringLookup",
+}
+CODE = {
+    "Lambda",
+    "TFSMLayer",
+    "TorchModuleWrapper",
+    "JaxLayer",
+    "FlaxLayer",
+    "TFOpLambda",
+    "SlicingOpLambda",
+    "__lambda__",
+    "TensorFlowOpLayer",
+    "Custom",
+    "function",
+    "__typespec__",
+    "__numpy__",
+    "__tensor__",
+}
+OF_FUNCTIONS = (
+    None,
+    "builtins",
+    "keras.activations",
+    "keras.src.activations.activations",
+    "keras.ops",
+    "keras.src.activations",
+)
 MODULES = ("keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras", "builtins")
-MAX_SIDE, SIDES = 4_096, ("height", "width", "size", "padding", "cropping", "kernel_size", "pool_size", "strides", "dilation_rate")
-COUNTED = {"units", "filters", "kernel_size", "pool_size", "strides", "padding", "size", "target_shape", "dilation_rate",
-           "depth_multiplier", "cropping", "height", "width", "batch_shape", "batch_input_shape", "input_shape", "shape", "n", "input_dim", "groups"}
+MAX_SIDE, SIDES = (
+    4_096,
+    (
+        "height",
+        "width",
+        "size",
+        "padding",
+        "cropping",
+        "kernel_size",
+        "pool_size",
+        "strides",
+        "dilation_rate",
+    ),
+)
+COUNTED = {
+    "units",
+    "filters",
+    "kernel_size",
+    "pool_size",
+    "strides",
+    "padding",
+    "size",
+    "target_shape",
+    "dilation_rate",
+    "depth_multiplier",
+    "cropping",
+    "height",
+    "width",
+    "batch_shape",
+    "batch_input_shape",
+    "input_shape",
+    "shape",
+    "n",
+    "input_dim",
+    "groups",
+}
 
 
 def check(path: Path) -> None:
@@ -71,7 +154,9 @@ def _of_zip(path: Path) -> tuple[dict, set[int]]:
     with archives.open_checked(path) as archive:
         names = {name for name in archive.namelist() if not name.endswith("/")}
         if extra := sorted(names - ENTRIES):
-            raise BadInput(f"The .keras file holds '{extra[0][:60]}', which a classifier does not need: {ADVICE}")
+            raise BadInput(
+                f"The .keras file holds '{extra[0][:60]}', which a classifier does not need: {ADVICE}"
+            )
         if missing := sorted(ENTRIES - names):
             raise BadInput(f"The .keras file lacks '{missing[0]}': {ADVICE}")
         config = _parse(archives.read_entry(archive, "config.json", MAX_CONFIG))
@@ -82,21 +167,30 @@ def _of_zip(path: Path) -> tuple[dict, set[int]]:
 def _of_hdf5(path: Path) -> tuple[dict, set[int]]:
     dims, attributes = _check_file(path, path.stat().st_size)
     if "model_config" not in attributes:
-        raise refused.refusal("keras_weights" if "layer_names" in attributes or "keras_version" in attributes else "hdf5")
+        raise refused.refusal(
+            "keras_weights" if "layer_names" in attributes or "keras_version" in attributes else "hdf5"
+        )
     return _parse(attributes["model_config"]), dims
 
 
 def _check_file(source: Any, size: int) -> tuple[set[int], dict]:
-    """Walks every object of an HDF5 file; returns all sizes that stored weights have, and the root's attributes."""
+    """Walks every object of an HDF5 file; returns all sizes that stored weights have, and the root's
+    attributes.
+    """
     try:
         with h5py.File(source, "r") as file:
             dims, seen = {1}, set()
             total = _walk(file, seen, dims, size, 0)
             if total > MAX_VALUES:
-                raise BadInput(f"The Keras file holds {total:,} values, more than an edge device's classifier can have: "
-                               "choose a smaller model.")
-            return dims, {name: file.attrs[name] if name == "model_config" else None
-                          for name in ("model_config", "layer_names", "keras_version") if name in file.attrs}
+                raise BadInput(
+                    f"The Keras file holds {total:,} values, more than an edge device's classifier can have: "
+                    "choose a smaller model."
+                )
+            return dims, {
+                name: file.attrs[name] if name == "model_config" else None
+                for name in ("model_config", "layer_names", "keras_version")
+                if name in file.attrs
+            }
     except BadInput:
         raise
     except Exception as error:  # the HDF5 library reports damage through many classes
@@ -111,7 +205,9 @@ def _walk(group: h5py.Group, seen: set, dims: set[int], size: int, depth: int) -
         link = group.get(name, getlink=True)
         if not isinstance(link, h5py.HardLink):
             kind = "an external" if isinstance(link, h5py.ExternalLink) else "a soft"
-            raise BadInput(f"The HDF5 file holds {kind} link ('{name[:60]}'), which could lead to any file: {ADVICE}")
+            raise BadInput(
+                f"The HDF5 file holds {kind} link ('{name[:60]}'), which could lead to any file: {ADVICE}"
+            )
         item = group[name]
         address = h5py.h5o.get_info(item.id).addr
         if address in seen:
@@ -122,13 +218,18 @@ def _walk(group: h5py.Group, seen: set, dims: set[int], size: int, depth: int) -
         elif isinstance(item, h5py.Dataset):
             total += _check_dataset(name[:60], item, dims, size)
         else:
-            raise BadInput(f"The HDF5 file holds a named type ('{name[:60]}'), which no Keras model has: {ADVICE}")
+            raise BadInput(
+                f"The HDF5 file holds a named type ('{name[:60]}'), which no Keras model has: {ADVICE}"
+            )
     return total
 
 
 def _check_dataset(name: str, item: h5py.Dataset, dims: set[int], size: int) -> int:
     if item.external or item.id.get_create_plist().get_external_count():
-        raise BadInput(f"The values of '{name}' lie outside the HDF5 file, which could name any file of this machine: {ADVICE}")
+        raise BadInput(
+            f"The values of '{name}' lie outside the HDF5 file, which could name any file of this machine:"
+            f" {ADVICE}"
+        )
     if item.is_virtual:
         raise BadInput(f"The values of '{name}' are gathered from other files: {ADVICE}")
     if item.dtype.kind not in "fiubS" or item.dtype.itemsize > 1_000_000:
@@ -139,7 +240,9 @@ def _check_dataset(name: str, item: h5py.Dataset, dims: set[int], size: int) -> 
     held, bytes_ = item.id.get_storage_size(), count * item.dtype.itemsize
     chunk = math.prod(item.chunks or ()) * item.dtype.itemsize
     if bytes_ > (200 if item.compression else 1) * min(held, size) or chunk > max(MAX_CHUNK, bytes_):
-        raise BadInput(f"'{name}' has the shape {list(item.shape)[:8]}, far more than the file stores: {ADVICE}")
+        raise BadInput(
+            f"'{name}' has the shape {list(item.shape)[:8]}, far more than the file stores: {ADVICE}"
+        )
     if set(_filters(item)) - {1, 2, 3}:  # gzip, shuffle, checksum: what HDF5 itself brings
         raise BadInput(f"The values of '{name}' are compressed with a plug-in: {ADVICE}")
     dims.update(int(value) for value in item.shape)
@@ -164,16 +267,20 @@ def _parse(text: Any) -> dict:
 
 def _check_config(config: dict, dims: set[int]) -> None:
     if config["class_name"] not in ("Sequential", "Functional", "Model"):
-        raise BadInput(f"The model is of the class '{str(config['class_name'])[:60]}', whose code is not in the file: build it "
-                       f"from layers of Keras and {ADVICE}")
+        raise BadInput(
+            f"The model is of the class '{str(config['class_name'])[:60]}', whose code is not in the file:"
+            f" build it from layers of Keras and {ADVICE}"
+        )
     layers = []
     _check_object(config, layers, 0)
     for name, value in layers:
         for key in ("units", "filters"):
             wanted = value.get(key)
             if wanted is not None and wanted not in dims:
-                raise BadInput(f"The layer '{name}' is said to have {str(wanted)[:20]} {key}, and no stored weights have that size: "
-                               f"{ADVICE}")
+                raise BadInput(
+                    f"The layer '{name}' is said to have {str(wanted)[:20]} {key}, and no stored weights have"
+                    f" that size: {ADVICE}"
+                )
 
 
 def _check_object(value: Any, layers: list, depth: int) -> None:
@@ -187,11 +294,18 @@ def _check_object(value: Any, layers: list, depth: int) -> None:
     if "class_name" in value:
         _check_class(value, layers)
     for key, item in value.items():
-        if key in ("activation", "recurrent_activation") and isinstance(item, str) and item not in ACTIVATIONS:
+        if (
+            key in ("activation", "recurrent_activation")
+            and isinstance(item, str)
+            and item not in ACTIVATIONS
+        ):
             raise BadInput(f"The activation '{item[:60]}' is not one of Keras' own: {ADVICE}")
         if key in COUNTED:
             _check_counts(key, item)
-        if key not in ("compile_config", "training_config"):  # never deserialized: models are opened uncompiled
+        if key not in (
+            "compile_config",
+            "training_config",
+        ):  # never deserialized: models are opened uncompiled
             _check_object(item, layers, depth + 1)
 
 
@@ -199,19 +313,33 @@ def _check_class(value: dict, layers: list) -> None:
     name = str(value["class_name"])
     config = value.get("config")
     module, registered = value.get("module"), value.get("registered_name")
-    if name == "function" and isinstance(config, str) and config in ACTIVATIONS and module in OF_FUNCTIONS and registered in (None, name, config):
+    if (
+        name == "function"
+        and isinstance(config, str)
+        and config in ACTIVATIONS
+        and module in OF_FUNCTIONS
+        and registered in (None, name, config)
+    ):
         return
     if name in CODE:
-        raise BadInput(f"The Keras model holds a {name[:40]} layer, which can run any code when it is loaded: replace it by "
-                       f"layers of Keras and {ADVICE}")
+        raise BadInput(
+            f"The Keras model holds a {name[:40]} layer, which can run any code when it is loaded: replace it"
+            f" by layers of Keras and {ADVICE}"
+        )
     if name in SERIES:
-        raise BadInput(f"The Keras model holds a {name} layer, as networks for text, sound or series do, and Edgewise fits "
-                       "image classifiers: it is out of scope.")
-    known = module is None or (isinstance(module, str) and any(module == m or module.startswith(m + ".") for m in MODULES))
+        raise BadInput(
+            f"The Keras model holds a {name} layer, as networks for text, sound or series do, and Edgewise"
+            " fits image classifiers: it is out of scope."
+        )
+    known = module is None or (
+        isinstance(module, str) and any(module == m or module.startswith(m + ".") for m in MODULES)
+    )
     foreign = not known or registered not in (None, name)
     if name not in LAYERS | HELPERS or foreign:
-        raise BadInput(f"The Keras model holds '{(str(module) + '.' if foreign and module else '') + name[:60]}', which is no layer of "
-                       f"Keras for images: build it from Keras' own layers and {ADVICE}")
+        raise BadInput(
+            f"The Keras model holds '{(str(module) + '.' if foreign and module else '') + name[:60]}', which"
+            f" is no layer of Keras for images: build it from Keras' own layers and {ADVICE}"
+        )
     if name in LAYERS and isinstance(config, dict):
         layers.append((str(config.get("name", name))[:60], config))
         if len(layers) > MAX_LAYERS:
@@ -223,6 +351,11 @@ def _check_counts(key: str, value: Any) -> None:
     while any(isinstance(item, list) for item in numbers):
         numbers = [part for item in numbers for part in (item if isinstance(item, list) else [item])][:1000]
     most = MAX_SIDE if key in SIDES else 100_000
-    if any(isinstance(n, int | float) and not -1 <= n <= most for n in numbers) or \
-            math.prod(max(int(n), 1) for n in numbers if isinstance(n, int)) > 50_000_000:
-        raise BadInput(f"The Keras configuration asks for {key} of {str(value)[:40]}, which no classifier needs: {ADVICE}")
+    if (
+        any(isinstance(n, int | float) and not -1 <= n <= most for n in numbers)
+        or math.prod(max(int(n), 1) for n in numbers if isinstance(n, int)) > 50_000_000
+    ):
+        raise BadInput(
+            f"The Keras configuration asks for {key} of {str(value)[:40]}, which no classifier needs:"
+            f" {ADVICE}"
+        )

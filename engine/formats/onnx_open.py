@@ -14,7 +14,8 @@ from models.catalog import sha256_of
 
 
 def open_plain(model: ModelFile) -> onnx.ModelProto:
-    """Opens an ONNX file, or a TorchScript program exported to ONNX: `input` to `logits`, as formats/onnx_plain.py has it.
+    """Opens an ONNX file, or a TorchScript program exported to ONNX: `input` to `logits`, as
+    formats/onnx_plain.py has it.
 
     Raises BadInput when the file was changed since it was checked, or the graph can't be run.
     """

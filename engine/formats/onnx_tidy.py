@@ -1,6 +1,7 @@
 """An ONNX graph put into the shape that PyTorch's layers have, its scores unchanged.
 
-Exporters write a dense layer as MatMul and Add, a flattening as Reshape to a batch of one, padding as "auto_pad", a bias as
+Exporters write a dense layer as MatMul and Add, a flattening as Reshape to a batch of one, padding as
+"auto_pad", a bias as
 an Add after the convolution. Techniques know layers, so the layers are put together again.
 """
 
@@ -18,8 +19,10 @@ def tidy(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
     graph = free.graph
     free.ir_version = max(free.ir_version, 8)  # before 4, every weight had to be listed as an input as well
     inferred = onnx.shape_inference.infer_shapes(model).graph
-    ranks = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
-             for value in (*inferred.input, *inferred.value_info, *inferred.output)}
+    ranks = {
+        value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
+        for value in (*inferred.input, *inferred.value_info, *inferred.output)
+    }
     _write_paddings_out(graph, ranks)
     constants = _fold_constants(graph)
     _flatten(graph, constants, ranks)
@@ -46,7 +49,9 @@ def without_dead_ends(graph: onnx.GraphProto, output: str) -> None:
 
 
 def _fold_constants(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
-    """Turns constants, and reshapes and transpositions of weights, into weights; returns all of them by name."""
+    """Turns constants, and reshapes and transpositions of weights, into weights; returns all of them by
+    name.
+    """
     known = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for node in list(graph.node):
         given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
@@ -68,7 +73,9 @@ def _fold_constants(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
 
 
 def _flatten(graph: onnx.GraphProto, constants: dict[str, np.ndarray], ranks: dict[str, list[int]]) -> None:
-    """Reads a reshape of a picture's channels into one row as what it is; other reshapes lose their batch of one."""
+    """Reads a reshape of a picture's channels into one row as what it is; other reshapes lose their batch of
+    one.
+    """
     for node in graph.node:
         if node.op_type != "Reshape" or node.input[1] not in constants:
             continue
@@ -83,14 +90,22 @@ def _flatten(graph: onnx.GraphProto, constants: dict[str, np.ndarray], ranks: di
             node.input[1] = name
 
 
-def _join_dense(graph: onnx.GraphProto, constants: dict[str, np.ndarray], ranks: dict[str, list[int]]) -> None:
+def _join_dense(
+    graph: onnx.GraphProto, constants: dict[str, np.ndarray], ranks: dict[str, list[int]]
+) -> None:
     """Joins MatMul with a matrix and the Add of a row to one Gemm."""
     for node in list(graph.node):
-        if node.op_type != "MatMul" or node.input[1] not in constants or constants[node.input[1]].ndim != 2 \
-                or len(ranks.get(node.output[0], [])) != 2:
+        if (
+            node.op_type != "MatMul"
+            or node.input[1] not in constants
+            or constants[node.input[1]].ndim != 2
+            or len(ranks.get(node.output[0], [])) != 2
+        ):
             continue
         node.op_type = "Gemm"
-        _take_bias(graph, node, constants, len(constants[node.input[1]][0]), lambda bias: bias.size == bias.shape[-1])
+        _take_bias(
+            graph, node, constants, len(constants[node.input[1]][0]), lambda bias: bias.size == bias.shape[-1]
+        )
 
 
 def _join_bias(graph: onnx.GraphProto, constants: dict[str, np.ndarray]) -> None:
@@ -98,12 +113,18 @@ def _join_bias(graph: onnx.GraphProto, constants: dict[str, np.ndarray]) -> None
     for node in list(graph.node):
         if node.op_type == "Conv" and len(node.input) == 2 and node.input[1] in constants:
             channels = len(constants[node.input[1]])
-            _take_bias(graph, node, constants, channels, lambda bias: bias.ndim >= 3 and bias.shape[-3] == bias.size)
+            _take_bias(
+                graph, node, constants, channels, lambda bias: bias.ndim >= 3 and bias.shape[-3] == bias.size
+            )
 
 
 def _take_bias(graph: onnx.GraphProto, node: onnx.NodeProto, constants: dict, width: int, fits) -> None:
     users = [other for other in graph.node if node.output[0] in other.input]
-    if len(users) != 1 or users[0].op_type != "Add" or any(node.output[0] == value.name for value in graph.output):
+    if (
+        len(users) != 1
+        or users[0].op_type != "Add"
+        or any(node.output[0] == value.name for value in graph.output)
+    ):
         return
     names = [name for name in users[0].input if name != node.output[0]]
     bias = constants.get(names[0]) if len(names) == 1 else None
@@ -138,13 +159,28 @@ def _write_paddings_out(graph: onnx.GraphProto, sides: dict[str, list[int]]) -> 
         given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         auto = given.get("auto_pad", b"NOTSET").decode()
         shape = sides.get(node.input[0], [])[2:] if node.input else []
-        kernel = given.get("kernel_shape") or weights.get(node.input[1] if len(node.input) > 1 else "", [])[2:]
-        if auto not in ("SAME_UPPER", "SAME_LOWER", "VALID") or not kernel or (auto != "VALID" and (not shape or 0 in shape)):
+        kernel = (
+            given.get("kernel_shape") or weights.get(node.input[1] if len(node.input) > 1 else "", [])[2:]
+        )
+        if (
+            auto not in ("SAME_UPPER", "SAME_LOWER", "VALID")
+            or not kernel
+            or (auto != "VALID" and (not shape or 0 in shape))
+        ):
             continue
         before, after = [], []
-        for side, k, stride, step in zip(shape or [0] * len(kernel), kernel, given.get("strides", [1] * len(kernel)),
-                                         given.get("dilations", [1] * len(kernel)), strict=False):
-            total = 0 if auto == "VALID" else max((math.ceil(side / stride) - 1) * stride + (k - 1) * step + 1 - side, 0)
+        for side, k, stride, step in zip(
+            shape or [0] * len(kernel),
+            kernel,
+            given.get("strides", [1] * len(kernel)),
+            given.get("dilations", [1] * len(kernel)),
+            strict=False,
+        ):
+            total = (
+                0
+                if auto == "VALID"
+                else max((math.ceil(side / stride) - 1) * stride + (k - 1) * step + 1 - side, 0)
+            )
             small, large = total // 2, total - total // 2
             before.append(small if auto != "SAME_LOWER" else large)
             after.append(large if auto != "SAME_LOWER" else small)

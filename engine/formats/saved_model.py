@@ -1,6 +1,8 @@
-"""A SavedModel as a ZIP: its operators are checked one by one, then TensorFlow's converter makes TFLite of it.
+"""A SavedModel as a ZIP: its operators are checked one by one, then TensorFlow's converter makes TFLite of
+it.
 
-The graph is walked as bare protobuf, so that no TensorFlow is imported for the check; operators that read or write files
+The graph is walked as bare protobuf, so that no TensorFlow is imported for the check; operators that read or
+write files
 (ReadFile, WriteFile, SaveV2 outside the saver) or run code (PyFunc) are on no list.
 """
 
@@ -14,16 +16,25 @@ from engine.formats import archives
 
 ADVICE = "save the Keras model itself with `model.save('model.keras')`."
 MAX_GRAPH, MAX_OPERATORS, MAX_VALUES = 50_000_000, 200_000, 300_000_000
-OPERATORS = set("""
-Placeholder Const Identity IdentityN NoOp VarHandleOp ReadVariableOp AssignVariableOp VarIsInitializedOp StatefulPartitionedCall
-PartitionedCall Conv2D DepthwiseConv2dNative BiasAdd MatMul BatchMatMulV2 Relu Relu6 LeakyRelu Elu Selu Sigmoid Tanh Softmax LogSoftmax
-Softplus MaxPool AvgPool MaxPoolV2 Mean Sum Max Min Prod Add AddV2 AddN Sub Mul RealDiv DivNoNan Maximum Minimum Square Sqrt Rsqrt Exp
-Log Pow Neg Abs Reshape Squeeze ExpandDims Transpose Pad PadV2 MirrorPad ConcatV2 Pack Unpack Split Shape StridedSlice Slice GatherV2
-Cast FusedBatchNormV3 FusedBatchNormV2 FusedBatchNorm ResizeBilinear ResizeNearestNeighbor SquaredDifference Erf ZerosLike
-OnesLike StopGradient Conv2DBackpropInput SpaceToBatchND BatchToSpaceND ArgMax Equal NotEqual Less Greater LessEqual GreaterEqual
-LogicalAnd LogicalOr LogicalNot Select SelectV2 Rank Size PreventGradient DisableCopyOnRead Clip ClipByValue Round Floor
+OPERATORS = set(
+    """
+Placeholder Const Identity IdentityN NoOp VarHandleOp ReadVariableOp AssignVariableOp VarIsInitializedOp
+StatefulPartitionedCall
+PartitionedCall Conv2D DepthwiseConv2dNative BiasAdd MatMul BatchMatMulV2 Relu Relu6 LeakyRelu Elu Selu
+Sigmoid Tanh Softmax LogSoftmax
+Softplus MaxPool AvgPool MaxPoolV2 Mean Sum Max Min Prod Add AddV2 AddN Sub Mul RealDiv DivNoNan Maximum
+Minimum Square Sqrt Rsqrt Exp
+Log Pow Neg Abs Reshape Squeeze ExpandDims Transpose Pad PadV2 MirrorPad ConcatV2 Pack Unpack Split Shape
+StridedSlice Slice GatherV2
+Cast FusedBatchNormV3 FusedBatchNormV2 FusedBatchNorm ResizeBilinear ResizeNearestNeighbor SquaredDifference
+Erf ZerosLike
+OnesLike StopGradient Conv2DBackpropInput SpaceToBatchND BatchToSpaceND ArgMax Equal NotEqual Less Greater
+LessEqual GreaterEqual
+LogicalAnd LogicalOr LogicalNot Select SelectV2 Rank Size PreventGradient DisableCopyOnRead Clip ClipByValue
+Round Floor
 SaveV2 RestoreV2 MergeV2Checkpoints ShardedFilename StringJoin StaticRegexFullMatch
-""".split())
+""".split()
+)
 SAVER = {"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename", "StringJoin", "StaticRegexFullMatch"}
 
 
@@ -35,11 +46,16 @@ def check(path: Path) -> None:
         if len(graphs) != 1:
             raise BadInput(f"The ZIP holds {len(graphs)} SavedModels and one is taken: pack one folder.")
         root = graphs[0].removesuffix("saved_model.pb")
-        allowed = re.compile(re.escape(root) + r"(saved_model\.pb|keras_metadata\.pb|fingerprint\.pb|variables/variables\.(index|data-\d+-of-\d+)|"
-                             r"variables/checkpoint)$")
+        allowed = re.compile(
+            re.escape(root) + r"(saved_model\.pb|keras_metadata\.pb|fingerprint\.pb|variables/checkpoint|"
+            r"variables/variables\.(index|data-\d+-of-\d+))$"
+        )
         for name in names:
             if not allowed.match(name):
-                raise BadInput(f"The SavedModel holds '{name[:60]}', which a classifier does not need: pack the folder without it, or {ADVICE}")
+                raise BadInput(
+                    f"The SavedModel holds '{name[:60]}', which a classifier does not need: pack the folder"
+                    f" without it, or {ADVICE}"
+                )
         graph = archives.read_entry(archive, graphs[0], MAX_GRAPH)
     try:
         nodes = list(_nodes(graph))
@@ -50,11 +66,15 @@ def check(path: Path) -> None:
     if not used:
         raise BadInput(f"The SavedModel has no operators: {ADVICE}")
     for name in sorted(used - OPERATORS):
-        raise BadInput(f"The SavedModel uses the operator '{name[:60]}', which no image classifier needs: {ADVICE}")
+        raise BadInput(
+            f"The SavedModel uses the operator '{name[:60]}', which no image classifier needs: {ADVICE}"
+        )
 
 
 def to_tflite(path: Path, folder: Path) -> Path:
-    """Unpacks a checked SavedModel into `folder` and converts it. Raises BadInput with the converter's reason."""
+    """Unpacks a checked SavedModel into `folder` and converts it. Raises BadInput with the converter's
+    reason.
+    """
     with archives.open_checked(path) as archive:
         for entry in archive.infolist():
             if not entry.is_dir():
@@ -97,27 +117,37 @@ def _nodes(data: bytes) -> Iterator[bytes]:
             for node in nodes:
                 count += 1
                 if count > MAX_OPERATORS:
-                    raise BadInput(f"The SavedModel has more than {MAX_OPERATORS:,} operators: choose a smaller model.")
+                    raise BadInput(
+                        f"The SavedModel has more than {MAX_OPERATORS:,} operators: choose a smaller model."
+                    )
                 yield node
 
 
 def _check_shapes(nodes: list[bytes]) -> None:
-    """Adds up what constants and variables say of their sizes (AttrValue.tensor.tensor_shape and AttrValue.shape): a constant may
+    """Adds up what constants and variables say of their sizes (AttrValue.tensor.tensor_shape and
+    AttrValue.shape): a constant may
     state one number for millions. Raises BadInput."""
     total = 0
     for node in nodes:
         for entry in _fields(node, 5):
             for value in _fields(entry, 2):
-                shapes = [*_fields(value, 7), *(shape for tensor in _fields(value, 8) for shape in _fields(tensor, 2))]
+                shapes = [
+                    *_fields(value, 7),
+                    *(shape for tensor in _fields(value, 8) for shape in _fields(tensor, 2)),
+                ]
                 for shape in shapes:
                     total += math.prod(max(_number(dim, 1), 1) for dim in _fields(shape, 2))
     if total > MAX_VALUES:
-        raise BadInput(f"The constants and variables of the SavedModel hold {total:,} numbers, more than an edge device's classifier can "
-                       f"have: {ADVICE}")
+        raise BadInput(
+            f"The constants and variables of the SavedModel hold {total:,} numbers, more than an edge"
+            f" device's classifier can have: {ADVICE}"
+        )
 
 
 def _number(data: bytes, wanted: int) -> int:
-    """Returns a message's whole number of that field, 0 where it has none (or a negative one, which stands for an open size)."""
+    """Returns a message's whole number of that field, 0 where it has none (or a negative one, which stands
+    for an open size).
+    """
     place, found = 0, 0
     while place < len(data):
         tag, place = _varint(data, place)
@@ -133,7 +163,9 @@ def _number(data: bytes, wanted: int) -> int:
 
 
 def _fields(data: bytes, wanted: int) -> Iterator[bytes]:
-    """Yields the length-delimited fields of that number; raises ValueError or IndexError when the bytes are no message."""
+    """Yields the length-delimited fields of that number; raises ValueError or IndexError when the bytes are
+    no message.
+    """
     place = 0
     while place < len(data):
         tag, place = _varint(data, place)
@@ -145,7 +177,7 @@ def _fields(data: bytes, wanted: int) -> Iterator[bytes]:
             if place + length > len(data):
                 raise ValueError("cut off")
             if tag >> 3 == wanted:
-                yield data[place:place + length]
+                yield data[place : place + length]
             place += length
         elif wire in (1, 5):
             place += 8 if wire == 1 else 4

@@ -1,4 +1,6 @@
-"""What a TFLite operator makes of its inputs' sizes, against what the file states: a runtime believes the operator, and allocates."""
+"""What a TFLite operator makes of its inputs' sizes, against what the file states: a runtime believes the
+operator, and allocates.
+"""
 
 import math
 from typing import TYPE_CHECKING
@@ -8,14 +10,33 @@ import numpy as np
 if TYPE_CHECKING:
     from engine.formats.tflite import Operator, Tensor
 
-KEEPING = ("RESHAPE", "EXPAND_DIMS", "SQUEEZE", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "TRANSPOSE", "CAST", "QUANTIZE", "DEQUANTIZE")
+KEEPING = (
+    "RESHAPE",
+    "EXPAND_DIMS",
+    "SQUEEZE",
+    "DEPTH_TO_SPACE",
+    "SPACE_TO_DEPTH",
+    "TRANSPOSE",
+    "CAST",
+    "QUANTIZE",
+    "DEQUANTIZE",
+)
 ELEMENTWISE = ("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "POW", "SQUARED_DIFFERENCE")
-PLACE_OF_SIZE = {"PAD": 1, "PADV2": 1, "MIRROR_PAD": 1, "RESIZE_BILINEAR": 1, "RESIZE_NEAREST_NEIGHBOR": 1, "TRANSPOSE_CONV": 0}
+PLACE_OF_SIZE = {
+    "PAD": 1,
+    "PADV2": 1,
+    "MIRROR_PAD": 1,
+    "RESIZE_BILINEAR": 1,
+    "RESIZE_NEAREST_NEIGHBOR": 1,
+    "TRANSPOSE_CONV": 0,
+}
 WHOLE = (2, 4)  # 32 and 64 bits, as the schema numbers them
 
 
 def gives_what_it_says(op: "Operator", tensors: list["Tensor"]) -> bool:
-    """Tells whether an operator that could enlarge its input makes the shape that the file states, which is bounded."""
+    """Tells whether an operator that could enlarge its input makes the shape that the file states, which is
+    bounded.
+    """
     given = [tensors[i] for i in op.inputs if i >= 0]
     said = tensors[op.outputs[0]].shape if op.outputs else ()
     if op.name in KEEPING:
@@ -38,4 +59,7 @@ def gives_what_it_says(op: "Operator", tensors: list["Tensor"]) -> bool:
     if op.name.startswith("RESIZE"):
         return len(said) == 4 and tuple(sizes.tolist()) == said[1:3]
     shape = given[0].shape
-    return sizes.shape == (len(shape), 2) and tuple(n + int(a) + int(b) for n, (a, b) in zip(shape, sizes, strict=True)) == said
+    return (
+        sizes.shape == (len(shape), 2)
+        and tuple(n + int(a) + int(b) for n, (a, b) in zip(shape, sizes, strict=True)) == said
+    )

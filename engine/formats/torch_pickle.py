@@ -1,6 +1,7 @@
 """The pickle of a torch file read without running it: it can build inert records and nothing else.
 
-Every global must be on the allow-list below; the one exception is the class of a module, which may be the user's
+Every global must be on the allow-list below; the one exception is the class of a module, which may be the
+user's
 own: its code is not in the file and is never looked for, only its tensors are read.
 """
 
@@ -22,19 +23,52 @@ from engine.errors import BadInput
 MAX_PICKLE = 100_000_000
 MAX_OPCODES = 3_000_000
 MAX_WIDE = 1_000
-MAX_VIEWED = 300_000_000  # numbers in all tensors together, those of shared storages counted as often as they are shown
+# numbers in all tensors together, those of shared storages counted as often as they are shown
+MAX_VIEWED = 300_000_000
 SAVE_WEIGHTS = "torch.save(model.state_dict(), 'model.pt')"
 
-STORAGES = {"DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "LongStorage": "<i8",
-            "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "<i1", "ByteStorage": "<u1",
-            "BoolStorage": "?", "BFloat16Storage": "bfloat16", "UntypedStorage": "<u1"}
-DTYPES = {"float64", "double", "float32", "float", "float16", "half", "bfloat16", "int64", "long", "int32", "int",
-          "int16", "short", "int8", "uint8", "bool", "complex64", "strided", "contiguous_format", "channels_last"}
+STORAGES = {
+    "DoubleStorage": "<f8",
+    "FloatStorage": "<f4",
+    "HalfStorage": "<f2",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+    "ShortStorage": "<i2",
+    "CharStorage": "<i1",
+    "ByteStorage": "<u1",
+    "BoolStorage": "?",
+    "BFloat16Storage": "bfloat16",
+    "UntypedStorage": "<u1",
+}
+DTYPES = {
+    "float64",
+    "double",
+    "float32",
+    "float",
+    "float16",
+    "half",
+    "bfloat16",
+    "int64",
+    "long",
+    "int32",
+    "int",
+    "int16",
+    "short",
+    "int8",
+    "uint8",
+    "bool",
+    "complex64",
+    "strided",
+    "contiguous_format",
+    "channels_last",
+}
 REFUSED_OPCODES = {"INST", "OBJ", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER", "BYTEARRAY8"}
 
 
 class Record:
-    """An object of a class that is only named: `kind` (module.Class), its `attributes`, its constructor's arguments."""
+    """An object of a class that is only named: `kind` (module.Class), its `attributes`, its constructor's
+    arguments.
+    """
 
     kind = ""
 
@@ -48,7 +82,9 @@ class Record:
 
 
 class Maker:
-    """What the pickle may call. Unlike a plain function it takes no attributes, which BUILD would set on it for good."""
+    """What the pickle may call. Unlike a plain function it takes no attributes, which BUILD would set on it
+    for good.
+    """
 
     __slots__ = ("make",)
 
@@ -88,7 +124,9 @@ class Mapping(dict):
 
 @dataclass
 class Storage:
-    """A run of numbers in the file: `dtype` in NumPy's spelling (or "bfloat16"), `count` values under `key`."""
+    """A run of numbers in the file: `dtype` in NumPy's spelling (or "bfloat16"), `count` values under
+    `key`.
+    """
 
     dtype: str
     key: str
@@ -119,13 +157,16 @@ class Tensor:
         if kind == "bfloat16":
             flat = (flat.astype(np.uint32) << 16).view(np.float32)
         step = flat.itemsize
-        view = np.lib.stride_tricks.as_strided(flat[self.offset:], self.shape, tuple(s * step for s in self.stride),
-                                               writeable=False)
+        view = np.lib.stride_tricks.as_strided(
+            flat[self.offset :], self.shape, tuple(s * step for s in self.stride), writeable=False
+        )
         return np.array(view, np.float32 if flat.dtype.kind == "f" else flat.dtype, order="C")
 
 
 def globals_of(data: bytes) -> list[str]:
-    """Returns the `module.name`s that a pickle mentions, in order, without running it. Raises BadInput if damaged."""
+    """Returns the `module.name`s that a pickle mentions, in order, without running it. Raises BadInput if
+    damaged.
+    """
     found, strings = [], []
     for opcode, argument, _ in opcodes(io.BytesIO(data)):
         if opcode.name == "GLOBAL":
@@ -144,20 +185,29 @@ def opcodes(stream: io.BytesIO) -> Iterator[tuple]:
         for count, item in enumerate(pickletools.genops(stream)):
             opcode, argument, _ = item
             if opcode.name in REFUSED_OPCODES:
-                raise BadInput(f"The pickle inside uses {opcode.name}, which PyTorch never writes: {advice()}")
+                raise BadInput(
+                    f"The pickle inside uses {opcode.name}, which PyTorch never writes: {advice()}"
+                )
             if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT"):
                 if argument > highest + 100_000:
                     raise BadInput(f"The pickle inside reserves memory for {argument:,} entries: {advice()}")
                 highest = max(highest, argument)
             if opcode.name in ("LONG", "LONG1", "LONG4") and argument.bit_length() > 64:
-                wide += 1  # the older layout begins with one; thousands could be chosen to fall into one place of a dictionary
+                # the older layout begins with one; thousands could be chosen to fall into one place of a
+                # dictionary
+                wide += 1
                 if wide > MAX_WIDE or argument.bit_length() > 1024:
-                    raise BadInput(f"The pickle inside holds numbers of more than 64 bits, which no model needs: {advice()}")
+                    raise BadInput(
+                        "The pickle inside holds numbers of more than 64 bits, which no model needs:"
+                        f" {advice()}"
+                    )
             if count > MAX_OPCODES:
                 raise BadInput(f"The pickle inside has more than {MAX_OPCODES:,} instructions: {advice()}")
             yield item
     except (ValueError, UnicodeError, IndexError, OverflowError, struct.error) as error:
-        raise BadInput(f"The pickle inside is damaged ({str(error)[:80]}): export or copy the file again.") from None
+        raise BadInput(
+            f"The pickle inside is damaged ({str(error)[:80]}): export or copy the file again."
+        ) from None
 
 
 def advice() -> str:
@@ -166,7 +216,9 @@ def advice() -> str:
 
 
 def _unknown(name: str) -> BadInput:
-    return BadInput(f"The file asks to load '{name[:80]}', which could run code and is on no allow-list: {advice()}")
+    return BadInput(
+        f"The file asks to load '{name[:80]}', which could run code and is on no allow-list: {advice()}"
+    )
 
 
 class _Inert(pickle.Unpickler):
@@ -181,14 +233,19 @@ class _Inert(pickle.Unpickler):
         if key not in self._classes:
             made = _stand_in(module, name)
             counted = {_tensor: self._tensor, **{copier: partial(self._copy, copier) for copier in _COPYING}}
-            self._classes[key] = Maker(counted.get(made, made)) if made in counted or made in _FUNCTIONS else made
+            self._classes[key] = (
+                Maker(counted.get(made, made)) if made in counted or made in _FUNCTIONS else made
+            )
         return self._classes[key]
 
     def _tensor(self, *arguments: Any) -> Tensor:
         made = _tensor(*arguments)
         self._values += math.prod(made.shape)
         if self._values > MAX_VIEWED:
-            raise BadInput(f"The tensors in the file show the same stored values again and again, {self._values:,} in all: {advice()}")
+            raise BadInput(
+                f"The tensors in the file show the same stored values again and again, {self._values:,} in"
+                f" all: {advice()}"
+            )
         return made
 
     def _copy(self, make: Callable[..., Any], items: Any = (), *rest: Any) -> Any:
@@ -213,23 +270,53 @@ def _stand_in(module: str, name: str) -> Any:
         return STORAGES[name]
     if module == "torch" and name in DTYPES:
         return Reference(key)
-    if module.startswith("torch.nn.functional") or key in ("torch.relu", "torch.tanh", "torch.sigmoid", "torch.flatten"):
+    if module.startswith("torch.nn.functional") or key in (
+        "torch.relu",
+        "torch.tanh",
+        "torch.sigmoid",
+        "torch.flatten",
+    ):
         return Reference(key)
     top = module.split(".")[0]
-    is_layer = module.startswith(("torch.nn.modules.", "torchvision.models.", "torchvision.ops.")) and name.lstrip("_")[:1].isupper()
+    is_layer = (
+        module.startswith(("torch.nn.modules.", "torchvision.models.", "torchvision.ops."))
+        and name.lstrip("_")[:1].isupper()
+    )
     if not is_layer and (top in _NOT_USERS or not name.isidentifier()):
         raise _unknown(f"{module}.{name}")
     return _Named(name, (Record,), {"kind": key, "__new__": Record.__new__})
 
 
-_NOT_USERS = set(sys.stdlib_module_names) | {"builtins", "torch", "torchvision", "torchaudio", "numpy", "scipy", "pandas",
-                                             "sklearn", "joblib", "tensorflow", "keras", "pip", "setuptools", "dill",
-                                             "cloudpickle", "nt", "posix", "os", "commands", "engine", "deploy", "models"}
+_NOT_USERS = set(sys.stdlib_module_names) | {
+    "builtins",
+    "torch",
+    "torchvision",
+    "torchaudio",
+    "numpy",
+    "scipy",
+    "pandas",
+    "sklearn",
+    "joblib",
+    "tensorflow",
+    "keras",
+    "pip",
+    "setuptools",
+    "dill",
+    "cloudpickle",
+    "nt",
+    "posix",
+    "os",
+    "commands",
+    "engine",
+    "deploy",
+    "models",
+}
 
 
 def _tensor(storage: Any, offset: int, shape: tuple, stride: tuple, *rest: Any) -> Tensor:
-    plain = isinstance(storage, Storage) and all(isinstance(v, int) and not isinstance(v, bool) and 0 <= v < 2**40
-                                                 for v in (offset, *shape, *stride))
+    plain = isinstance(storage, Storage) and all(
+        isinstance(v, int) and not isinstance(v, bool) and 0 <= v < 2**40 for v in (offset, *shape, *stride)
+    )
     if not plain or len(shape) != len(stride) or len(shape) > 8:
         raise BadInput("A tensor in the file has an impossible shape: export the file again.")
     count = 1
@@ -237,8 +324,10 @@ def _tensor(storage: Any, offset: int, shape: tuple, stride: tuple, *rest: Any) 
         count *= size
     last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
     if count and (last >= storage.count or count > storage.count):
-        raise BadInput(f"A tensor of shape {tuple(shape)[:8]} is larger than its stored {storage.count:,} values: "
-                       "export the file again.")
+        raise BadInput(
+            f"A tensor of shape {tuple(shape)[:8]} is larger than its stored {storage.count:,} values: "
+            "export the file again."
+        )
     return Tensor(storage, offset, tuple(shape), tuple(stride))
 
 
@@ -271,16 +360,33 @@ class _OrderedDict(Mapping):
 
 
 _ALLOWED = {
-    "collections.OrderedDict": _OrderedDict, "collections.defaultdict": _ignored, "builtins.set": _items,
-    "builtins.frozenset": _items, "builtins.dict": _mapping, "builtins.list": _items, "argparse.Namespace": _Plain,
-    "builtins.slice": _ignored, "builtins.complex": _ignored, "builtins.int": Reference("int"),
-    "builtins.float": Reference("float"), "torch.Size": _items, "torch.device": _ignored,
-    "torch._utils._rebuild_tensor": _tensor, "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_parameter": _parameter, "torch._utils._rebuild_parameter_with_state": _parameter,
-    "torch.nn.parameter.Parameter": _parameter, "torch.nn.parameter.Buffer": _parameter,
-    "torch.serialization._get_layout": _ignored, "torch.nn.backends.thnn._get_thnn_function_backend": _ignored,
-    "numpy.core.multiarray.scalar": _ignored, "numpy.dtype": _ignored, "numpy.core.multiarray._reconstruct": _ignored,
-    "numpy.ndarray": Reference("numpy.ndarray"), "_codecs.encode": _ignored, "pathlib.PosixPath": _ignored,
+    "collections.OrderedDict": _OrderedDict,
+    "collections.defaultdict": _ignored,
+    "builtins.set": _items,
+    "builtins.frozenset": _items,
+    "builtins.dict": _mapping,
+    "builtins.list": _items,
+    "argparse.Namespace": _Plain,
+    "builtins.slice": _ignored,
+    "builtins.complex": _ignored,
+    "builtins.int": Reference("int"),
+    "builtins.float": Reference("float"),
+    "torch.Size": _items,
+    "torch.device": _ignored,
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter_with_state": _parameter,
+    "torch.nn.parameter.Parameter": _parameter,
+    "torch.nn.parameter.Buffer": _parameter,
+    "torch.serialization._get_layout": _ignored,
+    "torch.nn.backends.thnn._get_thnn_function_backend": _ignored,
+    "numpy.core.multiarray.scalar": _ignored,
+    "numpy.dtype": _ignored,
+    "numpy.core.multiarray._reconstruct": _ignored,
+    "numpy.ndarray": Reference("numpy.ndarray"),
+    "_codecs.encode": _ignored,
+    "pathlib.PosixPath": _ignored,
     "functools.partial": _ignored,
 }
 _COPYING = (_items, _mapping, _OrderedDict)
@@ -295,5 +401,9 @@ def load(data: Any, storage: Callable[[tuple], Storage]) -> Any:
         raise
     except RecursionError:
         raise BadInput(f"The pickle inside is nested too deeply: {advice()}") from None
-    except Exception as error:  # any instruction can fail in its own way; all of them mean a file that is no model
-        raise BadInput(f"The pickle inside can't be read ({type(error).__name__}: {str(error)[:80]}): {advice()}") from None
+    except (
+        Exception
+    ) as error:  # any instruction can fail in its own way; all of them mean a file that is no model
+        raise BadInput(
+            f"The pickle inside can't be read ({type(error).__name__}: {str(error)[:80]}): {advice()}"
+        ) from None

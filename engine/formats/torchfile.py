@@ -1,6 +1,8 @@
-"""PyTorch's files read without PyTorch; the pickle inside goes through torch_pickle.py, so nothing in it can run.
+"""PyTorch's files read without PyTorch; the pickle inside goes through torch_pickle.py, so nothing in it can
+run.
 
-`read` returns dicts, lists, numbers, `Tensor`s and `Record`s (a module: the name of its class and its attributes).
+`read` returns dicts, lists, numbers, `Tensor`s and `Record`s (a module: the name of its class and its
+attributes).
 Layouts: a ZIP with data.pkl (torch >= 1.6), and the older stream of pickles followed by raw storages.
 """
 
@@ -30,7 +32,9 @@ class TorchFile:
 
 
 def read(path: str | Path) -> TorchFile:
-    """Reads a state dict, checkpoint or module. Raises BadInput for anything damaged, foreign or not allowed."""
+    """Reads a state dict, checkpoint or module. Raises BadInput for anything damaged, foreign or not
+    allowed.
+    """
     with open(path, "rb") as stream:
         is_zip = stream.read(4) == b"PK\x03\x04"
     return _read_zip(Path(path)) if is_zip else _read_legacy(Path(path))
@@ -38,9 +42,15 @@ def read(path: str | Path) -> TorchFile:
 
 def _new_storage(identity: tuple) -> Storage:
     kind, key, device, count = identity[1:5]
-    if kind not in STORAGES.values() or not isinstance(key, str) or not isinstance(count, int) \
-            or not 0 <= count <= MAX_VALUES * 2:
-        raise BadInput("The file names a storage of an unknown kind or an absurd size: export the file again.")
+    if (
+        kind not in STORAGES.values()
+        or not isinstance(key, str)
+        or not isinstance(count, int)
+        or not 0 <= count <= MAX_VALUES * 2
+    ):
+        raise BadInput(
+            "The file names a storage of an unknown kind or an absurd size: export the file again."
+        )
     return Storage(kind, key, count, str(device))
 
 
@@ -75,7 +85,9 @@ def _read_zip(path: Path) -> TorchFile:
         for _ in opcodes(stream):
             pass
         if stream.tell() != len(data):
-            raise BadInput(f"The pickle inside goes on behind its end, where PyTorch writes nothing: {advice()}")
+            raise BadInput(
+                f"The pickle inside goes on behind its end, where PyTorch writes nothing: {advice()}"
+            )
         value = load(io.BytesIO(data), storage)
     return TorchFile(value, any(s.device.startswith("cuda") for s in storages.values()))
 
@@ -83,7 +95,9 @@ def _read_zip(path: Path) -> TorchFile:
 def _read_legacy(path: Path) -> TorchFile:
     size = path.stat().st_size
     if size > archives.MAX_BYTES:
-        raise BadInput(f"The file has {size / 1e6:,.0f} MB; at most {archives.MAX_BYTES / 1e6:,.0f} MB are taken.")
+        raise BadInput(
+            f"The file has {size / 1e6:,.0f} MB; at most {archives.MAX_BYTES / 1e6:,.0f} MB are taken."
+        )
     stream = io.BytesIO(path.read_bytes())
     for _ in range(5):  # magic, version, system, the value, the storages' order
         for _ in opcodes(stream):
@@ -94,7 +108,9 @@ def _read_legacy(path: Path) -> TorchFile:
     def storage(identity: tuple) -> Storage:
         made = _new_storage(identity)
         if len(identity) > 5 and identity[5] is not None:
-            raise BadInput(f"The file uses views of storages, as only the earliest versions of PyTorch did: {advice()}")
+            raise BadInput(
+                f"The file uses views of storages, as only the earliest versions of PyTorch did: {advice()}"
+            )
         if made.key not in storages:
             _check_total(storages, made)
             storages[made.key] = made
@@ -124,8 +140,10 @@ def _fill(storage: Storage | None, stream: io.BytesIO) -> None:
 def _check_total(storages: dict[str, Storage], new: Storage) -> None:
     total = new.count + sum(storage.count for storage in storages.values())
     if len(storages) >= MAX_TENSORS or total > MAX_VALUES * 2:
-        raise BadInput(f"The file holds {total:,} values in {len(storages) + 1:,} tensors, more than an edge device's "
-                       "classifier can have: save the weights alone, without the optimizer's state.")
+        raise BadInput(
+            f"The file holds {total:,} values in {len(storages) + 1:,} tensors, more than an edge device's "
+            "classifier can have: save the weights alone, without the optimizer's state."
+        )
 
 
 def check(path: Path) -> None:

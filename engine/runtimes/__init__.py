@@ -1,4 +1,6 @@
-"""Run an artifact in the runtime that it is deployed with: predict, time, profile memory. One file a runtime."""
+"""Run an artifact in the runtime that it is deployed with: predict, time, profile memory. One file a
+runtime.
+"""
 
 from pathlib import Path
 from typing import Protocol

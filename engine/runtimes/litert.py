@@ -10,7 +10,9 @@ BATCH = 32
 
 
 class LiteRTModel:
-    """A TFLite file in LiteRT with its XNNPACK kernels; 8-bit inputs and outputs are scaled as the file says."""
+    """A TFLite file in LiteRT with its XNNPACK kernels; 8-bit inputs and outputs are scaled as the file
+    says.
+    """
 
     runtime = "litert"
     version = version("ai-edge-litert")
@@ -33,12 +35,14 @@ class LiteRTModel:
         """Runs float32 inputs [n, …] and returns float32 scores [n, classes]."""
         many = self._many() if len(inputs) >= BATCH else None
         whole = len(inputs) // BATCH * BATCH if many is not None else 0
-        scores = [self._run(many, inputs[i:i + BATCH]) for i in range(0, whole, BATCH)]
-        scores += [self._run(self.one, inputs[i:i + 1]) for i in range(whole, len(inputs))]
+        scores = [self._run(many, inputs[i : i + BATCH]) for i in range(0, whole, BATCH)]
+        scores += [self._run(self.one, inputs[i : i + 1]) for i in range(whole, len(inputs))]
         return np.concatenate(scores).reshape(len(inputs), -1)
 
     def _many(self) -> Interpreter | None:
-        """Returns an interpreter for several images at a time, or None where the graph is made for single ones."""
+        """Returns an interpreter for several images at a time, or None where the graph is made for single
+        ones.
+        """
         if not hasattr(self, "_batched"):
             try:
                 self._batched = self._opened(BATCH)

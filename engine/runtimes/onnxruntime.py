@@ -12,8 +12,10 @@ BATCH_VALUES = 64 * 64 * 64 * 3  # of larger images fewer go through at once
 class ONNXModel:
     """An ONNX file in ONNX Runtime's CPU provider.
 
-    A file with weights in INT4 is loaded with its DequantizeLinear nodes folded (`disable_quant_qdq`): the runtime
-    has no INT4 kernels for convolutions, so it computes in float at float speed, and only the file is smaller.
+    A file with weights in INT4 is loaded with its DequantizeLinear nodes folded (`disable_quant_qdq`): the
+    runtime
+    has no INT4 kernels for convolutions, so it computes in float at float speed, and only the file is
+    smaller.
     """
 
     runtime = "onnxruntime"
@@ -45,12 +47,12 @@ class ONNXModel:
         size = self.fixed_batch or max(LEAST_BATCH, min(BATCH, BATCH_VALUES // inputs[0].size))
         scores = []
         for start in range(0, len(inputs), size):
-            batch = np.ascontiguousarray(inputs[start:start + size], dtype=self.input_type)
+            batch = np.ascontiguousarray(inputs[start : start + size], dtype=self.input_type)
             missing = (size - len(batch)) if self.fixed_batch else 0
             if missing:
                 batch = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)])
             result = self.session.run(self.outputs, {self.input_name: batch})[0]
-            scores.append(result[:size - missing] if missing else result)
+            scores.append(result[: size - missing] if missing else result)
         return np.concatenate(scores).reshape(len(inputs), -1).astype(np.float32)
 
     def run_once(self, one: np.ndarray) -> None:

@@ -40,10 +40,29 @@ class Technique:
 
 
 def _all() -> dict[str, Technique]:
-    from engine.techniques import (distill, dynamic_int8, fp16, hybrid, prune_structured, prune_unstructured, ptq_int4,
-                                   ptq_int8, qat_int8)
+    from engine.techniques import (
+        distill,
+        dynamic_int8,
+        fp16,
+        hybrid,
+        prune_structured,
+        prune_unstructured,
+        ptq_int4,
+        ptq_int8,
+        qat_int8,
+    )
 
-    modules = (ptq_int8, dynamic_int8, fp16, ptq_int4, qat_int8, prune_structured, prune_unstructured, hybrid, distill)
+    modules = (
+        ptq_int8,
+        dynamic_int8,
+        fp16,
+        ptq_int4,
+        qat_int8,
+        prune_structured,
+        prune_unstructured,
+        hybrid,
+        distill,
+    )
     return {module.TECHNIQUE.id: module.TECHNIQUE for module in modules}
 
 

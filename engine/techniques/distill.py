@@ -1,6 +1,7 @@
 """Distillation: a slimmer network of the same family learns from the uploaded model's softened answers.
 
-Hinton et al., "Distilling the Knowledge in a Neural Network" (arXiv 1503.02531). The same student without the teacher
+Hinton et al., "Distilling the Knowledge in a Neural Network" (arXiv 1503.02531). The same student without the
+teacher
 stands beside it, so that what the teacher gave can be seen.
 """
 
@@ -21,13 +22,27 @@ def run(bench: Workbench) -> Iterator[None]:
     for variant, teacher in ((f"distill@{WIDTH}", True), (f"distill@{WIDTH},alone", False)):
         with bench.variant(variant) as making:
             seed = bench.run_seed  # the same first weights for both, so that only the teacher differs
-            making.step("slim", "A network of the same family, its layers half as wide, with fresh weights.", width=WIDTH, seed=seed)
+            making.step(
+                "slim",
+                "A network of the same family, its layers half as wide, with fresh weights.",
+                width=WIDTH,
+                seed=seed,
+            )
             student = bench.backend.slim(bench.network(), WIDTH, seed)
             if teacher:
-                trained = making.train(student, SHARE, "Learns the labels and the teacher's softened answers.", LEARNING_RATE,
-                                       teacher=bench.network(), temperature=TEMPERATURE, mix=MIX)
+                trained = making.train(
+                    student,
+                    SHARE,
+                    "Learns the labels and the teacher's softened answers.",
+                    LEARNING_RATE,
+                    teacher=bench.network(),
+                    temperature=TEMPERATURE,
+                    mix=MIX,
+                )
             else:
-                trained = making.train(student, SHARE, "Learns the labels alone, for as many seconds.", LEARNING_RATE)
+                trained = making.train(
+                    student, SHARE, "Learns the labels alone, for as many seconds.", LEARNING_RATE
+                )
                 making.note("Made for comparison: the same student trained without the teacher.")
             making.export(trained.network)
         yield
@@ -39,6 +54,14 @@ def why_not(facts: Facts) -> str:
 
 
 TECHNIQUE = Technique(
-    id="distill", title="Distillation", precision="float32", trains=True, weight=2, needs=(),
+    id="distill",
+    title="Distillation",
+    precision="float32",
+    trains=True,
+    weight=2,
+    needs=(),
     text="Trains a slimmer network of the same family to answer like yours.",
-    variants=(f"distill@{WIDTH}", f"distill@{WIDTH},alone"), why_not=why_not, run=run)
+    variants=(f"distill@{WIDTH}", f"distill@{WIDTH},alone"),
+    why_not=why_not,
+    run=run,
+)

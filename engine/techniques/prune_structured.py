@@ -1,7 +1,9 @@
 """Structured pruning: whole channels are removed, so the network is smaller and faster on any device.
 
-Importance of a channel: its group's L2 norm, or the first-order Taylor term of the loss (Molchanov et al., "Importance
-Estimation for Neural Network Pruning", arXiv 1906.10771). Fragile layers, found one at a time, lose fewer channels. What
+Importance of a channel: its group's L2 norm, or the first-order Taylor term of the loss (Molchanov et al.,
+"Importance
+Estimation for Neural Network Pruning", arXiv 1906.10771). Fragile layers, found one at a time, lose fewer
+channels. What
 is left is first made up for by least squares, then by fine-tuning.
 """
 
@@ -31,8 +33,14 @@ def run(bench: Workbench) -> Iterator[None]:
     for ratio in RATIOS:
         with bench.variant(f"prune_structured@{ratio}") as making:
             network = cut(bench, making, bench.network(), ratio, "l2", fragility(bench))
-            trained = making.train(network, SHARE["one-shot"], "The channels that are left make up for those that went.",
-                                   learning_rate(bench, network), teacher=bench.network(), mix=0.5)
+            trained = making.train(
+                network,
+                SHARE["one-shot"],
+                "The channels that are left make up for those that went.",
+                learning_rate(bench, network),
+                teacher=bench.network(),
+                mix=0.5,
+            )
             making.export(trained.network)
             bench.keep(f"prune_structured@{ratio}", trained.network)
         yield
@@ -51,8 +59,14 @@ def cut_in_stages(bench: Workbench, making: Making, network: Network, ratio: flo
         network = cut(bench, making, network, 1 - wanted / left, "taylor", fragility(bench))
         left = wanted
         part = share * (0.5 if stage == STAGES else 0.5 / (STAGES - 1))
-        network = making.train(network, part, f"Stage {stage} of {STAGES}: adapt before more channels go.",
-                               learning_rate(bench, network), teacher=bench.network(), mix=0.5).network
+        network = making.train(
+            network,
+            part,
+            f"Stage {stage} of {STAGES}: adapt before more channels go.",
+            learning_rate(bench, network),
+            teacher=bench.network(),
+            mix=0.5,
+        ).network
     return network
 
 
@@ -64,42 +78,78 @@ def fragility(bench: Workbench) -> dict[str, float]:
 
 
 def layer_ratios(bench: Workbench, ratio: float, fragile: dict[str, float]) -> dict[str, float]:
-    """Returns each inner layer's own ratio: around `ratio`, less for fragile layers and more for sturdy ones, so that
+    """Returns each inner layer's own ratio: around `ratio`, less for fragile layers and more for sturdy ones,
+    so that
     about as many weights go as with one ratio for all."""
-    inner = [layer for layer in bench.facts.layers
-             if not layer.is_output and layer.kind in ("conv", "dense") and layer.name not in bench.facts.locked]
+    inner = [
+        layer
+        for layer in bench.facts.layers
+        if not layer.is_output and layer.kind in ("conv", "dense") and layer.name not in bench.facts.locked
+    ]
     lean = {layer.name: SPARED * (1 - 2 * fragile.get(layer.name, 0.5)) for layer in inner}
     sizes = np.array([layer.weights for layer in inner], float)
     mean = float(np.average([lean[layer.name] for layer in inner], weights=sizes)) if inner else 0.0
     room = min(ratio, 1 - ratio)
-    return {layer.name: float(np.clip(ratio + room * (lean[layer.name] - mean), 0.0, 0.97)) for layer in inner}
+    return {
+        layer.name: float(np.clip(ratio + room * (lean[layer.name] - mean), 0.0, 0.97)) for layer in inner
+    }
 
 
-def cut(bench: Workbench, making: Making, network: Network, ratio: float, importance: str, fragile: dict[str, float],
-        made: Network | None = None) -> Network:
-    """Removes channels once and records how. `made`: what `without_channels` gave for the same, where a trial made it."""
+def cut(
+    bench: Workbench,
+    making: Making,
+    network: Network,
+    ratio: float,
+    importance: str,
+    fragile: dict[str, float],
+    made: Network | None = None,
+) -> Network:
+    """Removes channels once and records how. `made`: what `without_channels` gave for the same, where a trial
+    made it.
+    """
     ratios = layer_ratios(bench, ratio, fragile)
     making.progress(0.05, "removing channels")
-    making.step("remove_channels", "Whole channels go, with all that is coupled to them; fragile layers lose fewer.",
-                ratio=round(ratio, 4), importance=importance, layer_ratios={n: round(r, 4) for n, r in ratios.items()}, seed=making.seed)
+    making.step(
+        "remove_channels",
+        "Whole channels go, with all that is coupled to them; fragile layers lose fewer.",
+        ratio=round(ratio, 4),
+        importance=importance,
+        layer_ratios={n: round(r, 4) for n, r in ratios.items()},
+        seed=making.seed,
+    )
     if bench.facts.locked and not any(note.startswith(LOCKED) for note in making.notes):
         reasons = "; ".join(dict.fromkeys(bench.facts.locked.values()))
         making.note(f"{LOCKED} {', '.join(bench.facts.locked)}. The reason: {reasons}.")
-    making.step("reconstruct", "The layers that read the lost channels are solved anew, by least squares, so that their outputs stay close.",
-                images=min(RECONSTRUCTION_IMAGES, len(bench.data.train.images)), damping=DAMPING)
+    making.step(
+        "reconstruct",
+        "The layers that read the lost channels are solved anew, by least squares, so that their outputs stay"
+        " close.",
+        images=min(RECONSTRUCTION_IMAGES, len(bench.data.train.images)),
+        damping=DAMPING,
+    )
     return without_channels(bench, network, ratio, importance, fragile, making.seed) if made is None else made
 
 
-def without_channels(bench: Workbench, network: Network, ratio: float, importance: str, fragile: dict[str, float], seed: int) -> Network:
+def without_channels(
+    bench: Workbench, network: Network, ratio: float, importance: str, fragile: dict[str, float], seed: int
+) -> Network:
     """Removes channels once and makes up for them by least squares; trains and records nothing."""
-    left = bench.backend.remove_channels(network, layer_ratios(bench, ratio, fragile), importance, bench.data.train, seed)
+    left = bench.backend.remove_channels(
+        network, layer_ratios(bench, ratio, fragile), importance, bench.data.train, seed
+    )
     memory.release()  # gradients and what the removal held, before the moments take their place
-    return reconstructed(bench.backend, network, left, np.asarray(bench.data.train.images[:RECONSTRUCTION_IMAGES]))
+    return reconstructed(
+        bench.backend, network, left, np.asarray(bench.data.train.images[:RECONSTRUCTION_IMAGES])
+    )
 
 
 def learning_rate(bench: Workbench, cut: Network) -> float:
     """Returns the learning rate that fits what a cut cost on the validation part."""
-    before, after = (bench.validation_accuracy(lambda images: bench.backend.logits(network, images), LOOKED_AT) for network in (bench.network(), cut))
+
+    def looked_at(network: Network) -> float:
+        return bench.validation_accuracy(lambda images: bench.backend.logits(network, images), LOOKED_AT)
+
+    before, after = looked_at(bench.network()), looked_at(cut)
     return BOLD_LEARNING_RATE if before - after > MUCH else LEARNING_RATE
 
 
@@ -109,7 +159,15 @@ def why_not(facts: Facts) -> str:
 
 
 TECHNIQUE = Technique(
-    id="prune_structured", title="Structured pruning", precision="float32", trains=True, weight=3, needs=("sensitivity",),
+    id="prune_structured",
+    title="Structured pruning",
+    precision="float32",
+    trains=True,
+    weight=3,
+    needs=("sensitivity",),
     text="Removes whole channels: smaller and faster on every device.",
-    variants=tuple(f"prune_structured@{r}" for r in RATIOS) + tuple(f"prune_structured@{r},iterative" for r in RATIOS),
-    why_not=why_not, run=run)
+    variants=tuple(f"prune_structured@{r}" for r in RATIOS)
+    + tuple(f"prune_structured@{r},iterative" for r in RATIOS),
+    why_not=why_not,
+    run=run,
+)

@@ -1,6 +1,8 @@
-"""Unstructured pruning: the smallest weights of the whole network become zero and stay zero while the rest fine-tunes.
+"""Unstructured pruning: the smallest weights of the whole network become zero and stay zero while the rest
+fine-tunes.
 
-Han et al., "Learning both Weights and Connections" (arXiv 1506.02626); the gradual schedule is the cubic one of Zhu
+Han et al., "Learning both Weights and Connections" (arXiv 1506.02626); the gradual schedule is the cubic one
+of Zhu
 and Gupta, "To prune, or not to prune" (arXiv 1710.01878).
 """
 
@@ -18,9 +20,13 @@ TARGETS = (0.3, 0.5, 0.7, 0.9)
 ONE_SHOT_SHARE, ITERATIVE_SHARE = 0.1, 0.15  # of the technique's time, for each of the four
 UPDATES = 6  # of the masks on the way: finding the smallest of ten million weights takes a second
 RAMP = 0.6  # share of the steps over which the gradual schedule reaches its target
-LEARNING_RATE = 2e-4  # few weights matter at low sparsity: a larger rate costs a short training more than the zeros do
-NOTE = ("Zeros only shrink a file that is compressed or stored sparsely; ordinary kernels multiply by them all the same, so it "
-        "gains no speed. The package holds the coded file and its loader.")
+LEARNING_RATE = (
+    2e-4  # few weights matter at low sparsity: a larger rate costs a short training more than the zeros do
+)
+NOTE = (
+    "Zeros only shrink a file that is compressed or stored sparsely; ordinary kernels multiply by them all"
+    " the same, so it gains no speed. The package holds the coded file and its loader."
+)
 
 
 def run(bench: Workbench) -> Iterator[None]:
@@ -36,16 +42,34 @@ def run(bench: Workbench) -> Iterator[None]:
 
 
 def _trained_at_once(bench: Workbench, making: Making, target: float) -> Network:
-    making.step("prune_weights", "The smallest weights of all layers together, by absolute value, at once.",
-                sparsity=target, importance="L1, global", schedule="one-shot")
+    making.step(
+        "prune_weights",
+        "The smallest weights of all layers together, by absolute value, at once.",
+        sparsity=target,
+        importance="L1, global",
+        schedule="one-shot",
+    )
     masks = global_masks(bench.backend.weights(bench.network()), target)
-    return making.train(bench.network(), ONE_SHOT_SHARE, "The weights that are left make up for those that went.",
-                        LEARNING_RATE, teacher=bench.network(), mix=0.5, masks=masks).network
+    return making.train(
+        bench.network(),
+        ONE_SHOT_SHARE,
+        "The weights that are left make up for those that went.",
+        LEARNING_RATE,
+        teacher=bench.network(),
+        mix=0.5,
+        masks=masks,
+    ).network
 
 
 def _trained_gradually(bench: Workbench, making: Making, target: float) -> Network:
-    making.step("prune_weights", "The smallest weights go little by little while the others adapt.",
-                sparsity=target, importance="L1, global", schedule="cubic", ramp=RAMP)
+    making.step(
+        "prune_weights",
+        "The smallest weights go little by little while the others adapt.",
+        sparsity=target,
+        importance="L1, global",
+        schedule="cubic",
+        ramp=RAMP,
+    )
     steps = making.planned_steps(bench.network(), ITERATIVE_SHARE)
     ramp = max(1, int(steps * RAMP))
     every = max(1, ramp // UPDATES)
@@ -55,8 +79,16 @@ def _trained_gradually(bench: Workbench, making: Making, target: float) -> Netwo
             return None
         return global_masks(weights, cubic(target, step / ramp))
 
-    return making.train(bench.network(), ITERATIVE_SHARE, "Training goes on while the sparsity rises to its target.",
-                        LEARNING_RATE, teacher=bench.network(), mix=0.5, on_step=on_step, settle=ramp + 1).network
+    return making.train(
+        bench.network(),
+        ITERATIVE_SHARE,
+        "Training goes on while the sparsity rises to its target.",
+        LEARNING_RATE,
+        teacher=bench.network(),
+        mix=0.5,
+        on_step=on_step,
+        settle=ramp + 1,
+    ).network
 
 
 def cubic(target: float, progress: float) -> float:
@@ -65,26 +97,32 @@ def cubic(target: float, progress: float) -> float:
 
 
 def global_masks(weights: dict[str, np.ndarray], sparsity: float) -> dict[str, np.ndarray]:
-    """Returns boolean masks that keep the largest weights of all layers together; exactly `sparsity` of them go."""
+    """Returns boolean masks that keep the largest weights of all layers together; exactly `sparsity` of them
+    go.
+    """
     sizes = [w.size for w in weights.values()]
     flat = np.empty(sum(sizes), np.result_type(*weights.values()))
     for part, w in zip(np.split(flat, np.cumsum(sizes)[:-1]), weights.values(), strict=True):
         np.abs(w.ravel(), out=part)
-    gone = int(round(sparsity * flat.size))
+    gone = round(sparsity * flat.size)
     least = np.partition(flat, gone)[gone] if gone < flat.size else np.inf  # of those that stay
     keep = flat >= least
-    keep[np.flatnonzero(flat == least)[:gone - (flat.size - np.count_nonzero(keep))]] = False
+    keep[np.flatnonzero(flat == least)[: gone - (flat.size - np.count_nonzero(keep))]] = False
     masks, start = {}, 0
     for name, w in weights.items():
-        masks[name] = keep[start:start + w.size].reshape(w.shape)
+        masks[name] = keep[start : start + w.size].reshape(w.shape)
         start += w.size
     return masks
 
 
 def _finish(bench: Workbench, making: Making, network: Network) -> None:
     folded = bench.backend.folded(network)
-    del network  # the caller holds none: a large network's copies are let go of before the coder makes its own
-    weights = {name: w + 0.0 for name, w in bench.backend.weights(folded).items()}  # -0.0 becomes 0.0, which the coder knows as a zero
+    del (
+        network
+    )  # the caller holds none: a large network's copies are let go of before the coder makes its own
+    weights = {
+        name: w + 0.0 for name, w in bench.backend.weights(folded).items()
+    }  # -0.0 becomes 0.0, which the coder knows as a zero
     zeros, total = sum(int((w == 0).sum()) for w in weights.values()), sum(w.size for w in weights.values())
     making.figures["sparsity"] = zeros / total
     making.figures["sparse_bytes"] = sparse_bytes(weights)
@@ -95,14 +133,20 @@ def _finish(bench: Workbench, making: Making, network: Network) -> None:
     memory.release()  # traced networks hold on to themselves until they are looked for
     coded = path.with_suffix(".ewz")
     coded.write_bytes(encode(path.read_bytes(), bench.backend.stored_tensors(path)))
-    making.step("entropy_code", "A zero costs about a bit; the loader in the package gives back the very same file.",
-                coder="interleaved rANS over the floats' highest bytes", model_bytes=path.stat().st_size, coded_bytes=coded.stat().st_size)
+    making.step(
+        "entropy_code",
+        "A zero costs about a bit; the loader in the package gives back the very same file.",
+        coder="interleaved rANS over the floats' highest bytes",
+        model_bytes=path.stat().st_size,
+        coded_bytes=coded.stat().st_size,
+    )
     making.add(coded, runs_as=path)
     making.note(NOTE)
 
 
 def sparse_bytes(weights: dict[str, np.ndarray]) -> int:
-    """Returns what the weights take as sparse tensors: a float32 and a 16-bit gap to the one before for each that is
+    """Returns what the weights take as sparse tensors: a float32 and a 16-bit gap to the one before for each
+    that is
     not zero, or dense where that is less."""
     return sum(min(6 * int(np.count_nonzero(w)), 4 * w.size) for w in weights.values())
 
@@ -113,7 +157,15 @@ def why_not(facts: Facts) -> str:
 
 
 TECHNIQUE = Technique(
-    id="prune_unstructured", title="Unstructured pruning", precision="float32", trains=True, weight=2, needs=(),
+    id="prune_unstructured",
+    title="Unstructured pruning",
+    precision="float32",
+    trains=True,
+    weight=2,
+    needs=(),
     text="Sets the smallest weights to zero: smaller when compressed, not faster.",
-    variants=tuple(f"prune_unstructured@{t}" for t in TARGETS) + tuple(f"prune_unstructured@{t},iterative" for t in TARGETS),
-    why_not=why_not, run=run)
+    variants=tuple(f"prune_unstructured@{t}" for t in TARGETS)
+    + tuple(f"prune_unstructured@{t},iterative" for t in TARGETS),
+    why_not=why_not,
+    run=run,
+)

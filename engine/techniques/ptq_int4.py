@@ -1,4 +1,6 @@
-"""Post-training INT4: weights packed two to a byte, arithmetic in float; pure, and with fragile layers kept in INT8."""
+"""Post-training INT4: weights packed two to a byte, arithmetic in float; pure, and with fragile layers kept
+in INT8.
+"""
 
 from collections.abc import Iterator
 
@@ -12,8 +14,10 @@ from engine.workbench import Making, Workbench
 
 MIXED_LOSS_SHARE = 0.7  # INT8 goes to the layers that together cause this share of what INT4 loses …
 MIXED_WEIGHT_SHARE = 0.25  # … as long as they hold no more than this share of the weights
-SPEED_NOTE = ("Runtimes have no fast INT4 kernels for convolutions: weights are widened as they are loaded or used, so it computes at "
-              "float speed at best. What you gain is the smaller file, not time.")
+SPEED_NOTE = (
+    "Runtimes have no fast INT4 kernels for convolutions: weights are widened as they are loaded or used, so"
+    " it computes at float speed at best. What you gain is the smaller file, not time."
+)
 
 
 def run(bench: Workbench) -> Iterator[None]:
@@ -25,8 +29,11 @@ def run(bench: Workbench) -> Iterator[None]:
     yield
     with bench.variant("ptq_int4@mixed") as making:
         kept = fragile_layers(bench)
-        making.step("keep_fragile_layers", "INT8 for the layers that lose most in INT4, found by changing one at a time.",
-                    int8_layers=kept)
+        making.step(
+            "keep_fragile_layers",
+            "INT8 for the layers that lose most in INT4, found by changing one at a time.",
+            int8_layers=kept,
+        )
         _make(bench, making, {name: 8 if name in kept else 4 for name in layers}, packed)
     yield
 
@@ -39,7 +46,7 @@ def fragile_layers(bench: Workbench) -> list[str]:
         return list(dict.fromkeys([bench.facts.layers[0].name, bench.facts.layers[-1].name]))
     total, allowed = sum(max(row.loss_increase, 0) for row in rows), MIXED_WEIGHT_SHARE * sum(sizes.values())
     kept, lost, held = [], 0.0, 0
-    for row in rows[:max(1, len(rows) - 1)]:
+    for row in rows[: max(1, len(rows) - 1)]:
         if lost >= MIXED_LOSS_SHARE * total and kept:
             break
         if held + sizes[row.layer] <= allowed:
@@ -50,15 +57,27 @@ def fragile_layers(bench: Workbench) -> list[str]:
 
 def _make(bench: Workbench, making: Making, bits: dict[str, int], packed: dict[str, Grid]) -> None:
     folded = bench.backend.folded(bench.network())
-    images = np.asarray(bench.data.calibration.images[:bench.calibration_images()])
-    making.step("round_weights", "Each column's rounding error is made up for by the columns after it (GPTQ); scales for the least square error.",
-                bits=4, int8_layers=[name for name, b in bits.items() if b == 8], granularity="per channel",
-                calibration_images=len(images))
+    images = np.asarray(bench.data.calibration.images[: bench.calibration_images()])
+    making.step(
+        "round_weights",
+        "Each column's rounding error is made up for by the columns after it (GPTQ); scales for the least"
+        " square error.",
+        bits=4,
+        int8_layers=[name for name, b in bits.items() if b == 8],
+        granularity="per channel",
+        calibration_images=len(images),
+    )
     open_bits = {name: b for name, b in bits.items() if b == 8 or name not in packed}
-    fresh = rounded(bench.backend, folded, images, open_bits, lambda done: making.progress(0.7 * done, "rounding"))
+    fresh = rounded(
+        bench.backend, folded, images, open_bits, lambda done: making.progress(0.7 * done, "rounding")
+    )
     packed.update({name: grid for name, grid in fresh.items() if grid.bits == 4})
     grids = {name: fresh.get(name) or packed[name] for name in bits}
-    making.step("correct_biases", "Rounding shifts each channel's mean output; its bias takes the shift back.", sweeps=2)
+    making.step(
+        "correct_biases",
+        "Rounding shifts each channel's mean output; its bias takes the shift back.",
+        sweeps=2,
+    )
     corrected = with_corrected_biases(bench.backend, folded, grids, images)
     making.progress(0.9, "writing")
     making.export(corrected, QuantSpec("weights", grids=grids))
@@ -66,6 +85,14 @@ def _make(bench: Workbench, making: Making, bits: dict[str, int], packed: dict[s
 
 
 TECHNIQUE = Technique(
-    id="ptq_int4", title="INT4 after training", precision="int4", trains=False, weight=0, needs=("sensitivity",),
+    id="ptq_int4",
+    title="INT4 after training",
+    precision="int4",
+    trains=False,
+    weight=0,
+    needs=("sensitivity",),
     text="Stores weights in 4 bits: about 7 times smaller, at float speed at best, no training.",
-    variants=("ptq_int4", "ptq_int4@mixed"), why_not=why_not, run=run)
+    variants=("ptq_int4", "ptq_int4@mixed"),
+    why_not=why_not,
+    run=run,
+)

@@ -1,6 +1,8 @@
-"""Least-squares reconstruction: after channels went, the layers that read them make up for it without any training.
+"""Least-squares reconstruction: after channels went, the layers that read them make up for it without any
+training.
 
-He et al., "Channel Pruning for Accelerating Very Deep Neural Networks" (arXiv 1707.06168). For weights W over inputs x
+He et al., "Channel Pruning for Accelerating Very Deep Neural Networks" (arXiv 1707.06168). For weights W over
+inputs x
 of which only the part S is left and the part R is lost, the W' that comes closest to W x on average is
 W[S] + W[R] G[R, S] (G[S, S] + λ)⁻¹ with G the mean of x xᵀ; λ keeps W' near W[S] where few images say little.
 """
@@ -16,12 +18,13 @@ MAX_INPUTS = 4_096  # above it the factorisation takes longer than the accuracy 
 
 
 def reconstructed(backend: Backend, before: Network, after: Network, images: np.ndarray) -> Network:
-    """Returns `after` (`before` without some channels) with the weights of dense and plain convolution layers solved
+    """Returns `after` (`before` without some channels) with the weights of dense and plain convolution layers
+    solved
     anew where they lost inputs. images: uint8 [n, h, w, c]."""
     old, new = backend.weights(before), backend.weights(after)
     kept = {name: found for name in new if (found := _kept(old[name], new[name])) is not None}
     solved = {}
-    moments = {name: 8 * old[name][0].size**2 for name in kept if old[name][0].size <= MAX_INPUTS}
+    moments = {name: 8 * old[name][0].size ** 2 for name in kept if old[name][0].size <= MAX_INPUTS}
     for names in together(moments, GRAM_BYTES):
         grams = backend.input_grams(before, images, names)
         for name in list(grams):
@@ -30,7 +33,8 @@ def reconstructed(backend: Backend, before: Network, after: Network, images: np.
 
 
 def _kept(old: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Returns which outputs and inputs of a layer are left, found by the values themselves; None where no input went or
+    """Returns which outputs and inputs of a layer are left, found by the values themselves; None where no
+    input went or
     values repeat so that it can't be told."""
     if new.shape[1] == old.shape[1] or old.shape[2:] != new.shape[2:]:
         return None

@@ -14,8 +14,12 @@ MAX_INPUTS = 4_096  # above it the factorisation takes longer than the accuracy 
 BLOCK = 128
 
 
-def rounded(backend: Backend, folded: Network, images: np.ndarray, bits: dict[str, int], progress) -> dict[str, Grid]:
-    """Returns a grid a layer. Dense and plain convolution layers are rounded with error feedback, others to nearest."""
+def rounded(
+    backend: Backend, folded: Network, images: np.ndarray, bits: dict[str, int], progress
+) -> dict[str, Grid]:
+    """Returns a grid a layer. Dense and plain convolution layers are rounded with error feedback, others to
+    nearest.
+    """
     weights = backend.weights(folded)
     able = [name for name in bits if bits[name] == 4 and weights[name][0].size <= MAX_INPUTS]
     grams = backend.input_grams(folded, images, able)
@@ -30,7 +34,8 @@ def rounded(backend: Backend, folded: Network, images: np.ndarray, bits: dict[st
 
 
 def with_feedback(weight: np.ndarray, start: Grid, gram: np.ndarray) -> Grid:
-    """Rounds column after column and spreads each column's error over those that are still free, so that the layer's
+    """Rounds column after column and spreads each column's error over those that are still free, so that the
+    layer's
     outputs, not its weights, stay close. gram: float64 [d, d], the inputs' mean x xᵀ."""
     high = 2 ** (start.bits - 1) - 1
     w = weight.reshape(len(weight), -1).astype(np.float64)
@@ -46,7 +51,7 @@ def with_feedback(weight: np.ndarray, start: Grid, gram: np.ndarray) -> Grid:
         for i in range(begin, end):
             codes[:, i] = np.clip(np.rint(w[:, i] / scales), -high - 1, high)
             errors[:, i - begin] = (w[:, i] - codes[:, i] * scales) / upper[i, i]
-            w[:, i + 1:end] -= np.outer(errors[:, i - begin], upper[i, i + 1:end])
+            w[:, i + 1 : end] -= np.outer(errors[:, i - begin], upper[i, i + 1 : end])
         w[:, end:] -= errors @ upper[begin:end, end:]
     unordered = np.empty_like(codes)
     unordered[:, order] = codes
@@ -59,8 +64,12 @@ def _error(weight: np.ndarray, grid: Grid, gram: np.ndarray) -> float:
     return float(np.sum(difference @ gram.astype(np.float32) * difference, dtype=np.float64))
 
 
-def with_corrected_biases(backend: Backend, folded: Network, grids: dict[str, Grid], images: np.ndarray) -> Network:
-    """Returns the network on its grids, each bias moved by what rounding shifted its channel's mean output."""
+def with_corrected_biases(
+    backend: Backend, folded: Network, grids: dict[str, Grid], images: np.ndarray
+) -> Network:
+    """Returns the network on its grids, each bias moved by what rounding shifted its channel's mean
+    output.
+    """
     wanted = backend.output_means(folded, images)
     snapped = backend.with_weights(folded, {name: dequantized(grid) for name, grid in grids.items()})
     biases = backend.biases(folded)

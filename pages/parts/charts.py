@@ -1,4 +1,5 @@
-"""The charts, all of one template: Okabe and Ito's colours, marks that differ as well, text in the theme's colour.
+"""The charts, all of one template: Okabe and Ito's colours, marks that differ as well, text in the theme's
+colour.
 
 Every function returns the figure and its text for those who can't see it.
 """
@@ -18,10 +19,19 @@ FAINT = {"light": "#DDE2E1", "dark": "#2C393B"}
 GROUND = {"light": "#FBFBFA", "dark": "#12181A"}
 # Blue and green are taken lighter on the dark ground, so that every mark keeps 3:1 against it.
 COLOURS = {
-    "light": {"blue": "#0072B2", "orange": "#E69F00", "green": "#00845F", "grey": "#767676", "red": "#C34D00"},
+    "light": {
+        "blue": "#0072B2",
+        "orange": "#E69F00",
+        "green": "#00845F",
+        "grey": "#767676",
+        "red": "#C34D00",
+    },
     "dark": {"blue": "#56B4E9", "orange": "#E69F00", "green": "#2CC295", "grey": "#9A9A9A", "red": "#F07B3F"},
 }
-SEQUENTIAL = {"light": ["#F0F2F1", "#56B4E9", "#0072B2", "#00344F"], "dark": ["#1B2426", "#0072B2", "#56B4E9", "#D9F0FC"]}
+SEQUENTIAL = {
+    "light": ["#F0F2F1", "#56B4E9", "#0072B2", "#00344F"],
+    "dark": ["#1B2426", "#0072B2", "#56B4E9", "#D9F0FC"],
+}
 FONT = "Inter, 'Source Sans', sans-serif"
 CONFIG = {"displaylogo": False, "displayModeBar": False}
 PHONE = (270, 300)  # inner pixels of the trade-off chart on a phone: labels that don't overlap there never do
@@ -35,15 +45,40 @@ def mode() -> str:
 def blank(height: int) -> go.Figure:
     """Returns an empty figure of the one template."""
     ink, faint = INK[mode()], FAINT[mode()]
-    axis = {"gridcolor": faint, "linecolor": faint, "zeroline": False, "ticks": "", "automargin": True,
-            "title": {"font": {"color": ink, "size": 13}}, "tickfont": {"color": ink, "size": 12}}
+    axis = {
+        "gridcolor": faint,
+        "linecolor": faint,
+        "zeroline": False,
+        "ticks": "",
+        "automargin": True,
+        "title": {"font": {"color": ink, "size": 13}},
+        "tickfont": {"color": ink, "size": 12},
+    }
     figure = go.Figure()
     figure.update_layout(
-        height=height, margin={"l": 8, "r": 12, "t": 8, "b": 8}, paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)", font={"color": ink, "size": 13, "family": FONT}, template=None, xaxis=axis, yaxis=axis,
-        hovermode="closest", hoverlabel={"font": {"size": 13}},
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "title": "",
-                "font": {"color": ink, "size": 12}, "itemsizing": "constant", "itemclick": False, "itemdoubleclick": False})
+        height=height,
+        margin={"l": 8, "r": 12, "t": 8, "b": 8},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": ink, "size": 13, "family": FONT},
+        template=None,
+        xaxis=axis,
+        yaxis=axis,
+        hovermode="closest",
+        hoverlabel={"font": {"size": 13}},
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "y": 1.02,
+            "yanchor": "bottom",
+            "title": "",
+            "font": {"color": ink, "size": 12},
+            "itemsizing": "constant",
+            "itemclick": False,
+            "itemdoubleclick": False,
+        },
+    )
     return figure
 
 
@@ -52,7 +87,7 @@ def text(value: object) -> str:
     return html.escape(" ".join(str(value).split())).replace("$", "&#36;")
 
 
-# ---- the trade-off -------------------------------------------------------------------------------------------------
+# ---- the trade-off -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -66,8 +101,12 @@ class Axis:
     def value(self, variant: Variant, device: str) -> float | None:
         """Returns the variant's place on this axis, or None where it has none."""
         found = variant.estimates.get(device)
-        values = {"Size": variant.size_bytes and variant.size_bytes / 1e6, "Measured ms": w.measured(variant),
-                  "Estimated ms": found.latency_ms if found else None, "MACs": variant.macs and variant.macs / 1e6}
+        values = {
+            "Size": variant.size_bytes and variant.size_bytes / 1e6,
+            "Measured ms": w.measured(variant),
+            "Estimated ms": found.latency_ms if found else None,
+            "MACs": variant.macs and variant.macs / 1e6,
+        }
         return values[self.title]
 
     def ends(self, variant: Variant, device: str) -> tuple[float, float] | None:
@@ -105,8 +144,15 @@ ROLES = {  # role: legend, symbol, colour, size
 }
 
 
-def trade_off(variants: list[Variant], axis: Axis, device: str, limits: dict[str, float], winner: str | None,
-              names: list[str], where: str) -> tuple[go.Figure, str, list[str]]:
+def trade_off(
+    variants: list[Variant],
+    axis: Axis,
+    device: str,
+    limits: dict[str, float],
+    winner: str | None,
+    names: list[str],
+    where: str,
+) -> tuple[go.Figure, str, list[str]]:
     """Draws accuracy against one cost of every measured variant.
 
     Args:
@@ -132,8 +178,10 @@ def trade_off(variants: list[Variant], axis: Axis, device: str, limits: dict[str
     _name_points(figure, [p for p in shown if p.variant.id in names], shown)
     if len(shown) < len(points):
         left = len(points) - len(shown)
-        notes.append(f"{left} variant{'s' if left > 1 else ''} below {floor:.1f}{w.NBSP}% "
-                     f"{'are' if left > 1 else 'is'} not drawn; the table lists every variant.")
+        notes.append(
+            f"{left} variant{'s' if left > 1 else ''} below {floor:.1f}{w.NBSP}% "
+            f"{'are' if left > 1 else 'is'} not drawn; the table lists every variant."
+        )
     return figure, _trade_off_text(points, axis), notes
 
 
@@ -143,7 +191,13 @@ def _points(variants: list[Variant], axis: Axis, device: str, winner: str | None
         x = axis.value(variant, device)
         if variant.status != "done" or variant.accuracy is None or not x:
             continue
-        role = ("winner" if variant.id == winner else "baseline" if variant.id == "baseline" else variant.admissible)
+        role = (
+            "winner"
+            if variant.id == winner
+            else "baseline"
+            if variant.id == "baseline"
+            else variant.admissible
+        )
         points.append(Point(variant, x, 100 * variant.accuracy, role))
     return points
 
@@ -159,15 +213,23 @@ def _floor(points: list[Point], baseline: Point | None, limits: dict[str, float]
 
 
 def _draw_front(figure: go.Figure, points: list[Point]) -> None:
-    """Joins the admissible points that no other beats in both; a step, since between two of them only they exist."""
+    """Joins the admissible points that no other beats in both; a step, since between two of them only they
+    exist.
+    """
     front, best = [], -math.inf
     for point in sorted((p for p in points if _admissible(p)), key=lambda p: (p.x, -p.y)):
         if point.y > best:
             front.append(point)
             best = point.y
     if len(front) > 1:
-        figure.add_scatter(x=[p.x for p in front], y=[p.y for p in front], mode="lines", name="best trade-offs",
-                           line={"color": COLOURS[mode()]["blue"], "width": 1.5, "shape": "hv"}, hoverinfo="skip")
+        figure.add_scatter(
+            x=[p.x for p in front],
+            y=[p.y for p in front],
+            mode="lines",
+            name="best trade-offs",
+            line={"color": COLOURS[mode()]["blue"], "width": 1.5, "shape": "hv"},
+            hoverinfo="skip",
+        )
 
 
 def _admissible(point: Point) -> bool:
@@ -181,43 +243,82 @@ def _draw_points(figure: go.Figure, points: list[Point], role: str, axis: Axis, 
     colour = COLOURS[mode()][colour]
     # twenty overlapping intervals in full colour would hide the marks
     faded = colour if role in ("winner", "baseline") else _see_through(colour)
-    edge = {"width": 2 if symbol.endswith("open") else 1, "color": colour if symbol.endswith("open") else INK[mode()]}
+    edge = {
+        "width": 2 if symbol.endswith("open") else 1,
+        "color": colour if symbol.endswith("open") else INK[mode()],
+    }
     bars = [(p.variant.accuracy_low, p.variant.accuracy_high) for p in points]
-    error = {"type": "data", "symmetric": False, "thickness": 1, "width": 3, "color": faded,
-             "array": [100 * high - p.y if high is not None else 0 for p, (_, high) in zip(points, bars)],
-             "arrayminus": [p.y - 100 * low if low is not None else 0 for p, (low, _) in zip(points, bars)]}
+    error = {
+        "type": "data",
+        "symmetric": False,
+        "thickness": 1,
+        "width": 3,
+        "color": faded,
+        "array": [
+            100 * high - p.y if high is not None else 0 for p, (_, high) in zip(points, bars, strict=True)
+        ],
+        "arrayminus": [
+            p.y - 100 * low if low is not None else 0 for p, (low, _) in zip(points, bars, strict=True)
+        ],
+    }
     ends = [axis.ends(p.variant, device) or (p.x, p.x) for p in points]
-    sideways = {"type": "data", "symmetric": False, "thickness": 1, "width": 3, "color": colour,
-                "array": [high - p.x for p, (_, high) in zip(points, ends)],
-                "arrayminus": [p.x - low for p, (low, _) in zip(points, ends)]}
+    sideways = {
+        "type": "data",
+        "symmetric": False,
+        "thickness": 1,
+        "width": 3,
+        "color": colour,
+        "array": [high - p.x for p, (_, high) in zip(points, ends, strict=True)],
+        "arrayminus": [p.x - low for p, (low, _) in zip(points, ends, strict=True)],
+    }
     figure.add_scatter(
-        x=[p.x for p in points], y=[p.y for p in points], mode="markers", name=legend, error_y=error,
+        x=[p.x for p in points],
+        y=[p.y for p in points],
+        mode="markers",
+        name=legend,
+        error_y=error,
         error_x=sideways if axis.title == "Estimated ms" else None,
         marker={"symbol": symbol, "color": colour, "size": size, "line": edge},
-        customdata=[[_hover(p.variant, device)] for p in points], hovertemplate="%{customdata[0]}<extra></extra>")
+        customdata=[[_hover(p.variant, device)] for p in points],
+        hovertemplate="%{customdata[0]}<extra></extra>",
+    )
 
 
 def _see_through(colour: str) -> str:
-    red, green, blue = (int(colour[i:i + 2], 16) for i in (1, 3, 5))
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red}, {green}, {blue}, 0.55)"
 
 
 def _hover(variant: Variant, device: str) -> str:
     ends = w.interval(variant.accuracy_low, variant.accuracy_high, 100, 2)
-    lines = [f"<b>{text(variant.id)}</b>",
-             f"accuracy {w.percent(variant.accuracy, 0, 0)}" + (f" ({ends})" if ends else ""),
-             f"size {w.size(variant.size_bytes)}", f"measured {w.ms(w.measured(variant))}",
-             f"estimated {w.estimate(variant.estimates.get(device))}", text(w.misses(variant))]
+    lines = [
+        f"<b>{text(variant.id)}</b>",
+        f"accuracy {w.percent(variant.accuracy, 0, 0)}" + (f" ({ends})" if ends else ""),
+        f"size {w.size(variant.size_bytes)}",
+        f"measured {w.ms(w.measured(variant))}",
+        f"estimated {w.estimate(variant.estimates.get(device))}",
+        text(w.misses(variant)),
+    ]
     return "<br>".join(line for line in lines if line)
 
 
-def _frame(figure: go.Figure, points: list[Point], floor: float, axis: Axis, device: str, limits: dict[str, float],
-           baseline: Point | None, where: str) -> list[str]:
-    """Sets the ranges by hand, since limit lines stretch Plotly's own; returns a sentence for each limit left out."""
+def _frame(
+    figure: go.Figure,
+    points: list[Point],
+    floor: float,
+    axis: Axis,
+    device: str,
+    limits: dict[str, float],
+    baseline: Point | None,
+    where: str,
+) -> list[str]:
+    """Sets the ranges by hand, since limit lines stretch Plotly's own; returns a sentence for each limit left
+    out.
+    """
     lows = [100 * p.variant.accuracy_low if p.variant.accuracy_low is not None else p.y for p in points]
     highs = [100 * p.variant.accuracy_high if p.variant.accuracy_high is not None else p.y for p in points]
     bottom, top = max(min(lows), floor), min(max(highs), 100.0)
-    ends = [end for p in points for end in (axis.ends(p.variant, device) or (p.x, p.x))]
+    ends = [end for p in points for end in axis.ends(p.variant, device) or (p.x, p.x)]
     left, right = min(ends), max(ends)
     notes, most, lowest = [], limits.get(axis.limit or ""), None
     if most and not left / 4 <= most <= right * 4:
@@ -244,37 +345,64 @@ def _set_x_range(figure: go.Figure, left: float, right: float, where: str, unit:
     spread = math.log10(right / left) if is_log else right - left
     pad = (spread or (0.3 if is_log else left * 0.3)) * 0.1
     low, high = (math.log10(left), math.log10(right)) if is_log else (left, right)
-    figure.update_xaxes(title=f"{where} ({unit}{', log' if is_log else ''})", nticks=8, range=[low - pad, high + 1.4 * pad],
-                        type="log" if is_log else "linear")
+    figure.update_xaxes(
+        title=f"{where} ({unit}{', log' if is_log else ''})",
+        nticks=8,
+        range=[low - pad, high + 1.4 * pad],
+        type="log" if is_log else "linear",
+    )
     if is_log:
         ticks = _log_ticks(left, right)
         figure.update_xaxes(tickvals=ticks, ticktext=[w.figure(tick, 1) for tick in ticks])
 
 
-def _draw_limits(figure: go.Figure, most: float | None, unit: str, lowest: float | None, drop: float | None) -> None:
+def _draw_limits(
+    figure: go.Figure, most: float | None, unit: str, lowest: float | None, drop: float | None
+) -> None:
     """Draws the limits as dashed lines in the text's colour, each with its figure."""
     line = {"color": INK[mode()], "width": 1, "dash": "dash"}
     if most:
         place = math.log10(most) if figure.layout.xaxis.type == "log" else most
         figure.add_shape(type="line", x0=most, x1=most, y0=0, y1=1, yref="paper", line=line)
-        figure.add_annotation(x=place, y=0, yref="paper", text=f"≤ {most:g} {unit}", showarrow=False, xanchor="right",
-                              yanchor="bottom", textangle=-90, font={"size": 12})
+        figure.add_annotation(
+            x=place,
+            y=0,
+            yref="paper",
+            text=f"≤ {most:g} {unit}",
+            showarrow=False,
+            xanchor="right",
+            yanchor="bottom",
+            textangle=-90,
+            font={"size": 12},
+        )
     if lowest is not None:
         figure.add_shape(type="line", x0=0, x1=1, xref="paper", y0=lowest, y1=lowest, line=line)
-        figure.add_annotation(x=1, xref="paper", y=lowest, text=f"drop ≤ {drop:g} pp", showarrow=False, xanchor="right",
-                              yanchor="top", font={"size": 12})
+        figure.add_annotation(
+            x=1,
+            xref="paper",
+            y=lowest,
+            text=f"drop ≤ {drop:g} pp",
+            showarrow=False,
+            xanchor="right",
+            yanchor="top",
+            font={"size": 12},
+        )
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
     """Returns 1, 2, 5 … over the range; only powers of ten where that would be too many for a phone."""
+
     def ticks(steps: tuple[int, ...]) -> list[float]:
         powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
         return [s * 10.0**p for p in powers for s in steps if low * 0.7 <= s * 10.0**p <= high * 1.4]
+
     return next((found for steps in ((1, 2, 5), (1, 3)) if len(found := ticks(steps)) <= 7), ticks((1,)))
 
 
 def _name_points(figure: go.Figure, named: list[Point], points: list[Point]) -> None:
-    """Puts each label at the first place around its point where it covers neither a label, a mark nor the edge."""
+    """Puts each label at the first place around its point where it covers neither a label, a mark nor the
+    edge.
+    """
     (x_low, x_high), (y_low, y_high) = figure.layout.xaxis.range, figure.layout.yaxis.range
     is_log = figure.layout.xaxis.type == "log"
 
@@ -286,19 +414,44 @@ def _name_points(figure: go.Figure, named: list[Point], points: list[Point]) -> 
     for point in sorted(named, key=lambda p: p.role != "winner"):
         x, y = place(point)
         width, height = 7 * len(point.variant.id) + 4, 17
-        best = min(_places(width), key=lambda at: _covered(_box(x + at[0], y + at[1], width, height), taken) + at[2])
+        best = min(
+            _places(width), key=lambda at: _covered(_box(x + at[0], y + at[1], width, height), taken) + at[2]
+        )
         taken.append(_box(x + best[0], y + best[1], width, height))
         figure.add_annotation(
-            x=math.log10(point.x) if is_log else point.x, y=point.y, text=text(point.variant.id), ax=best[0], ay=best[1],
-            showarrow=True, arrowhead=0, arrowwidth=0.7, arrowcolor=INK[mode()], standoff=8, bgcolor=GROUND[mode()],
-            opacity=1, borderpad=1, font={"size": 12, "color": INK[mode()]})
+            x=math.log10(point.x) if is_log else point.x,
+            y=point.y,
+            text=text(point.variant.id),
+            ax=best[0],
+            ay=best[1],
+            showarrow=True,
+            arrowhead=0,
+            arrowwidth=0.7,
+            arrowcolor=INK[mode()],
+            standoff=8,
+            bgcolor=GROUND[mode()],
+            opacity=1,
+            borderpad=1,
+            font={"size": 12, "color": INK[mode()]},
+        )
 
 
 def _places(width: int) -> list[tuple[float, float, float]]:
     """Returns offsets of a label's middle from its point, with what each costs: near ones first."""
     side = width / 2 + 12
     near = [(0, -22), (0, 22), (side, 0), (-side, 0), (side, -20), (-side, -20), (side, 20), (-side, 20)]
-    far = [(0, -46), (0, 46), (side, -44), (-side, -44), (side, 44), (-side, 44), (0, -70), (0, 70), (side, 70), (-side, 70)]
+    far = [
+        (0, -46),
+        (0, 46),
+        (side, -44),
+        (-side, -44),
+        (side, 44),
+        (-side, 44),
+        (0, -70),
+        (0, 70),
+        (side, 70),
+        (-side, 70),
+    ]
     return [(x, y, i * 2.0) for i, (x, y) in enumerate(near + far)]
 
 
@@ -308,20 +461,24 @@ def _box(x: float, y: float, width: float, height: float) -> tuple[float, float,
 
 def _covered(box: tuple[float, ...], taken: list[tuple[float, ...]]) -> float:
     """Returns how many square pixels of a box are taken or lie outside the chart."""
+
     def shared(a: tuple[float, ...], b: tuple[float, ...]) -> float:
         return max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
+
     area = (box[2] - box[0]) * (box[3] - box[1])
     outside = area - shared(box, (0, 0, *PHONE))
     return sum(shared(box, other) for other in taken) + 3 * outside
 
 
 def _trade_off_text(points: list[Point], axis: Axis) -> str:
-    named = "; ".join(f"{p.variant.id}, {ROLES[p.role][0]}: {w.figure(p.x)} {axis.unit}, {p.y:.2f} % accuracy"
-                      for p in sorted(points, key=lambda p: p.x))
+    named = "; ".join(
+        f"{p.variant.id}, {ROLES[p.role][0]}: {w.figure(p.x)} {axis.unit}, {p.y:.2f} % accuracy"
+        for p in sorted(points, key=lambda p: p.x)
+    )
     return f"Scatter plot of test accuracy against {axis.title.lower()} for {len(points)} variants. {named}."
 
 
-# ---- details of one variant ----------------------------------------------------------------------------------------
+# ---- details of one variant --------------------------------------------------------------------------------
 
 
 def recall(classes: list[str], ours: list[float], theirs: list[float]) -> tuple[go.Figure, str]:
@@ -331,19 +488,38 @@ def recall(classes: list[str], ours: list[float], theirs: list[float]) -> tuple[
     figure = blank(90 + 26 * len(order))
     colours = COLOURS[mode()]
     if len(theirs) == len(ours):
-        figure.add_scatter(x=[100 * theirs[i] for i in order], y=names, mode="markers", name="your model",
-                           marker={"symbol": "diamond", "size": 11, "color": colours["orange"],
-                                   "line": {"width": 1, "color": INK[mode()]}},
-                           hovertemplate="your model: %{x:.1f} %<extra></extra>")
-    figure.add_scatter(x=[100 * ours[i] for i in order], y=names, mode="markers", name="this variant",
-                       marker={"symbol": "circle", "size": 8, "color": colours["blue"]},
-                       hovertemplate="this variant: %{x:.1f} %<extra></extra>")
+        figure.add_scatter(
+            x=[100 * theirs[i] for i in order],
+            y=names,
+            mode="markers",
+            name="your model",
+            marker={
+                "symbol": "diamond",
+                "size": 11,
+                "color": colours["orange"],
+                "line": {"width": 1, "color": INK[mode()]},
+            },
+            hovertemplate="your model: %{x:.1f} %<extra></extra>",
+        )
+    figure.add_scatter(
+        x=[100 * ours[i] for i in order],
+        y=names,
+        mode="markers",
+        name="this variant",
+        marker={"symbol": "circle", "size": 8, "color": colours["blue"]},
+        hovertemplate="this variant: %{x:.1f} %<extra></extra>",
+    )
     low = 100 * min([*ours, *theirs])
     figure.update_xaxes(title="Recall (%)", range=[max(0, low - 3), 100.8], nticks=6)
     figure.update_yaxes(type="category", gridcolor=FAINT[mode()])
     worst = order[-1]
-    return figure, (f"Recall by class. The worst is {classes[worst]} with {100 * ours[worst]:.1f} %, "
-                    f"the best {classes[order[0]]} with {100 * ours[order[0]]:.1f} %.")
+    return (
+        figure,
+        (
+            f"Recall by class. The worst is {classes[worst]} with {100 * ours[worst]:.1f} %, "
+            f"the best {classes[order[0]]} with {100 * ours[order[0]]:.1f} %."
+        ),
+    )
 
 
 def confusion(classes: list[str], counts: list[list[int]]) -> tuple[go.Figure, str]:
@@ -351,19 +527,35 @@ def confusion(classes: list[str], counts: list[list[int]]) -> tuple[go.Figure, s
     shares = [[value / max(sum(row), 1) for value in row] for row in counts]
     names = [text(name)[:24] for name in classes]
     figure = blank(max(280, 90 + 28 * len(names)))
-    figure.add_heatmap(z=shares, x=names, y=names, zmin=0, zmax=1, showscale=False, xgap=1, ygap=1,
-                       colorscale=SEQUENTIAL[mode()], text=[[value or "" for value in row] for row in counts],
-                       texttemplate="%{text}" if len(names) <= 20 else None,
-                       customdata=counts, hovertemplate="%{y} taken for %{x}: %{customdata} images<extra></extra>")
+    figure.add_heatmap(
+        z=shares,
+        x=names,
+        y=names,
+        zmin=0,
+        zmax=1,
+        showscale=False,
+        xgap=1,
+        ygap=1,
+        colorscale=SEQUENTIAL[mode()],
+        text=[[value or "" for value in row] for row in counts],
+        texttemplate="%{text}" if len(names) <= 20 else None,
+        customdata=counts,
+        hovertemplate="%{y} taken for %{x}: %{customdata} images<extra></extra>",
+    )
     figure.update_xaxes(title="Taken for", type="category", showgrid=False)
     figure.update_yaxes(title="True class", type="category", autorange="reversed", showgrid=False)
-    wrong = sorted(((n, i, j) for i, row in enumerate(counts) for j, n in enumerate(row) if i != j and n), reverse=True)
+    wrong = sorted(
+        ((n, i, j) for i, row in enumerate(counts) for j, n in enumerate(row) if i != j and n), reverse=True
+    )
     most = "; ".join(f"{classes[i]} taken for {classes[j]} {n} times" for n, i, j in wrong[:3])
     return figure, f"Confusion matrix. {most or 'No image was taken for another class'}."
 
 
-CHANGES = {"int8": ("as INT8", "circle", "blue"), "int4": ("as INT4", "square", "orange"),
-           "prune": ("pruned", "triangle-up", "green")}
+CHANGES = {
+    "int8": ("as INT8", "circle", "blue"),
+    "int4": ("as INT4", "square", "orange"),
+    "prune": ("pruned", "triangle-up", "green"),
+}
 
 
 def sensitivity(rows: list[LayerSensitivity]) -> tuple[go.Figure, str]:
@@ -374,13 +566,30 @@ def sensitivity(rows: list[LayerSensitivity]) -> tuple[go.Figure, str]:
         found = [row for row in rows if row.change == change]
         if found:
             figure.add_scatter(
-                x=[row.accuracy_drop_pp for row in found], y=[text(row.layer) for row in found], mode="markers",
-                name=legend, marker={"symbol": symbol, "size": 10, "color": COLOURS[mode()][colour],
-                                     "line": {"width": 1, "color": INK[mode()]}},
+                x=[row.accuracy_drop_pp for row in found],
+                y=[text(row.layer) for row in found],
+                mode="markers",
+                name=legend,
+                marker={
+                    "symbol": symbol,
+                    "size": 10,
+                    "color": COLOURS[mode()][colour],
+                    "line": {"width": 1, "color": INK[mode()]},
+                },
                 customdata=[row.loss_increase for row in found],
-                hovertemplate="%{y} " + legend + ": %{x:.2f} pp lost, loss %{customdata:+.3f}<extra></extra>")
-    figure.update_xaxes(title="Accuracy lost on validation images (pp)", zeroline=True, zerolinecolor=INK[mode()], nticks=6)
-    figure.update_yaxes(type="category", categoryorder="array", categoryarray=[text(name) for name in reversed(layers)])
+                hovertemplate="%{y} " + legend + ": %{x:.2f} pp lost, loss %{customdata:+.3f}<extra></extra>",
+            )
+    figure.update_xaxes(
+        title="Accuracy lost on validation images (pp)", zeroline=True, zerolinecolor=INK[mode()], nticks=6
+    )
+    figure.update_yaxes(
+        type="category", categoryorder="array", categoryarray=[text(name) for name in reversed(layers)]
+    )
     worst = max(rows, key=lambda row: row.accuracy_drop_pp)
-    return figure, (f"Accuracy lost when only one layer is changed. The most fragile is {worst.layer} "
-                    f"{CHANGES[worst.change][0]}, which loses {worst.accuracy_drop_pp:.2f} pp.")
+    return (
+        figure,
+        (
+            f"Accuracy lost when only one layer is changed. The most fragile is {worst.layer} "
+            f"{CHANGES[worst.change][0]}, which loses {worst.accuracy_drop_pp:.2f} pp."
+        ),
+    )

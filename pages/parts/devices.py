@@ -11,9 +11,18 @@ from pages.parts import wording as w
 
 def choose() -> str:
     """Shows a card a device and returns the id of the chosen one."""
-    return st.radio("Device", list(DEVICES), index=list(DEVICES).index("raspberry_pi_4"), format_func=DEVICES.get, key="target",
-                    bind="query-params", horizontal=True, label_visibility="collapsed", width="stretch",
-                    captions=[card(load_device(name)) for name in DEVICES])
+    return st.radio(
+        "Device",
+        list(DEVICES),
+        index=list(DEVICES).index("raspberry_pi_4"),
+        format_func=DEVICES.get,
+        key="target",
+        bind="query-params",
+        horizontal=True,
+        label_visibility="collapsed",
+        width="stretch",
+        captions=[card(load_device(name)) for name in DEVICES],
+    )
 
 
 def card(device: Device) -> str:
@@ -24,7 +33,9 @@ def card(device: Device) -> str:
 
 
 def before_the_run(model: ModelFile, device: str) -> Estimate | None:
-    """Predicts a shipped model from its MACs and parameters alone; an upload's MACs are known only in the run."""
+    """Predicts a shipped model from its MACs and parameters alone; an upload's MACs are known only in the
+    run.
+    """
     if model.name not in CATALOG:
         return None
     runtime = load_device(device).default_runtime("tflite" if model.framework == "keras" else "onnx")

@@ -13,22 +13,28 @@ from pages.parts import session
 from pages.parts import wording as w
 
 SAMPLES = 20
-REACH = {"post_training": "Only techniques that need no training can be used on this file.",
-         "inspect": "This file can be looked at and estimated, not made smaller."}
+REACH = {
+    "post_training": "Only techniques that need no training can be used on this file.",
+    "inspect": "This file can be looked at and estimated, not made smaller.",
+}
 
 
 def show_model(model: ModelFile) -> None:
     """Shows what a model is, and what is odd about it."""
     height, width, channels = model.input_shape
-    rows = [("Name", w.code(model.name)),
-            ("Format", f"{w.plain(w.FORMATS.get(model.format, model.format))}, {w.FRAMEWORKS[model.framework]}")]
+    rows = [
+        ("Name", w.code(model.name)),
+        ("Format", f"{w.plain(w.FORMATS.get(model.format, model.format))}, {w.FRAMEWORKS[model.framework]}"),
+    ]
     if model.architecture:
         rows.append(("Architecture", w.code(model.architecture)))
     rows += [("Size", w.size(model.size_bytes)), ("Parameters", w.number(model.parameters))]
     if model.layers:
         rows.append(("Layers", str(model.layers)))
-    rows += [("Input", f"{height} × {width} × {channels}, {'grey' if channels == 1 else 'colour'}"),
-             ("Classes", f"{len(model.classes)}: {_some(model.classes)}")]
+    rows += [
+        ("Input", f"{height} × {width} × {channels}, {'grey' if channels == 1 else 'colour'}"),
+        ("Classes", f"{len(model.classes)}: {_some(model.classes)}"),
+    ]
     show_facts(rows)
     for sentence in model.evidence:
         st.caption(f":material/search: {w.plain(sentence)}")
@@ -40,7 +46,9 @@ def show_model(model: ModelFile) -> None:
 
 def show_facts(rows: list[tuple[str, str]]) -> None:
     """Shows names and values in two columns that line up; values are markdown."""
-    st.table(pd.DataFrame(rows, columns=["fact", "value"]), border="horizontal", hide_index=True, hide_header=True)
+    st.table(
+        pd.DataFrame(rows, columns=["fact", "value"]), border="horizontal", hide_index=True, hide_header=True
+    )
 
 
 def _some(names: list[str]) -> str:
@@ -49,24 +57,41 @@ def _some(names: list[str]) -> str:
 
 
 def show_dataset(info: DatasetInfo, home: Workspace) -> None:
-    """Shows what a data set holds: parts, classes, images per class, and some images where it is made ready."""
+    """Shows what a data set holds: parts, classes, images per class, and some images where it is made
+    ready.
+    """
     height, width, channels = info.image_shape
-    show_facts([("Holds", w.plain(info.text)),
-                ("Images", f"{height} × {width} × {channels}"),
-                ("Classes", f"{len(info.classes)}: {_some(list(info.classes))}"),
-                ("Parts", ", ".join(f"{count:,} {part}" for part, count in info.sizes.items()))])
-    if not prepared(info.id, home):
-        if not st.button("Make it ready and show samples", icon=":material/image:", key="prepare") or not prepare(info.id, home):
-            return
+    show_facts(
+        [
+            ("Holds", w.plain(info.text)),
+            ("Images", f"{height} × {width} × {channels}"),
+            ("Classes", f"{len(info.classes)}: {_some(list(info.classes))}"),
+            ("Parts", ", ".join(f"{count:,} {part}" for part, count in info.sizes.items())),
+        ]
+    )
+    if not prepared(info.id, home) and (
+        not st.button("Make it ready and show samples", icon=":material/image:", key="prepare")
+        or not prepare(info.id, home)
+    ):
+        return
     images, labels = samples(info, home)
-    st.image(_grid(images), alt=f"{len(images)} sample images of {info.title}: "
-             + ", ".join(info.classes[label] for label in labels), width="stretch")
+    st.image(
+        _grid(images),
+        alt=f"{len(images)} sample images of {info.title}: "
+        + ", ".join(info.classes[label] for label in labels),
+        width="stretch",
+    )
     counts = datasets.describe(info.id, home.home)["class_counts"]["train"]
     st.caption(f"{min(counts):,} to {max(counts):,} training images per class.")
     if info.id not in DATASETS and (left := skipped(info.id, home)):
         with st.expander("Skipped files"):
-            st.table(pd.DataFrame({"File": [w.code(f["name"]) for f in left], "Why": [w.plain(f["why"]) for f in left]}),
-                     border="horizontal", hide_index=True)
+            st.table(
+                pd.DataFrame(
+                    {"File": [w.code(f["name"]) for f in left], "Why": [w.plain(f["why"]) for f in left]}
+                ),
+                border="horizontal",
+                hide_index=True,
+            )
 
 
 def title(dataset: str) -> str:
@@ -83,8 +108,14 @@ def info_of(dataset: str, home: Workspace) -> DatasetInfo | None:
     meta = datasets.describe(dataset, home.home)
     sizes = {part: stop - start for part, (start, stop) in meta["parts"].items()}
     skipped = f", {meta['skipped_count']:,} files skipped" if meta.get("skipped_count") else ""
-    return DatasetInfo(id=dataset, title="your ZIP", text=f"{sum(sizes.values()):,} images of yours{skipped}",
-                       classes=tuple(meta["classes"]), image_shape=tuple(meta["image_shape"]), sizes=sizes)
+    return DatasetInfo(
+        id=dataset,
+        title="your ZIP",
+        text=f"{sum(sizes.values()):,} images of yours{skipped}",
+        classes=tuple(meta["classes"]),
+        image_shape=tuple(meta["image_shape"]),
+        sizes=sizes,
+    )
 
 
 def skipped(dataset: str, home: Workspace) -> list[dict]:
@@ -104,10 +135,16 @@ def prepared(dataset: str, home: Workspace) -> str | None:
 def prepare(dataset: str, home: Workspace) -> bool:
     """Makes a data set ready in a child process, with its progress shown; says why where that fails."""
     bar = st.progress(0.0, text=f"Making {title(dataset)} ready")
-    watch = sandbox.Watch(on_message=lambda m: bar.progress(min(1.0, m.get("fraction", 0.0)), text=m.get("text", "")))
+    watch = sandbox.Watch(
+        on_message=lambda m: bar.progress(min(1.0, m.get("fraction", 0.0)), text=m.get("text", ""))
+    )
     try:
-        sandbox.run("engine.tasks", {"task": "prepare_data", "dataset": dataset, "home": str(home.home)},
-                    sandbox.Limits(seconds=1800, network=True), watch)
+        sandbox.run(
+            "engine.tasks",
+            {"task": "prepare_data", "dataset": dataset, "home": str(home.home)},
+            sandbox.Limits(seconds=1800, network=True),
+            watch,
+        )
     except EdgewiseError as error:
         bar.empty()
         session.show_error(error)
@@ -123,10 +160,12 @@ def samples(info: DatasetInfo, home: Workspace) -> tuple[np.ndarray, np.ndarray]
 
 
 def _grid(images: np.ndarray) -> np.ndarray:
-    """Returns the images side by side in two rows, enlarged without blur so that single pixels can be seen."""
+    """Returns the images side by side in two rows, enlarged without blur so that single pixels can be
+    seen.
+    """
     columns = max(1, len(images) // 2)
-    padded = np.pad(images[:2 * columns], ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)
-    rows = [np.concatenate(list(padded[i * columns:(i + 1) * columns]), axis=1) for i in range(2)]
+    padded = np.pad(images[: 2 * columns], ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)
+    rows = [np.concatenate(list(padded[i * columns : (i + 1) * columns]), axis=1) for i in range(2)]
     return np.squeeze(np.concatenate(rows, axis=0).repeat(3, axis=0).repeat(3, axis=1))
 
 
@@ -134,26 +173,38 @@ def mismatches(model: ModelFile, info: DatasetInfo) -> list[str]:
     """Returns what does not fit between a model and a data set, a sentence each."""
     found = []
     if len(model.classes) != len(info.classes):
-        found.append(f"The model tells {len(model.classes)} classes apart and {info.title} has {len(info.classes)}: "
-                     "choose the data set that it was trained on.")
+        found.append(
+            f"The model tells {len(model.classes)} classes apart and {info.title} has {len(info.classes)}: "
+            "choose the data set that it was trained on."
+        )
     elif sorted(model.classes) == sorted(info.classes) and list(model.classes) != list(info.classes):
-        found.append(f"The model names the classes of {info.title} in another order: every figure would be wrong if its "
-                     "outputs are in that order too.")
+        found.append(
+            f"The model names the classes of {info.title} in another order: every figure would be wrong if"
+            " its outputs are in that order too."
+        )
     elif not set(model.classes) & set(info.classes) and not all(name.isdigit() for name in model.classes):
-        found.append(f"The model's classes ({_some(model.classes)}) are none of those of {info.title} ({_some(list(info.classes))}): "
-                     "choose the data set that it was trained on.")
+        found.append(
+            f"The model's classes ({_some(model.classes)}) are none of those of {info.title}"
+            f" ({_some(list(info.classes))}): choose the data set that it was trained on."
+        )
     if info.id not in DATASETS:
         return found  # pictures of one's own are brought to the model's size
     if model.input_shape[2] != info.image_shape[2]:
         kinds = {1: "grey", 3: "colour"}
-        found.append(f"The model takes {kinds.get(model.input_shape[2], 'other')} images and {info.title} holds "
-                     f"{kinds.get(info.image_shape[2], 'other')} ones: choose a data set that fits.")
+        found.append(
+            f"The model takes {kinds.get(model.input_shape[2], 'other')} images and {info.title} holds "
+            f"{kinds.get(info.image_shape[2], 'other')} ones: choose a data set that fits."
+        )
     return found
 
 
 def resizing(model: ModelFile, info: DatasetInfo) -> str:
-    """Returns a sentence where a known data set's images are brought to the model's own size, else nothing."""
+    """Returns a sentence where a known data set's images are brought to the model's own size, else
+    nothing.
+    """
     if info.id not in DATASETS or tuple(model.input_shape[:2]) == tuple(info.image_shape[:2]):
         return ""
-    return (f"The model takes {model.input_shape[0]} × {model.input_shape[1]} pixels, so the images of {info.title} are brought from "
-            f"{info.image_shape[0]} × {info.image_shape[1]} to that size.")
+    return (
+        f"The model takes {model.input_shape[0]} × {model.input_shape[1]} pixels, so the images of"
+        f" {info.title} are brought from {info.image_shape[0]} × {info.image_shape[1]} to that size."
+    )

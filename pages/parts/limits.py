@@ -8,23 +8,34 @@ from engine.experiment import Constraints, Goal, ModelFile, Recommendation, Vari
 from pages.parts import devices
 from pages.parts import wording as w
 
-FIELDS = {"max_accuracy_drop_pp": "Accuracy drop at most (pp)", "max_size_mb": "Size at most (MB)",
-          "max_latency_ms": "Latency at most (ms)", "max_memory_mb": "Memory at most (MB)"}
+FIELDS = {
+    "max_accuracy_drop_pp": "Accuracy drop at most (pp)",
+    "max_size_mb": "Size at most (MB)",
+    "max_latency_ms": "Latency at most (ms)",
+    "max_memory_mb": "Memory at most (MB)",
+}
 
 
 def fields(model: ModelFile, device: str) -> tuple[Constraints, str]:
-    """Shows a field a limit with the model's own figure below; returns the limits, and what is wrong with them or ""."""
+    """Shows a field a limit with the model's own figure below; returns the limits, and what is wrong with
+    them or "".
+    """
     found, later = devices.before_the_run(model, device), "Your model: known in the run."
-    own = {"max_accuracy_drop_pp": "Your model: 0 pp, by definition.",
-           "max_size_mb": f"Your model: {w.with_unit(model.size_bytes / 1e6, 'MB')}.",
-           "max_latency_ms": f"Your model: about {w.estimate(found)}." if found and found.latency_ms else later,
-           "max_memory_mb": f"Your model: about {w.with_unit(found.memory_mb, 'MB')}." if found and found.memory_mb
-           else later}
+    own = {
+        "max_accuracy_drop_pp": "Your model: 0 pp, by definition.",
+        "max_size_mb": f"Your model: {w.with_unit(model.size_bytes / 1e6, 'MB')}.",
+        "max_latency_ms": f"Your model: about {w.estimate(found)}." if found and found.latency_ms else later,
+        "max_memory_mb": (
+            f"Your model: about {w.with_unit(found.memory_mb, 'MB')}." if found and found.memory_mb else later
+        ),
+    }
     values, wrong = {}, ""
     with st.container(horizontal=True, gap="medium"):
         for name, label in FIELDS.items():
             with st.container(width=220, gap="xsmall"):
-                typed = st.text_input(label, placeholder="no limit", live=True, key=f"limit_{name}", persist_state="session")
+                typed = st.text_input(
+                    label, placeholder="no limit", live=True, key=f"limit_{name}", persist_state="session"
+                )
                 st.caption(own[name])
             try:
                 values[name] = parse_limit(typed, name)
@@ -34,13 +45,20 @@ def fields(model: ModelFile, device: str) -> tuple[Constraints, str]:
 
 
 def panel(asked: Constraints) -> Constraints:
-    """Shows a field a limit, filled with the run's own; returns what stands in them, the run's own where that is wrong."""
+    """Shows a field a limit, filled with the run's own; returns what stands in them, the run's own where that
+    is wrong.
+    """
     st.subheader("Limits")
     values, wrong = {}, ""
     for name, label in FIELDS.items():
         own = getattr(asked, name)
-        typed = st.text_input(label, value="" if own is None else f"{own:g}", placeholder="no limit", live=True,
-                              key=f"try_{name}")
+        typed = st.text_input(
+            label,
+            value="" if own is None else f"{own:g}",
+            placeholder="no limit",
+            live=True,
+            key=f"try_{name}",
+        )
         try:
             values[name] = parse_limit(typed, name)
         except BadInput as error:
@@ -64,11 +82,14 @@ def parse_limit(typed: str | None, name: str) -> float | None:
         return getattr(parse(Constraints, {name: value}), name)
     except BadInput:
         shown = w.plain(bare[:20])
-        raise BadInput(f"{label}: “{shown}” is no limit. Type a number of 0 or more, or leave the field empty.") from None
+        raise BadInput(
+            f"{label}: “{shown}” is no limit. Type a number of 0 or more, or leave the field empty."
+        ) from None
 
 
-def judge(found: list[Variant], limits: Constraints, goal: Goal, device: str,
-          cautious: bool) -> tuple[list[Variant], Recommendation]:
+def judge(
+    found: list[Variant], limits: Constraints, goal: Goal, device: str, cautious: bool
+) -> tuple[list[Variant], Recommendation]:
     """Returns copies of the variants as these limits judge them, and what would then be recommended."""
     judged = []
     for variant in found:
@@ -82,10 +103,14 @@ def show_outcome(judged: list[Variant], found: Recommendation, own: Recommendati
     done = [v for v in judged if v.status == "done"]
     kept = sum(v.admissible == "yes" for v in done)
     unknown = sum(v.admissible == "unknown" for v in done)
-    st.markdown(f"**{kept} of {len(done)}** variants meet every limit"
-                + (f", {unknown} can't be judged without an estimate." if unknown else "."))
+    st.markdown(
+        f"**{kept} of {len(done)}** variants meet every limit"
+        + (f", {unknown} can't be judged without an estimate." if unknown else ".")
+    )
     if is_own:
-        st.caption("These are the run's limits. Change one: the chart and the winner follow, the run stays as it is.")
+        st.caption(
+            "These are the run's limits. Change one: the chart and the winner follow, the run stays as it is."
+        )
         return
     if found.winner is None:
         nearest = next((v for v in judged if v.id == found.nearest), None)

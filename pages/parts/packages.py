@@ -31,14 +31,19 @@ def tree(path: Path) -> str:
     """Returns the entries of a zip as an indented tree, each file with its size."""
     lines, seen = [], set()
     with zipfile.ZipFile(path) as archive:
-        entries = sorted((entry for entry in archive.infolist() if not entry.is_dir()),
-                         key=lambda entry: PurePosixPath(entry.filename).parts)
-    width = max((2 * entry.filename.count("/") + len(PurePosixPath(entry.filename).name) for entry in entries), default=0)
+        entries = sorted(
+            (entry for entry in archive.infolist() if not entry.is_dir()),
+            key=lambda entry: PurePosixPath(entry.filename).parts,
+        )
+    width = max(
+        (2 * entry.filename.count("/") + len(PurePosixPath(entry.filename).name) for entry in entries),
+        default=0,
+    )
     for entry in entries:
         *folders, name = PurePosixPath(entry.filename).parts
         for depth in range(len(folders)):
-            if tuple(folders[:depth + 1]) not in seen:
-                seen.add(tuple(folders[:depth + 1]))
+            if tuple(folders[: depth + 1]) not in seen:
+                seen.add(tuple(folders[: depth + 1]))
                 lines.append("  " * depth + folders[depth] + "/")
         lines.append(f"{'  ' * len(folders)}{name}".ljust(width + 3) + w.size(entry.file_size).rjust(8))
     return "\n".join(lines)
@@ -51,4 +56,7 @@ def commands(path: Path, name: str) -> str:
         has_folder = len(tops) == 1 and not any(entry == next(iter(tops)) for entry in archive.namelist())
     folder = next(iter(tops)) if has_folder else Path(name).stem
     target = "" if has_folder else f" -d {folder}"
-    return f"unzip {name}{target}\ncd {folder}\npython3 -m pip install -r requirements.txt\npython3 infer.py sample.png"
+    return (
+        f"unzip {name}{target}\ncd {folder}\npython3 -m pip install -r requirements.txt\npython3 infer.py"
+        " sample.png"
+    )

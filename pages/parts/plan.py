@@ -19,13 +19,20 @@ def checklist(model: ModelFile, dataset: str | None, device: str, budget: float)
     default = {name: not reasons[name] and found[name].answer != "pointless" for name in TECHNIQUES}
     # a key a device, so that what is pointless on one starts unchecked there and a choice for another stays
     keys = {name: f"technique_{name}_{device}" for name in TECHNIQUES}
-    chosen = [name for name in TECHNIQUES if not reasons[name] and st.session_state.get(keys[name], default[name])]
+    chosen = [
+        name for name in TECHNIQUES if not reasons[name] and st.session_state.get(keys[name], default[name])
+    ]
     seconds = expected(chosen, budget)
     with st.container(border=True, gap="xsmall"):
         for name, technique in TECHNIQUES.items():
             box, text, time = st.columns([4, 9, 2], gap="small", vertical_alignment="center")
-            box.checkbox(f"**{technique.title}**", value=default[name], key=keys[name], persist_state="session",
-                         disabled=bool(reasons[name]))
+            box.checkbox(
+                f"**{technique.title}**",
+                value=default[name],
+                key=keys[name],
+                persist_state="session",
+                disabled=bool(reasons[name]),
+            )
             doubt = reasons[name] or (found[name].why if found[name].answer != "supported" else "")
             text.caption(technique.text + (f"  \n:material/warning: {w.plain(doubt)}" if doubt else ""))
             time.caption(w.about(seconds[name]) if name in chosen else "not chosen")
@@ -33,8 +40,12 @@ def checklist(model: ModelFile, dataset: str | None, device: str, budget: float)
 
 
 def too_few(chosen: list[str], dataset: str, home: Workspace) -> list[str]:
-    """Returns what is too little in the data set for the chosen techniques; nothing while it is not made ready."""
-    return enough.too_few(datasets.describe(dataset, home.home), chosen) if facts.prepared(dataset, home) else []
+    """Returns what is too little in the data set for the chosen techniques; nothing while it is not made
+    ready.
+    """
+    return (
+        enough.too_few(datasets.describe(dataset, home.home), chosen) if facts.prepared(dataset, home) else []
+    )
 
 
 def why_not(name: str, model: ModelFile, dataset: str | None) -> str:
@@ -55,4 +66,6 @@ def total_seconds(chosen: list[str], budget: float) -> float:
 
 def expected(chosen: list[str], budget: float) -> dict[str, float]:
     """Returns the expected seconds of each line of the run page, as the run itself will plan them."""
-    return expected_seconds(chosen, training_seconds([name for name in chosen if TECHNIQUES[name].trains], budget))
+    return expected_seconds(
+        chosen, training_seconds([name for name in chosen if TECHNIQUES[name].trains], budget)
+    )

@@ -7,13 +7,24 @@ from engine.experiment import Variant
 from engine.jobs import RunView, TechniqueView
 from pages.parts import wording as w
 
-STATES = {"queued": (":material/schedule:", "waiting", "gray"), "running": (":material/progress_activity:", "running", "blue"),
-          "done": (":material/check_circle:", "done", "green"), "failed": (":material/error:", "failed", "red"),
-          "cancelled": (":material/cancel:", "cancelled", "orange")}
-LINES = {"waiting": (":material/schedule:", "waiting"), "working": (":material/progress_activity:", "working"),
-         "done": (":material/check_circle:", "done"), "failed": (":material/error:", "failed"),
-         "skipped": (":material/do_not_disturb_on:", "skipped")}
-LINES_OF_ENDED = {"waiting": (":material/remove:", "not started"), "working": (":material/stop_circle:", "stopped")}
+STATES = {
+    "queued": (":material/schedule:", "waiting", "gray"),
+    "running": (":material/progress_activity:", "running", "blue"),
+    "done": (":material/check_circle:", "done", "green"),
+    "failed": (":material/error:", "failed", "red"),
+    "cancelled": (":material/cancel:", "cancelled", "orange"),
+}
+LINES = {
+    "waiting": (":material/schedule:", "waiting"),
+    "working": (":material/progress_activity:", "working"),
+    "done": (":material/check_circle:", "done"),
+    "failed": (":material/error:", "failed"),
+    "skipped": (":material/do_not_disturb_on:", "skipped"),
+}
+LINES_OF_ENDED = {
+    "waiting": (":material/remove:", "not started"),
+    "working": (":material/stop_circle:", "stopped"),
+}
 
 
 def page_for(state: str) -> tuple[str, str]:
@@ -22,14 +33,20 @@ def page_for(state: str) -> tuple[str, str]:
 
 
 def show_row(row: dict) -> DeltaGenerator:
-    """Shows one run of the index as a line: state, model, device, age, and the link to it; returns the line for more."""
+    """Shows one run of the index as a line: state, model, device, age, and the link to it; returns the line
+    for more.
+    """
     icon, word, colour = STATES[row["state"]]
     line = st.container(border=True, horizontal=True, vertical_alignment="center", key=f"row-{row['id']}")
     with line:
         st.badge(word, icon=icon, color=colour)
         won = f" · {w.code(row['winner'])}" if row["winner"] else ""
-        st.markdown(f"**{w.plain(row['model'])}** · {w.device(row['device'])} · {row['goal']}{won}  \n"
-                    f"<small>{w.when(row['created'])}</small>", unsafe_allow_html=True, width="stretch")
+        st.markdown(
+            f"**{w.plain(row['model'])}** · {w.device(row['device'])} · {row['goal']}{won}  \n"
+            f"<small>{w.when(row['created'])}</small>",
+            unsafe_allow_html=True,
+            width="stretch",
+        )
         page, label = page_for(row["state"])
         st.page_link(page, label=label, icon=":material/arrow_forward:", query_params={"run": row["id"]})
     return line
@@ -71,7 +88,11 @@ def show_line(line: TechniqueView, baseline: Variant | None, is_ended: bool) -> 
         if line.reason:
             st.markdown(f"{line.title} {word}: {w.plain(line.reason)}")
         if line.variants:
-            st.markdown("  \n".join(f"{w.code(variant.id)} {_figures(variant, baseline)}" for variant in line.variants))
+            st.markdown(
+                "  \n".join(
+                    f"{w.code(variant.id)} {_figures(variant, baseline)}" for variant in line.variants
+                )
+            )
 
 
 def _figures(variant: Variant, baseline: Variant | None) -> str:
@@ -81,7 +102,11 @@ def _figures(variant: Variant, baseline: Variant | None) -> str:
     if baseline and baseline.size_bytes and variant.size_bytes and variant.id != "baseline":
         ratio = baseline.size_bytes / variant.size_bytes
         words[0] += f" ({w.times(ratio)} smaller)" if ratio > 1.05 else ""
-    if variant.compressed_bytes and variant.size_bytes and variant.compressed_bytes < 0.8 * variant.size_bytes:
+    if (
+        variant.compressed_bytes
+        and variant.size_bytes
+        and variant.compressed_bytes < 0.8 * variant.size_bytes
+    ):
         words[0] += f", {w.size(variant.compressed_bytes)} zipped"
     if variant.accuracy is not None:
         words.append(w.percent(variant.accuracy, 0, 0))

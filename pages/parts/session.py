@@ -1,6 +1,7 @@
 """Which run, model and data set this session works on. The URL names them, the workspace holds them.
 
-`st.session_state` is a cache: the URL comes first, so that Back, refresh and a copied link land on the same run.
+`st.session_state` is a cache: the URL comes first, so that Back, refresh and a copied link land on the same
+run.
 """
 
 import hashlib
@@ -32,7 +33,9 @@ def workspace() -> Workspace:
 
 
 def _leave_older_navigation() -> None:
-    """Reloads a page that Streamlit opened without app.py, as it does for the first link into a fresh `app.py` server."""
+    """Reloads a page that Streamlit opened without app.py, as it does for the first link into a fresh
+    `app.py` server.
+    """
     if PagesManager.uses_pages_directory:
         PagesManager.uses_pages_directory = False
         st.html("<script>location.reload()</script>", unsafe_allow_javascript=True)
@@ -55,7 +58,7 @@ def stop_with_link(sentence: str, page: str, label: str) -> None:
     st.stop()
 
 
-# ---- the run -------------------------------------------------------------------------------------------------------
+# ---- the run -----------------------------------------------------------------------------------------------
 
 
 def run_id() -> str | None:
@@ -74,7 +77,9 @@ def name_in_url(**names: str) -> None:
     """
     if all(st.query_params.get(key) == value for key, value in names.items()):
         return
-    sets = "".join(f"url.searchParams.set({json.dumps(key)}, {json.dumps(value)});" for key, value in names.items())
+    sets = "".join(
+        f"url.searchParams.set({json.dumps(key)}, {json.dumps(value)});" for key, value in names.items()
+    )
     script = f"const url = new URL(location.href); {sets} history.replaceState(history.state, '', url);"
     st.html(f"<script>{{{script.replace('<', chr(92) + 'u003c')}}}</script>", unsafe_allow_javascript=True)
 
@@ -94,7 +99,9 @@ def forget_run(found: str) -> None:
 
 
 def own_runs(rows: list[dict]) -> list[dict]:
-    """Leaves only the runs that this visitor may see: all on an own machine, those opened here on a public host."""
+    """Leaves only the runs that this visitor may see: all on an own machine, those opened here on a public
+    host.
+    """
     if not is_public():
         return rows
     return [row for row in rows if row["id"] in st.session_state.get("own_runs", set())]
@@ -104,7 +111,9 @@ def open_run(home: Workspace) -> Run:
     """Returns the run that the URL names, or ends the page with what to do instead."""
     found = run_id()
     if not found:
-        stop_with_link("There is no run yet. Choose a model and start one.", "pages/upload.py", "Choose a model")
+        stop_with_link(
+            "There is no run yet. Choose a model and start one.", "pages/upload.py", "Choose a model"
+        )
     try:
         if not re.fullmatch(r"[\w-]{1,64}", found):
             raise BadInput("No run has this id: check the link, or choose a run from your experiments.")
@@ -128,7 +137,7 @@ def _cached(found: str, home: Workspace) -> Run:
     return run if run.state in ENDED else home.run(found)
 
 
-# ---- what the next run is made of ----------------------------------------------------------------------------------
+# ---- what the next run is made of --------------------------------------------------------------------------
 
 
 def choose(model: ModelFile | None = None, dataset: str | None = None) -> None:
@@ -156,7 +165,9 @@ def chosen_model(home: Workspace) -> ModelFile | None:
 
 
 def chosen_dataset(home: Workspace) -> str | None:
-    """Returns the data set of the next run, a preset's id or a file's path: the session's, or the one that the URL names."""
+    """Returns the data set of the next run, a preset's id or a file's path: the session's, or the one that
+    the URL names.
+    """
     dataset, named = st.session_state.get("dataset"), _new_in_url("dataset")
     if named in DATASETS:
         dataset = named
@@ -174,7 +185,9 @@ def name_of_dataset(dataset: str) -> str:
 
 
 def _new_in_url(key: str) -> str:
-    """Returns what the URL names when that is news: a link or Back outweighs the session, an old name does not."""
+    """Returns what the URL names when that is news: a link or Back outweighs the session, an old name does
+    not.
+    """
     named = st.query_params.get(key, "")
     is_news = named != st.session_state.get(f"seen_{key}")
     st.session_state[f"seen_{key}"] = named

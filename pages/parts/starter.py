@@ -1,4 +1,6 @@
-"""Train a starter model on the chosen data set: asked for, watched and cancelled. The training goes on without this page."""
+"""Train a starter model on the chosen data set: asked for, watched and cancelled. The training goes on
+without this page.
+"""
 
 import streamlit as st
 
@@ -13,14 +15,20 @@ from pages.parts import wording as w
 SIZES = {"small": "Small", "medium": "Medium"}
 FRAMEWORKS = {"pytorch": "PyTorch", "keras": "Keras"}
 # a training that has ended must not choose its model again after a refresh
-LEAVE_URL = ("<script>{const url = new URL(location.href); url.searchParams.delete('starter'); "
-             "history.replaceState(history.state, '', url);}</script>")
+LEAVE_URL = (
+    "<script>{const url = new URL(location.href); url.searchParams.delete('starter'); "
+    "history.replaceState(history.state, '', url);}</script>"
+)
 
 
 def section(dataset: str, home: Workspace) -> None:
     """Shows the form, or the training that the URL names; a model that is done becomes the chosen one."""
     found = st.session_state.get("starter") or st.query_params.get("starter")
-    with st.expander("Train a starter model on this data", expanded=bool(found) or dataset not in DATASETS, icon=":material/model_training:"):
+    with st.expander(
+        "Train a starter model on this data",
+        expanded=bool(found) or dataset not in DATASETS,
+        icon=":material/model_training:",
+    ):
         if found and _watched(found, home):
             return
         _form(dataset, home)
@@ -29,15 +37,36 @@ def section(dataset: str, home: Workspace) -> None:
 def _form(dataset: str, home: Workspace) -> None:
     st.caption("No model yet? One of ours is fitted to your pictures here. It never sees the test part.")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        size = st.segmented_control("Size", list(SIZES), default="small", required=True, format_func=SIZES.get, key="starter_size")
-        framework = st.segmented_control("Framework", list(FRAMEWORKS), default="pytorch", required=True, format_func=FRAMEWORKS.get,
-                                         key="starter_framework")
+        size = st.segmented_control(
+            "Size", list(SIZES), default="small", required=True, format_func=SIZES.get, key="starter_size"
+        )
+        framework = st.segmented_control(
+            "Framework",
+            list(FRAMEWORKS),
+            default="pytorch",
+            required=True,
+            format_func=FRAMEWORKS.get,
+            key="starter_framework",
+        )
         minutes = st.number_input("Minutes", 1, 60, 2, key="starter_minutes", width=130)
-    mirror = st.checkbox("A picture and its mirror image belong to the same class", value=dataset not in ("digits", "mnist"),
-                         key=f"starter_mirror_{dataset}", help="Mirrored copies are then trained on too. Uncheck it for letters, digits or arrows.")
+    mirror = st.checkbox(
+        "A picture and its mirror image belong to the same class",
+        value=dataset not in ("digits", "mnist"),
+        key=f"starter_mirror_{dataset}",
+        help="Mirrored copies are then trained on too. Uncheck it for letters, digits or arrows.",
+    )
     if st.button("Train a starter model", icon=":material/play_circle:", key="starter_start"):
         try:
-            asked = parse(starter.Asked, {"dataset": dataset, "size": size, "framework": framework, "seconds": 60 * minutes, "mirror": mirror})
+            asked = parse(
+                starter.Asked,
+                {
+                    "dataset": dataset,
+                    "size": size,
+                    "framework": framework,
+                    "seconds": 60 * minutes,
+                    "mirror": mirror,
+                },
+            )
             st.session_state["starter"] = starter.start(asked, home.home)
         except EdgewiseError as error:
             session.show_error(error)
@@ -46,7 +75,9 @@ def _form(dataset: str, home: Workspace) -> None:
 
 
 def _watched(found: str, home: Workspace) -> bool:
-    """Shows a training that is at work and returns True; of one that has ended only says how, and returns False."""
+    """Shows a training that is at work and returns True; of one that has ended only says how, and returns
+    False.
+    """
     try:
         state = starter.status(found, home.home)
     except EdgewiseError:

@@ -11,7 +11,9 @@ PICKS = {"quality": "most accurate on validation images", "balanced": "balanced"
 
 
 def in_order(found: list[Variant]) -> list[Variant]:
-    """Returns the variants with the baseline first, then technique by technique, however they were finished."""
+    """Returns the variants with the baseline first, then technique by technique, however they were
+    finished.
+    """
     order = ["baseline", *TECHNIQUES]
     return sorted(found, key=lambda v: order.index(v.technique) if v.technique in order else len(order))
 
@@ -41,11 +43,15 @@ def _show_words(chosen: Recommendation, best: Variant, baseline: Variant, device
         st.markdown(w.verdict(best, baseline, device))
     else:
         st.subheader(":material/warning: Nothing meets every limit")
-        st.markdown(f"The nearest is {w.code(best.id)}: it {w.misses(best) or 'was not judged'}. "
-                    + w.verdict(best, baseline, device))
+        st.markdown(
+            f"The nearest is {w.code(best.id)}: it {w.misses(best) or 'was not judged'}. "
+            + w.verdict(best, baseline, device)
+        )
     # the first reason says what the verdict says
     reasons = [w.plain(reason) for reason in chosen.reasons[1:]]
-    st.markdown("\n".join(f"- {line}" for line in [*reasons, *(w.plain(flip.text) for flip in chosen.flips[:4])]))
+    st.markdown(
+        "\n".join(f"- {line}" for line in [*reasons, *(w.plain(flip.text) for flip in chosen.flips[:4])])
+    )
     picks: dict[str, list[str]] = {}
     for name, words in PICKS.items():
         if chosen.picks.get(name):
@@ -62,19 +68,38 @@ def show_metrics(best: Variant, baseline: Variant, device: str, is_short: bool =
     """
     found, theirs = best.estimates.get(device), baseline.estimates.get(device)
     is_estimate = bool(found and found.latency_ms)
-    latency, before = ((found.latency_ms, theirs.latency_ms if theirs else None) if is_estimate
-                       else (w.measured(best), w.measured(baseline)))
+    latency, before = (
+        (found.latency_ms, theirs.latency_ms if theirs else None)
+        if is_estimate
+        else (w.measured(best), w.measured(baseline))
+    )
     is_same = best.p_value is not None and best.p_value >= 0.05
     with st.container(horizontal=True, gap="small"):
-        st.metric("Size", w.size(best.size_bytes), _change(baseline.size_bytes, best.size_bytes), delta_color="inverse",
-                  width="content")
-        st.metric("Latency", w.ms(latency),
-                  _change(before, latency), delta_color="inverse", width="content", help=_latency_help(best, device))
+        st.metric(
+            "Size",
+            w.size(best.size_bytes),
+            _change(baseline.size_bytes, best.size_bytes),
+            delta_color="inverse",
+            width="content",
+        )
+        st.metric(
+            "Latency",
+            w.ms(latency),
+            _change(before, latency),
+            delta_color="inverse",
+            width="content",
+            help=_latency_help(best, device),
+        )
         # an ASCII minus: Streamlit takes a typographic one for a rise
-        st.metric("Accuracy", w.percent(best.accuracy, 0, 0),
-                  f"{-(best.accuracy_drop_pp or 0):+.2f} pp" if best.id != "baseline" else None,
-                  delta_color="off" if is_same else "normal", delta_arrow="off" if is_same else "auto", width="content",
-                  help=f"95 % interval {w.interval(best.accuracy_low, best.accuracy_high, 100, 1)} %")
+        st.metric(
+            "Accuracy",
+            w.percent(best.accuracy, 0, 0),
+            f"{-(best.accuracy_drop_pp or 0):+.2f} pp" if best.id != "baseline" else None,
+            delta_color="off" if is_same else "normal",
+            delta_arrow="off" if is_same else "auto",
+            width="content",
+            help=f"95 % interval {w.interval(best.accuracy_low, best.accuracy_high, 100, 1)} %",
+        )
     st.caption(_latency_words(best, device, is_short))
 
 
@@ -89,11 +114,17 @@ def _latency_words(best: Variant, device: str, is_short: bool) -> str:
     if not found:
         return f"On {w.device(device)}: no estimate yet. The latency was measured on this machine."
     if found.latency_ms is None:
-        return f"On {w.device(device)}: no prediction. {w.plain(found.why)} The latency was measured on this machine."
+        return (
+            f"On {w.device(device)}: no prediction. {w.plain(found.why)} The latency was measured on this"
+            " machine."
+        )
     costs = [w.estimate(found), w.confidence(found)]
     costs += [f"{w.with_unit(found.memory_mb, 'MB')} of memory"] if found.memory_mb else []
     costs += [f"{w.with_unit(found.energy_mj, 'mJ')} an image"] if found.energy_mj else []
-    words = [f"Predicted for {w.device(device)}, {w.runs_on(found)}: {', '.join(costs)}.", "" if is_short else w.plain(found.why)]
+    words = [
+        f"Predicted for {w.device(device)}, {w.runs_on(found)}: {', '.join(costs)}.",
+        "" if is_short else w.plain(found.why),
+    ]
     if found.calibrated_with:
         words.append(f"Calibrated with {found.calibrated_with} of your measurements.")
     return " ".join(word for word in words if word)
@@ -104,27 +135,37 @@ def _latency_help(best: Variant, device: str) -> str:
     why = f"{w.plain(found.why)}  \n" if found and found.why else ""
     if not host or not host.latency_ms:
         return f"{why}Not measured."
-    return (f"{why}Measured on this machine with {host.runtime} {host.runtime_version}, {host.threads} threads: "
-            f"{w.ms(host.latency_ms.p50)} (p95 {w.ms(host.latency_ms.p95)}, p99 {w.ms(host.latency_ms.p99)}).")
+    return (
+        f"{why}Measured on this machine with {host.runtime} {host.runtime_version}, {host.threads} threads: "
+        f"{w.ms(host.latency_ms.p50)} (p95 {w.ms(host.latency_ms.p95)}, p99 {w.ms(host.latency_ms.p99)})."
+    )
 
 
 def show_table(found: list[Variant], device: str) -> None:
     """Shows every variant as a row; a chosen row becomes the one shown in detail."""
     number = st.column_config.NumberColumn
     st.dataframe(
-        tables.variants(found, device), key="rows", hide_index=True, on_select=lambda: _take_row([v.id for v in found]),
-        selection_mode="single-row", height="content", placeholder=w.NONE,
+        tables.variants(found, device),
+        key="rows",
+        hide_index=True,
+        on_select=lambda: _take_row([v.id for v in found]),
+        selection_mode="single-row",
+        height="content",
+        placeholder=w.NONE,
         alt=f"Table of {len(found)} variants with their accuracy, size and latency.",
         column_config={
             "Variant": st.column_config.TextColumn(pinned=True, width=215),
             "Accuracy (%)": number(format="%.2f", help="On test images that chose nothing."),
             "Drop (pp)": number(format="%.2f", help="Percentage points lost against your model."),
             "Size (kB)": number(format="localized", help="Bytes of the file as it is deployed."),
-            "Zipped (kB)": number(format="localized", help="The same file compressed: pruned weights show here."),
+            "Zipped (kB)": number(
+                format="localized", help="The same file compressed: pruned weights show here."
+            ),
             "Measured (ms)": number(format="%.3f", help="Median on this machine, all variants interleaved."),
             "MACs (million)": number(format="%.2f", help="Multiply-accumulates for one image."),
             "Reason": st.column_config.TextColumn(width="large"),
-        })
+        },
+    )
 
 
 def _take_row(ids: list[str]) -> None:
@@ -136,7 +177,9 @@ def _take_row(ids: list[str]) -> None:
 def show_details(variant: Variant, baseline: Variant, classes: list[str], device: str) -> None:
     """Shows one variant: its figures, recall by class, what it confuses, how it was made, its files."""
     if variant.status != "done":
-        st.warning(f"{w.code(variant.id)} {variant.status}: {w.plain(variant.reason)}", icon=":material/error:")
+        st.warning(
+            f"{w.code(variant.id)} {variant.status}: {w.plain(variant.reason)}", icon=":material/error:"
+        )
         return
     show_metrics(variant, baseline, device)
     recall, confusion, steps, files = st.tabs(["Recall by class", "Confusion", "Steps", "Files"])
@@ -156,17 +199,26 @@ def show_details(variant: Variant, baseline: Variant, classes: list[str], device
         _show_steps(variant)
     with files:
         for artifact in variant.artifacts:
-            st.markdown(f"{w.code(artifact.path)} · {w.size(artifact.bytes)} · {w.plain(artifact.format)}  \n"
-                        f"SHA-256 {w.code(artifact.sha256[:16])}…")
+            st.markdown(
+                f"{w.code(artifact.path)} · {w.size(artifact.bytes)} · {w.plain(artifact.format)}  \n"
+                f"SHA-256 {w.code(artifact.sha256[:16])}…"
+            )
         if variant.versions:
-            st.caption(" · ".join(f"{w.plain(name)} {w.plain(version)}" for name, version in variant.versions.items()))
+            st.caption(
+                " · ".join(
+                    f"{w.plain(name)} {w.plain(version)}" for name, version in variant.versions.items()
+                )
+            )
 
 
 def _show_steps(variant: Variant) -> None:
     for count, step in enumerate(variant.steps, 1):
         settings = ", ".join(f"{name} {value}" for name, value in step.parameters.items())
-        st.markdown(f"{count}. **{w.plain(step.what)}**" + (f" ({w.plain(settings)})" if settings else "")
-                    + f": {w.plain(step.why)}")
+        st.markdown(
+            f"{count}. **{w.plain(step.what)}**"
+            + (f" ({w.plain(settings)})" if settings else "")
+            + f": {w.plain(step.why)}"
+        )
     for note in variant.notes:
         st.markdown(f":material/info: {w.plain(note)}")
     if not variant.steps:

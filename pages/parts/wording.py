@@ -1,6 +1,7 @@
 """Figures and sentences as people read them: three significant figures, a non-breaking space before the unit.
 
-Names of classes, files and models are data that someone else chose: `code`, `plain` and `cell` make them harmless
+Names of classes, files and models are data that someone else chose: `code`, `plain` and `cell` make them
+harmless
 where they are shown.
 """
 
@@ -22,13 +23,27 @@ LIMITS = {
     "max_memory_mb": ("Memory", "MB"),
     "max_energy_mj": ("Energy", "mJ"),
 }
-FORMATS = {"safetensors": "safetensors", "state_dict": "PyTorch weights", "torch_module": "PyTorch module",
-           "torchscript": "TorchScript", "onnx": "ONNX", "keras_v3": "Keras 3 file", "keras_h5": "Keras HDF5 file",
-           "saved_model": "SavedModel", "tflite": "TFLite"}
-RUNTIMES = {"onnxruntime": "ONNX Runtime", "litert": "LiteRT", "tensorrt": "TensorRT", "edgetpu": "Edge TPU", "ncnn": "ncnn"}
+FORMATS = {
+    "safetensors": "safetensors",
+    "state_dict": "PyTorch weights",
+    "torch_module": "PyTorch module",
+    "torchscript": "TorchScript",
+    "onnx": "ONNX",
+    "keras_v3": "Keras 3 file",
+    "keras_h5": "Keras HDF5 file",
+    "saved_model": "SavedModel",
+    "tflite": "TFLite",
+}
+RUNTIMES = {
+    "onnxruntime": "ONNX Runtime",
+    "litert": "LiteRT",
+    "tensorrt": "TensorRT",
+    "edgetpu": "Edge TPU",
+    "ncnn": "ncnn",
+}
 FRAMEWORKS = {"pytorch": "PyTorch", "keras": "Keras"}
 
-# ---- figures -------------------------------------------------------------------------------------------------------
+# ---- figures -----------------------------------------------------------------------------------------------
 
 
 def figure(value: float | None, digits: int = 3) -> str:
@@ -84,7 +99,10 @@ def interval(low: float | None, high: float | None, factor: float = 1, decimals:
     """Returns the two ends of an interval, or an empty string where there is none."""
     if low is None or high is None:
         return ""
-    ends = [f"{factor * end:.{decimals}f}" if decimals is not None else figure(factor * end) for end in (low, high)]
+    ends = [
+        f"{factor * end:.{decimals}f}" if decimals is not None else figure(factor * end)
+        for end in (low, high)
+    ]
     return "–".join(ends)
 
 
@@ -150,13 +168,16 @@ def confidence(found: Estimate) -> str:
     return f"{in_words(found.confidence)} confidence"
 
 
-# ---- data that someone else chose ----------------------------------------------------------------------------------
+# ---- data that someone else chose --------------------------------------------------------------------------
 
 
 def plain(text: object) -> str:
-    """Returns text for markdown in which nothing is markup: every sign is escaped, line breaks become spaces."""
+    """Returns text for markdown in which nothing is markup: every sign is escaped, line breaks become
+    spaces.
+    """
     flat = re.sub(r"\s+", " ", "".join(c for c in str(text) if c.isprintable() or c.isspace()))
-    # the thin joiner keeps `:name:` from becoming an icon, which Streamlit replaces after escapes are resolved
+    # the thin joiner keeps `:name:` from becoming an icon, which Streamlit replaces after escapes are
+    # resolved
     return re.sub(r"([\\`*_{}\[\]()#+\-!|<>~$^&.=])", r"\\\1", flat).replace(":", ":\u2060")
 
 
@@ -175,7 +196,7 @@ def cell(value: object) -> object:
     return value
 
 
-# ---- sentences -----------------------------------------------------------------------------------------------------
+# ---- sentences ---------------------------------------------------------------------------------------------
 
 
 def device(name: str) -> str:
@@ -185,26 +206,36 @@ def device(name: str) -> str:
 
 def limits(constraints: Constraints) -> str:
     """Returns the limits that are set: "drop ≤ 0.5 pp, latency ≤ 5 ms"."""
-    words = [f"{LIMITS[name][0].lower()} ≤ {value:g}{NBSP}{LIMITS[name][1]}"
-             for name, value in constraints.set_limits().items()]
+    words = [
+        f"{LIMITS[name][0].lower()} ≤ {value:g}{NBSP}{LIMITS[name][1]}"
+        for name, value in constraints.set_limits().items()
+    ]
     return ", ".join(words) or "no limits"
 
 
 def subject(experiment: Experiment, found: Estimate | None = None) -> str:
     """Returns the caption under a run's title: on what, for which device, to which end."""
     where = device(experiment.device) + (f", {runs_on(found)}" if found else "")
-    return " · ".join([plain(experiment.model.name), where, f"goal {experiment.goal.value}", limits(experiment.constraints)])
+    return " · ".join(
+        [plain(experiment.model.name), where, f"goal {experiment.goal.value}", limits(experiment.constraints)]
+    )
 
 
 def runs_on(found: Estimate) -> str:
     """Returns what an estimate is for: "ONNX Runtime, 4 threads"."""
-    return f"{RUNTIMES.get(found.runtime, plain(found.runtime))}, {found.threads} thread{'s' if found.threads > 1 else ''}"
+    return (
+        f"{RUNTIMES.get(found.runtime, plain(found.runtime))}, {found.threads}"
+        f" thread{'s' if found.threads > 1 else ''}"
+    )
 
 
 def misses(variant: Variant) -> str:
     """Returns by how much a variant misses its limits, or an empty string."""
-    words = [f"{LIMITS[name][0].lower()} by {value:.3g}{NBSP}{LIMITS[name][1]}"
-             for name, value in variant.misses.items() if name in LIMITS]
+    words = [
+        f"{LIMITS[name][0].lower()} by {value:.3g}{NBSP}{LIMITS[name][1]}"
+        for name, value in variant.misses.items()
+        if name in LIMITS
+    ]
     return "misses " + " and ".join(words) if words else ""
 
 
@@ -214,9 +245,14 @@ def verdict(variant: Variant, baseline: Variant, where: str) -> str:
         return "**Your own model, unchanged,** is the best choice: nothing that meets every limit beats it."
     before, after, basis = _latencies(variant, baseline, where)
     faster = _gain(before, after, "faster", "slower")
-    gains = [word for word in (_gain(baseline.size_bytes, variant.size_bytes, "smaller", "larger"), faster) if word]
-    gain = (f"**{' and '.join(gains).capitalize()}**{f' ({basis})' if faster else ''} than your model" if gains
-            else "About as large and fast as your model")
+    gains = [
+        word for word in (_gain(baseline.size_bytes, variant.size_bytes, "smaller", "larger"), faster) if word
+    ]
+    gain = (
+        f"**{' and '.join(gains).capitalize()}**{f' ({basis})' if faster else ''} than your model"
+        if gains
+        else "About as large and fast as your model"
+    )
     return f"{gain}, {_accuracy_words(variant)}."
 
 
@@ -252,8 +288,14 @@ def _accuracy_words(variant: Variant) -> str:
     if variant.p_value is None or not images:
         return words
     if variant.p_value >= 0.05:
-        return f"{words}, a difference that {images:,} test images can't tell from zero (p = {variant.p_value:.2f})"
-    return f"{words}, a real difference (p {'< 0.001' if variant.p_value < 0.001 else f'= {variant.p_value:.3f}'})"
+        return (
+            f"{words}, a difference that {images:,} test images can't tell from zero (p ="
+            f" {variant.p_value:.2f})"
+        )
+    return (
+        f"{words}, a real difference (p"
+        f" {'< 0.001' if variant.p_value < 0.001 else f'= {variant.p_value:.3f}'})"
+    )
 
 
 def listing(words: Iterable[str]) -> str:

@@ -15,8 +15,18 @@ def backend_for(tmp_path_factory):
 
     def opened(size: int, channels: int):
         color = "grey" if channels == 1 else "rgb"
-        return KerasBackend(Preprocessing(height=size, width=size, color=color, layout="NHWC", mean=[0.0] * channels, std=[1.0] * channels),
-                            Path(tmp_path_factory.mktemp("graphs")), 2)
+        return KerasBackend(
+            Preprocessing(
+                height=size,
+                width=size,
+                color=color,
+                layout="NHWC",
+                mean=[0.0] * channels,
+                std=[1.0] * channels,
+            ),
+            Path(tmp_path_factory.mktemp("graphs")),
+            2,
+        )
 
     return opened
 
@@ -44,7 +54,9 @@ def small(backend_for):
 
 @pytest.fixture(scope="session")
 def shaken():
-    """Returns the function that gives a model's BatchNorm statistics that are not neutral, and returns the model."""
+    """Returns the function that gives a model's BatchNorm statistics that are not neutral, and returns the
+    model.
+    """
     return lambda model: shake(model) or model
 
 
@@ -65,4 +77,11 @@ def shake(model) -> None:
     for layer in model.layers:
         if type(layer).__name__ == "BatchNormalization":
             n = layer.moving_mean.shape[0]
-            layer.set_weights([random.uniform(0.5, 1.5, n), random.normal(0, 0.2, n), random.normal(0, 0.2, n), random.uniform(0.5, 1.5, n)])
+            layer.set_weights(
+                [
+                    random.uniform(0.5, 1.5, n),
+                    random.normal(0, 0.2, n),
+                    random.normal(0, 0.2, n),
+                    random.uniform(0.5, 1.5, n),
+                ]
+            )

@@ -22,12 +22,20 @@ def files():
 
 def weights_of(file, files) -> list:
     """Returns the stored tensors of two or more dimensions that an operator computes with."""
-    return [t for i, t in enumerate(file.graph.tensors) if len(t.shape) >= 2 and file.is_constant(i) and t.type != files.INT32]
+    return [
+        t
+        for i, t in enumerate(file.graph.tensors)
+        if len(t.shape) >= 2 and file.is_constant(i) and t.type != files.INT32
+    ]
 
 
 def alike(backend, path, network, images) -> float:
-    """Returns how well a file's scores follow the network's: their correlation. Noise has too many near ties for classes."""
-    return float(np.corrcoef(backend.predict(path, images).ravel(), backend.logits(network, images).ravel())[0, 1])
+    """Returns how well a file's scores follow the network's: their correlation. Noise has too many near ties
+    for classes.
+    """
+    return float(
+        np.corrcoef(backend.predict(path, images).ravel(), backend.logits(network, images).ravel())[0, 1]
+    )
 
 
 def test_float_file_answers_like_the_network(small, tmp_path):
@@ -40,7 +48,9 @@ def test_full_int8_has_no_float_inside(small, tmp_path, files):
     backend, network, images = small
     path = backend.export(network, QuantSpec("static_int8"), images, tmp_path / "int8")
     file = files.TFLite.read(path)
-    assert {t.type for t in file.graph.tensors if t.type not in (files.INT32, files.TYPES.INT64)} == {files.INT8}
+    assert {t.type for t in file.graph.tensors if t.type not in (files.INT32, files.TYPES.INT64)} == {
+        files.INT8
+    }
     assert not {file.op(o) for o in file.graph.operators} & {"QUANTIZE", "DEQUANTIZE"}
     assert alike(backend, path, network, images) > 0.995
 
@@ -87,7 +97,9 @@ def test_int4_is_packed_and_is_the_grid(small, tmp_path, files):
     assert packed == weights // 2 and packed + scales <= 4 * weights / 6.5
     codes = grids[backend.facts(network, True).layers[-1].name].codes
     last = next(t for t in stored if tuple(t.shape) == codes.shape)
-    assert np.array_equal(unpacked(np.asarray(file.model.buffers[last.buffer].data), codes.size).reshape(codes.shape), codes)
+    assert np.array_equal(
+        unpacked(np.asarray(file.model.buffers[last.buffer].data), codes.size).reshape(codes.shape), codes
+    )
 
 
 def test_int4_file_computes_what_its_codes_say(small, tmp_path):
@@ -95,7 +107,9 @@ def test_int4_file_computes_what_its_codes_say(small, tmp_path):
     folded = backend.folded(network)
     grids = {name: nearest_grid(w, 4) for name, w in backend.weights(folded).items()}
     path = backend.export(folded, QuantSpec("weights", grids=grids), None, tmp_path / "int4")
-    wanted = backend.logits(backend.with_weights(folded, {n: dequantized(g) for n, g in grids.items()}), images)
+    wanted = backend.logits(
+        backend.with_weights(folded, {n: dequantized(g) for n, g in grids.items()}), images
+    )
     found = backend.predict(path, images)
     # the kernels round activations to 8 bits as they come
     assert np.abs(found - wanted).mean() < 0.05 * np.abs(wanted).mean()
@@ -116,7 +130,9 @@ def test_learned_grids_and_ranges_are_the_ones_in_the_file(small, tmp_path, file
 
 def test_reduced_range_keeps_to_seven_bits(small, tmp_path, files):
     backend, network, images = small
-    file = files.TFLite.read(backend.export(network, QuantSpec("static_int8", reduced_range=True), images, tmp_path / "reduced"))
+    file = files.TFLite.read(
+        backend.export(network, QuantSpec("static_int8", reduced_range=True), images, tmp_path / "reduced")
+    )
     codes = [file.values(int(o.inputs[1])) for o in file.graph.operators if file.op(o) in files.LAYER_OPS]
     assert max(int(np.abs(c.astype(int)).max()) for c in codes) == 63
 
@@ -163,7 +179,7 @@ def test_entropy_coding_finds_the_tensors(small, tmp_path):
 def test_full_int8_has_a_companion_with_float_ends(small, tmp_path, files):
     backend, network, images = small
     path = backend.export(network, QuantSpec("static_int8"), images, tmp_path / "int8")
-    beside, = backend.companions(path)
+    (beside,) = backend.companions(path)
     assert np.allclose(backend.predict(beside, images), backend.predict(path, images), atol=1e-5)
     assert files.TFLite.read(beside).op(files.TFLite.read(beside).graph.operators[0]) == "QUANTIZE"
     assert backend.companions(backend.export(network, None, None, tmp_path / "float")) == []
@@ -190,8 +206,12 @@ def test_depthwise_int4_is_in_the_file_and_said_to_be_widened(backend_for, image
     grids = {name: nearest_grid(w, 4) for name, w in backend.weights(network).items()}
     path = backend.export(network, QuantSpec("weights", grids=grids), None, tmp_path / "depthwise")
     assert {t.type for t in weights_of(files.TFLite.read(path), files)} == {files.INT4}
-    assert backend.remarks(path)[0].startswith("LiteRT has no INT4 kernel for depthwise convolutions: the weights of 1 of them")
-    wanted = backend.logits(backend.with_weights(network, {n: dequantized(g) for n, g in grids.items()}), images)
+    assert backend.remarks(path)[0].startswith(
+        "LiteRT has no INT4 kernel for depthwise convolutions: the weights of 1 of them"
+    )
+    wanted = backend.logits(
+        backend.with_weights(network, {n: dequantized(g) for n, g in grids.items()}), images
+    )
     assert np.abs(backend.predict(path, images) - wanted).mean() < 0.05 * np.abs(wanted).mean()
 
 
@@ -217,5 +237,10 @@ def test_a_layer_that_is_all_zeros_is_stored_sparsely_too(small, tmp_path):
 def test_activations_that_hardly_change_have_a_range_too(small, tmp_path, rule, scale):
     backend, network, images = small
     weights = {name: w * scale for name, w in backend.weights(network).items()}
-    path = backend.export(backend.with_weights(network, weights), QuantSpec("static_int8", calibrate=rule), images[:20], tmp_path / "still")
+    path = backend.export(
+        backend.with_weights(network, weights),
+        QuantSpec("static_int8", calibrate=rule),
+        images[:20],
+        tmp_path / "still",
+    )
     assert np.isfinite(backend.predict(path, images[:4])).all()

@@ -23,7 +23,9 @@ def dense_block(x):
 
 def separable(x):
     x = layers.SeparableConv2D(16, 3, padding="same", use_bias=False)(x)
-    x = layers.SeparableConv2D(24, 3, padding="same", activation="relu", depth_multiplier=2)(layers.BatchNormalization()(x))
+    x = layers.SeparableConv2D(24, 3, padding="same", activation="relu", depth_multiplier=2)(
+        layers.BatchNormalization()(x)
+    )
     return layers.Flatten()(layers.MaxPooling2D(4)(x))
 
 
@@ -76,7 +78,11 @@ def test_folding_changes_no_answer(block, images):
 def test_the_file_answers_like_the_model(block, images, tmp_path):
     backend, model, network = block
     path = backend.export(network, None, None, tmp_path / "block")
-    assert np.allclose(backend.predict(path, images), np.asarray(model(images.astype(np.float32) / 255, training=False)), atol=1e-4)
+    assert np.allclose(
+        backend.predict(path, images),
+        np.asarray(model(images.astype(np.float32) / 255, training=False)),
+        atol=1e-4,
+    )
 
 
 def test_half_the_channels_go_and_it_still_runs(block, images, tmp_path):
@@ -91,7 +97,9 @@ def test_half_the_channels_go_and_it_still_runs(block, images, tmp_path):
 
 
 def test_channels_that_do_nothing_go_first_and_change_no_answer(block, images):
-    """Sets a share of each layer's channels to zero in every way; removing just those must leave the answers as they are."""
+    """Sets a share of each layer's channels to zero in every way; removing just those must leave the answers
+    as they are.
+    """
     from engine.backends.keras_channels import Channels, without
     from engine.backends.keras_graph import Network
 
@@ -109,15 +117,23 @@ def test_channels_that_do_nothing_go_first_and_change_no_answer(block, images):
                 kernel[..., dead, :] = 0
                 weights[node.layer] = [kernel, *weights[node.layer][1:]]
     silenced = Network(folded.graph, weights)
-    assert np.allclose(backend.logits(without(silenced, channels, gone), images), backend.logits(silenced, images), atol=1e-4)
+    assert np.allclose(
+        backend.logits(without(silenced, channels, gone), images), backend.logits(silenced, images), atol=1e-4
+    )
 
 
 def test_what_is_kept_comes_back(block, tmp_path, monkeypatch, images):
     backend, _, network = block
-    narrow = backend.remove_channels(network, {layer.name: 0.5 for layer in backend.facts(network, True).layers}, "l2", None, 0)
+    narrow = backend.remove_channels(
+        network, {layer.name: 0.5 for layer in backend.facts(network, True).layers}, "l2", None, 0
+    )
     monkeypatch.setattr(backend, "load", lambda model: network)
     backend.save(narrow, tmp_path, "kept")
-    assert np.allclose(backend.logits(backend.restore(None, tmp_path, "kept"), images), backend.logits(narrow, images), atol=1e-6)
+    assert np.allclose(
+        backend.logits(backend.restore(None, tmp_path, "kept"), images),
+        backend.logits(narrow, images),
+        atol=1e-6,
+    )
 
 
 def test_a_slim_network_has_fresh_weights_by_its_seed(block):
@@ -136,7 +152,11 @@ def test_nested_models_are_inlined(backend_for, images):
     model = keras.Sequential([keras.Input((16, 16, 3)), layers.RandomFlip(), inner, layers.Dense(10)])
     network, backend = graph_of(model), backend_for(16, 3)
     assert [node.kind for node in network.graph.nodes] == ["Conv2D", "GlobalAveragePooling2D", "Dense"]
-    assert np.allclose(backend.logits(network, images), np.asarray(model(images.astype(np.float32) / 255, training=False)), atol=1e-5)
+    assert np.allclose(
+        backend.logits(network, images),
+        np.asarray(model(images.astype(np.float32) / 255, training=False)),
+        atol=1e-5,
+    )
 
 
 def test_shared_and_grouped_layers_are_locked_with_the_reason(backend_for):
@@ -144,7 +164,9 @@ def test_shared_and_grouped_layers_are_locked_with_the_reason(backend_for):
 
     inputs = keras.Input((16, 16, 3))
     shared = layers.Conv2D(8, 3, padding="same", name="shared")
-    x = layers.Conv2D(8, 3, padding="same", groups=4, name="grouped")(shared(layers.Conv2D(8, 1, name="first")(inputs)))
+    x = layers.Conv2D(8, 3, padding="same", groups=4, name="grouped")(
+        shared(layers.Conv2D(8, 1, name="first")(inputs))
+    )
     model = keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(shared(x))))
     backend, network = backend_for(16, 3), graph_of(model)
     assert "used in several places" in backend.locked(network)["shared"]
@@ -157,7 +179,9 @@ def test_weights_travel_output_channel_first(small):
     shapes = {layer.name: layer.shape for layer in backend.facts(network, True).layers}
     assert list(shapes.values()) == [(16, 3, 3, 3), (32, 16, 3, 3), (64, 512), (10, 64)]
     back = backend.with_weights(network, backend.weights(network))
-    assert all(np.array_equal(a, b) for n in shapes for a, b in zip(back.weights[n], network.weights[n], strict=True))
+    assert all(
+        np.array_equal(a, b) for n in shapes for a, b in zip(back.weights[n], network.weights[n], strict=True)
+    )
 
 
 def test_grams_and_means_are_those_of_the_layers(small):
@@ -170,7 +194,9 @@ def test_grams_and_means_are_those_of_the_layers(small):
     gram = backend.input_grams(folded, images, [first])[first]
     # the squared outputs of a filter follow from the gram: w G wᵀ is their mean
     outputs = []
-    backend._look(folded, images, lambda node, i, o: outputs.append(o[0].numpy()) if node.layer == first else None)
+    backend._look(
+        folded, images, lambda node, i, o: outputs.append(o[0].numpy()) if node.layer == first else None
+    )
     bias = backend.biases(folded)[first]
     flat = backend.weights(folded)[first].reshape(16, -1)
     wanted = ((np.concatenate(outputs) - bias) ** 2).mean((0, 1, 2))
@@ -185,14 +211,23 @@ def test_grouped_convolutions_in_every_file(backend_for, images, tmp_path, kind)
 
     inputs = keras.Input((16, 16, 3))
     x = layers.Conv2D(16, 3, groups=4, activation="relu")(layers.Conv2D(8, 3, activation="relu")(inputs))
-    backend, network = backend_for(16, 3), graph_of(keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(x))))
+    backend, network = (
+        backend_for(16, 3),
+        graph_of(keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))),
+    )
     grids = {name: nearest_grid(w, 4) for name, w in backend.weights(network).items()}
     spec = QuantSpec("weights", grids=grids) if kind == "int4" else QuantSpec(kind)
-    found, wanted = backend.predict(backend.export(network, spec, images, tmp_path / kind), images), backend.logits(network, images)
+    found, wanted = (
+        backend.predict(backend.export(network, spec, images, tmp_path / kind), images),
+        backend.logits(network, images),
+    )
     assert np.abs(found - wanted).mean() < (0.3 if kind == "int4" else 0.1) * np.abs(wanted).mean()
 
 
-@pytest.mark.parametrize(("count", "ratio", "wanted"), [(64, 0.5, 32), (64, 0.3, 44), (32, 0.07, 30), (30, 0.07, 28), (29, 0.0, 29), (6, 0.5, 3), (4, 0.9, 1)])
+@pytest.mark.parametrize(
+    ("count", "ratio", "wanted"),
+    [(64, 0.5, 32), (64, 0.3, 44), (32, 0.07, 30), (30, 0.07, 28), (29, 0.0, 29), (6, 0.5, 3), (4, 0.9, 1)],
+)
 def test_channels_stay_in_fours_but_never_stick(count, ratio, wanted):
     from engine.backends.keras_channels import _kept
 

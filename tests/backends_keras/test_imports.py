@@ -8,13 +8,23 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-NEVER = {"engine.backends.keras": ("torch", "onnxruntime", "onnx"), "engine.runtimes.litert": ("torch", "tensorflow", "keras", "onnxruntime"),
-         "estimator.graph": ("torch", "tensorflow", "keras"), "engine.techniques": ("torch", "tensorflow", "keras", "ai_edge_litert")}
+NEVER = {
+    "engine.backends.keras": ("torch", "onnxruntime", "onnx"),
+    "engine.runtimes.litert": ("torch", "tensorflow", "keras", "onnxruntime"),
+    "estimator.graph": ("torch", "tensorflow", "keras"),
+    "engine.techniques": ("torch", "tensorflow", "keras", "ai_edge_litert"),
+}
 
 
 @pytest.mark.parametrize("module", NEVER)
 def test_what_a_module_brings_along(module):
     code = f"import sys, {module}; print(*[name for name in {NEVER[module]!r} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
     assert done.returncode == 0, done.stderr[-500:]
     assert done.stdout.split() == []

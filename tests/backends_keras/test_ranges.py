@@ -1,4 +1,6 @@
-"""Rules for ranges of activations and the 8-bit arithmetic that follows from them; plain NumPy, no framework."""
+"""Rules for ranges of activations and the 8-bit arithmetic that follows from them; plain NumPy, no
+framework.
+"""
 
 import numpy as np
 import pytest

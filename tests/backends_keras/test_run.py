@@ -20,8 +20,16 @@ def finished(tmp_path_factory):
     """(folder, run) of a finished run with all techniques."""
     workspace = Workspace(tmp_path_factory.mktemp("keras-run"))
     # in a worker of its own, as a user's run: what these tests hold in memory must not count
-    run_id = jobs.start(Experiment(model=inspect_model("digits/keras/small"), dataset="digits", device="raspberry_pi_4",
-                                   techniques=list(TECHNIQUES), time_budget_s=10), workspace)
+    run_id = jobs.start(
+        Experiment(
+            model=inspect_model("digits/keras/small"),
+            dataset="digits",
+            device="raspberry_pi_4",
+            techniques=list(TECHNIQUES),
+            time_budget_s=10,
+        ),
+        workspace,
+    )
     jobs.wait(run_id, workspace)
     return workspace.folder(run_id), workspace.run(run_id)
 
@@ -37,8 +45,12 @@ def file_of(finished, variant_id: str):
 
 def weights(file) -> list[np.ndarray]:
     """Returns the float weights that layers compute with."""
-    return [file.values(int(o.inputs[1])) for o in file.graph.operators
-            if file.op(o) in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED") and file.is_constant(int(o.inputs[1]))]
+    return [
+        file.values(int(o.inputs[1]))
+        for o in file.graph.operators
+        if file.op(o) in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+        and file.is_constant(int(o.inputs[1]))
+    ]
 
 
 def test_every_variant_is_done(finished):
@@ -46,7 +58,9 @@ def test_every_variant_is_done(finished):
     assert run.state == "done", run.reason
     assert {v.id: v.reason for v in run.variants if v.status != "done"} == {}
     assert [v.id for v in run.variants] == ["baseline", *(v for t in TECHNIQUES.values() for v in t.variants)]
-    assert all(v.artifacts[0].path.endswith((".tflite", ".ewz")) and v.host.runtime == "litert" for v in run.variants)
+    assert all(
+        v.artifacts[0].path.endswith((".tflite", ".ewz")) and v.host.runtime == "litert" for v in run.variants
+    )
 
 
 @pytest.mark.parametrize("variant", ["ptq_int8", "qat_int8", "hybrid@0.5", "hybrid@0.7"])

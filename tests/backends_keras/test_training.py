@@ -23,7 +23,9 @@ def tuned(small, part, **options):
 
 def test_the_same_seed_gives_the_same_weights(small, part):
     backend = small[0]
-    first, again, other = (backend.weights(tuned(small, part, evaluations=0, seed=s).network) for s in (5, 5, 6))
+    first, again, other = (
+        backend.weights(tuned(small, part, evaluations=0, seed=s).network) for s in (5, 5, 6)
+    )
     name = next(iter(first))
     assert np.array_equal(first[name], again[name]) and not np.array_equal(first[name], other[name])
 
@@ -85,7 +87,16 @@ def test_the_teacher_is_asked_once_an_image(small, part, monkeypatch):
     plain = backend.logits
     monkeypatch.setattr(backend, "logits", lambda net, x: asked.append(len(x)) or plain(net, x))
     student = backend.slim(network, 0.5, 0)
-    training = Training(steps=20, batch=25, learning_rate=1e-3, seed=0, teacher=network, answers=answers, mix=0.7, evaluations=0)
+    training = Training(
+        steps=20,
+        batch=25,
+        learning_rate=1e-3,
+        seed=0,
+        teacher=network,
+        answers=answers,
+        mix=0.7,
+        evaluations=0,
+    )
     backend.train(student, part, part, training, lambda done: None)
     assert sum(asked) == len(images) and not np.isnan(answers).any()
 
@@ -94,7 +105,9 @@ def test_taylor_importance_needs_labels_and_gives_a_network(small, part):
     backend, network, _ = small
     ratios = {layer.name: 0.5 for layer in backend.facts(network, True).layers}
     by_loss = backend.remove_channels(network, ratios, "taylor", part, 0)
-    assert backend.cost(by_loss)[0] == backend.cost(backend.remove_channels(network, ratios, "l2", None, 0))[0]
+    assert (
+        backend.cost(by_loss)[0] == backend.cost(backend.remove_channels(network, ratios, "l2", None, 0))[0]
+    )
 
 
 def test_step_seconds_are_measured_on_a_copy(small, part):
@@ -112,7 +125,10 @@ def test_a_teacher_of_the_same_structure_does_not_disturb_the_student(backend_fo
 
     inputs = keras.Input((16, 16, 3))
     x = layers.Dropout(0.3)(layers.Conv2D(8, 3, activation="relu", trainable=False)(inputs))
-    network, backend = graph_of(keras.Model(inputs, layers.Dense(10)(layers.Flatten()(x)))), backend_for(16, 3)
+    network, backend = (
+        graph_of(keras.Model(inputs, layers.Dense(10)(layers.Flatten()(x)))),
+        backend_for(16, 3),
+    )
     half = backend.with_weights(network, {name: w / 2 for name, w in backend.weights(network).items()})
     data = Part(np.zeros((32, 16, 16, 3), np.uint8), np.zeros(32, np.int64))
     asked = Training(steps=2, batch=16, learning_rate=1e-9, seed=0, teacher=network, mix=0.5, evaluations=1)
@@ -128,9 +144,18 @@ def test_layers_that_were_frozen_are_trained_too(backend_for):
 
     inputs = keras.Input((16, 16, 3))
     x = layers.Conv2D(8, 3, activation="relu", name="frozen", trainable=False)(inputs)
-    network, backend = graph_of(keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))), backend_for(16, 3)
+    network, backend = (
+        graph_of(keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))),
+        backend_for(16, 3),
+    )
     random = np.random.default_rng(0)
     data = Part(random.integers(0, 256, (32, 16, 16, 3), dtype=np.uint8), random.integers(0, 10, 32))
-    found = backend.train(network, data, data, Training(steps=2, batch=16, learning_rate=1e-2, seed=0, evaluations=0), lambda done: None)
+    found = backend.train(
+        network,
+        data,
+        data,
+        Training(steps=2, batch=16, learning_rate=1e-2, seed=0, evaluations=0),
+        lambda done: None,
+    )
     assert not np.allclose(backend.weights(found.network)["frozen"], backend.weights(network)["frozen"])
     assert backend.facts(network, True).parameters == 8 * 27 + 8 + 8 * 10 + 10

@@ -16,8 +16,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = Path("/usr/bin/chromium")
 # Quiet and without a sandbox of its own: tests run as root in a container, and need nothing from outside.
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-             "--disable-sync"]
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 # The server as `streamlit run` starts it; on SIGUSR1 it writes which modules it holds.
 PROGRAM = """
 import json, os, signal, sys
@@ -63,7 +69,9 @@ def server(tmp_path):
     environment = os.environ | {"EDGEWISE_HOME": str(home), "MODULES": str(modules)}
     environment.pop("EDGEWISE_PUBLIC", None)
     with open(tmp_path / "server.log", "wb") as log:
-        process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(port)], cwd=ROOT, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(port)], cwd=ROOT, env=environment, stdout=log, stderr=log
+        )
     found = Server(f"http://127.0.0.1:{port}", home, process, modules)
     _wait_for(found, tmp_path / "server.log")
     yield found

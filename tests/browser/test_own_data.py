@@ -15,7 +15,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 @pytest.fixture
 def tiles() -> Path:
     """The magnetic-tile ZIP of the environment."""
-    near = Path(os.environ.get("EDGEWISE_UPLOADS", "/nowhere")).parent / "datasets" / "magnetic_tile" / "magnetic_tile_ok_defect.zip"
+    near = (
+        Path(os.environ.get("EDGEWISE_UPLOADS", "/nowhere")).parent
+        / "datasets"
+        / "magnetic_tile"
+        / "magnetic_tile_ok_defect.zip"
+    )
     path = Path(os.environ.get("EDGEWISE_TILES", near))
     if not path.is_file():
         pytest.skip("the magnetic-tile ZIP is not here: set EDGEWISE_TILES to it")
@@ -49,5 +54,7 @@ def test_magnetic_tiles_from_the_zip_to_the_comparison(page, server, tiles):
     page.get_by_role("heading", name=re.compile("Recommended")).wait_for()
     workspace = Workspace(server.home)
     variants = {v.id: v for v in workspace.variants(workspace.runs()[0]["id"])}
-    assert {v.status for v in variants.values()} == {"done"} and {"baseline", "ptq_int8", "fp16"} <= set(variants)
+    assert {v.status for v in variants.values()} == {"done"} and {"baseline", "ptq_int8", "fp16"} <= set(
+        variants
+    )
     assert variants["baseline"].accuracy > 0.7

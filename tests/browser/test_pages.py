@@ -1,4 +1,6 @@
-"""Pages in a real browser, on handmade runs: links, keyboard, both themes, a phone, and contrast of what is read."""
+"""Pages in a real browser, on handmade runs: links, keyboard, both themes, a phone, and contrast of what is
+read.
+"""
 
 import sys
 from pathlib import Path
@@ -8,7 +10,7 @@ import pytest
 from engine.workspace import Workspace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "pages"))
-import seed  # noqa: E402
+import seed
 
 pytestmark = pytest.mark.timeout(180)
 PAGES = ("", "upload", "configure", "run", "compare", "deploy", "experiments", "devices")
@@ -41,7 +43,9 @@ def open_page(page, server, name: str, run: str) -> None:
     """Opens a page and waits until it is drawn."""
     page.goto(f"{server.url}/{name}?run={run}&model=digits/pytorch/small&dataset=digits")
     page.get_by_role("heading", level=1).wait_for()
-    page.wait_for_function("() => !document.querySelector('[data-testid=stApp][data-test-script-state=running]')")
+    page.wait_for_function(
+        "() => !document.querySelector('[data-testid=stApp][data-test-script-state=running]')"
+    )
     page.wait_for_timeout(700)
 
 
@@ -81,7 +85,10 @@ def test_keyboard_reaches_the_main_button_with_visible_focus(page, server):
     open_page(page, server, "", "")
     for _ in range(40):
         page.keyboard.press("Tab")
-        if page.evaluate("() => document.activeElement.matches('button') && document.activeElement.textContent.includes('Try the bundled')"):
+        if page.evaluate(
+            "() => document.activeElement.matches('button') &&"
+            " document.activeElement.textContent.includes('Try the bundled')"
+        ):
             break
     else:
         raise AssertionError("Tab never reached the main button")

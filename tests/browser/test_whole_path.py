@@ -1,4 +1,6 @@
-"""The whole path as a person walks it: example, configure, run, refresh, compare, download, and the zip runs."""
+"""The whole path as a person walks it: example, configure, run, refresh, compare, download, and the zip
+runs.
+"""
 
 import json
 import os
@@ -15,11 +17,24 @@ from engine.techniques import TECHNIQUES
 from engine.workspace import Workspace
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-FRAMEWORKS = {"torch", "torchvision", "tensorflow", "keras", "onnx", "onnxruntime", "ai_edge_litert", "cv2", "sklearn", "scipy"}
+FRAMEWORKS = {
+    "torch",
+    "torchvision",
+    "tensorflow",
+    "keras",
+    "onnx",
+    "onnxruntime",
+    "ai_edge_litert",
+    "cv2",
+    "sklearn",
+    "scipy",
+}
 
 
 def start_example(page, server, techniques: set[str]) -> str:
-    """Clicks from the home page to a run of these techniques with a budget of a minute; returns the run's id."""
+    """Clicks from the home page to a run of these techniques with a budget of a minute; returns the run's
+    id.
+    """
     page.goto(server.url)
     page.get_by_role("button", name="Try the bundled example").click()
     page.get_by_role("heading", name="Configure the run").wait_for()
@@ -74,8 +89,14 @@ def runs(package, folder) -> str:
     with zipfile.ZipFile(package) as archive:
         archive.extractall(folder)
     clean = {"PATH": os.environ["PATH"], "HOME": str(folder)}
-    done = subprocess.run([sys.executable, "infer.py", "sample.png", "--json"], cwd=folder, env=clean, capture_output=True, text=True,
-                          timeout=120)
+    done = subprocess.run(
+        [sys.executable, "infer.py", "sample.png", "--json"],
+        cwd=folder,
+        env=clean,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])["class"]
 

@@ -1,4 +1,5 @@
 """One workspace with prepared digits for all tests here."""
+
 import pytest
 
 from engine import datasets

@@ -1,4 +1,7 @@
-"""Archives made to harm are refused with one sentence, fast, and leave nothing behind; each has a harmless twin."""
+"""Archives made to harm are refused with one sentence, fast, and leave nothing behind; each has a harmless
+twin.
+"""
+
 import os
 import stat
 import struct
@@ -64,10 +67,16 @@ HOSTILE = {
     "control characters": (lambda path: add(path, "red/\x1b[2Jevil.png"), "unusable"),
     "right-to-left name": (lambda path: add(path, "red/\u202egnp.png"), "unusable"),
     "endless name": (lambda path: add(path, "red/" + "a" * 5_000 + ".png"), "unusable"),
-    "link": (lambda path: add(path, "red/a.png", b"/etc/passwd", external_attr=(stat.S_IFLNK | 0o777) << 16), "a link"),
+    "link": (
+        lambda path: add(path, "red/a.png", b"/etc/passwd", external_attr=(stat.S_IFLNK | 0o777) << 16),
+        "a link",
+    ),
     "encrypted": (lambda path: set_flag(path, 1), "encrypted"),
     "twice": (doubled, "twice"),
-    "rare method": (lambda path: add(path, "red/x.png", b"x" * 99, compress_type=zipfile.ZIP_LZMA), "rare method"),
+    "rare method": (
+        lambda path: add(path, "red/x.png", b"x" * 99, compress_type=zipfile.ZIP_LZMA),
+        "rare method",
+    ),
     "bomb": (lambda path: add(path, "red/bomb.png", BOMB), "far more than its size explains"),
     "promises terabytes": (lambda path: set_size(path, 24, 0xFFFFFFF0), "far more than its size explains"),
     "overlapping": (lambda path: set_size(path, 20, 500_000), "far more than its size explains"),
@@ -112,7 +121,9 @@ def test_a_damaged_entry_is_skipped(tmp_path):
     path.write_bytes(content[:at] + bytes([content[at] ^ 0xFF, content[at + 1] ^ 0xFF]) + content[at + 2 :])
     datasets.prepare(path, tmp_path / "home")
     skipped = datasets.describe(path, tmp_path / "home")["skipped"]
-    assert [entry["name"] for entry in skipped] == ["red/damaged.png"] and "damaged in the archive" in skipped[0]["why"]
+    assert [entry["name"] for entry in skipped] == [
+        "red/damaged.png"
+    ] and "damaged in the archive" in skipped[0]["why"]
 
 
 def test_an_entry_beyond_the_size_cap_is_skipped(tmp_path, monkeypatch):
@@ -120,7 +131,9 @@ def test_an_entry_beyond_the_size_cap_is_skipped(tmp_path, monkeypatch):
     files = plain_files() | {"red/large.png": picture() + os.urandom(3_000)}
     for source in (make_zip(tmp_path / "a.zip", files), make_folder(tmp_path / "b", files)):
         datasets.prepare(source, tmp_path / "home")
-        assert [e["name"] for e in datasets.describe(source, tmp_path / "home")["skipped"]] == ["red/large.png"]
+        assert [e["name"] for e in datasets.describe(source, tmp_path / "home")["skipped"]] == [
+            "red/large.png"
+        ]
 
 
 @pytest.mark.parametrize("target", ["/etc", "/etc/passwd", "red/000.png"])
@@ -153,4 +166,6 @@ def test_class_names_are_data(tmp_path):
     files = {f"{name.replace('/', '_')}/{i}.png": picture() for name in names for i in range(10)}
     path = make_zip(tmp_path / "mine.zip", files)
     datasets.prepare(path, tmp_path / "home")
-    assert datasets.describe(path, tmp_path / "home")["classes"] == sorted(name.replace("/", "_") for name in names)
+    assert datasets.describe(path, tmp_path / "home")["classes"] == sorted(
+        name.replace("/", "_") for name in names
+    )

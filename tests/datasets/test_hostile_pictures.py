@@ -1,4 +1,5 @@
-"""Pictures and names made to harm, inside an otherwise harmless ZIP: the picture is skipped with a reason or read as what it shows, the
+"""Pictures and names made to harm, inside an otherwise harmless ZIP: the picture is skipped with a reason or
+read as what it shows, the
 rest is used, and neither memory nor time grows."""
 
 import io
@@ -28,12 +29,23 @@ def png(width: int, height: int, extra: bytes = b"", pixels: bytes | None = None
 
 
 def gif(width: int, height: int) -> bytes:
-    return (b"GIF89a" + struct.pack("<HH", width, height) + b"\x80\0\0" + bytes(6) + b"\x2c" + struct.pack("<HHHH", 0, 0, width, height)
-            + b"\0\x02\x02\x44\x01\0\x3b")
+    return (
+        b"GIF89a"
+        + struct.pack("<HH", width, height)
+        + b"\x80\0\0"
+        + bytes(6)
+        + b"\x2c"
+        + struct.pack("<HHHH", 0, 0, width, height)
+        + b"\0\x02\x02\x44\x01\0\x3b"
+    )
 
 
 def bmp(width: int, height: int) -> bytes:
-    return b"BM" + struct.pack("<IHHI", 100, 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
+    return (
+        b"BM"
+        + struct.pack("<IHHI", 100, 0, 0, 54)
+        + struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
+    )
 
 
 def moving(format: str) -> bytes:
@@ -49,22 +61,39 @@ def with_note(note: bytes) -> bytes:
 
 
 SKIPPED = {
-    "a bomb in a colour profile": png(10, 10, chunk(b"iCCP", b"a\0\0" + BOMB)), "a bomb in a text": png(10, 10, chunk(b"zTXt", b"a\0\0" + BOMB)),
+    "a bomb in a colour profile": png(10, 10, chunk(b"iCCP", b"a\0\0" + BOMB)),
+    "a bomb in a text": png(10, 10, chunk(b"zTXt", b"a\0\0" + BOMB)),
     "a bomb in an international text": png(10, 10, chunk(b"iTXt", b"a\0\1\0\0\0" + BOMB)),
-    "a hundred thousand pixels wide": png(100_000, 100_000, pixels=zlib.compress(bytes(10))), "no pixels": png(0, 0, pixels=b""),
-    "a giant GIF": gif(65_535, 65_535), "a giant bitmap": bmp(30_000, 30_000), "a bitmap of negative size": bmp(-2**31, -2**31),
-    "a giant PPM": b"P6 60000 60000 255\n" + bytes(100), "a PPM that lies": b"P6 5000 5000 255\n" + bytes(100),
-    "a PPM of absurd values": b"P6 10 10 99999999999\n" + bytes(300), "an SVG with a script": b'<svg xmlns="http://www.w3.org/2000/svg"><script>x</script></svg>',
+    "a hundred thousand pixels wide": png(100_000, 100_000, pixels=zlib.compress(bytes(10))),
+    "no pixels": png(0, 0, pixels=b""),
+    "a giant GIF": gif(65_535, 65_535),
+    "a giant bitmap": bmp(30_000, 30_000),
+    "a bitmap of negative size": bmp(-(2**31), -(2**31)),
+    "a giant PPM": b"P6 60000 60000 255\n" + bytes(100),
+    "a PPM that lies": b"P6 5000 5000 255\n" + bytes(100),
+    "a PPM of absurd values": b"P6 10 10 99999999999\n" + bytes(300),
+    "an SVG with a script": b'<svg xmlns="http://www.w3.org/2000/svg"><script>x</script></svg>',
     "an SVG that reads a file": b'<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]><svg>&e;</svg>',
-    "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(/etc/passwd) run\n", "a TIFF": picture(format="TIFF"),
-    "an icon": picture(format="ICO"), "half a JPEG": picture(format="JPEG")[:300], "half a WebP": picture(format="WEBP")[:30],
-    "a ZIP": b"PK\x03\x04" + bytes(60), "a program": b"MZ" + bytes(900), "a pickle": b"\x80\x04cos\nsystem\n.",
-    "nothing": b"", "a web page": b"<html><script>alert(1)</script></html>",
+    "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(/etc/passwd) run\n",
+    "a TIFF": picture(format="TIFF"),
+    "an icon": picture(format="ICO"),
+    "half a JPEG": picture(format="JPEG")[:300],
+    "half a WebP": picture(format="WEBP")[:30],
+    "a ZIP": b"PK\x03\x04" + bytes(60),
+    "a program": b"MZ" + bytes(900),
+    "a pickle": b"\x80\x04cos\nsystem\n.",
+    "nothing": b"",
+    "a web page": b"<html><script>alert(1)</script></html>",
 }
 READ = {
-    "a bomb behind its pixels": png(10, 10, pixels=BOMB), "a single pixel": png(1, 1), "a page behind its end": picture() + b"<script>alert(1)</script>",
-    "a ZIP behind its end": picture() + b"PK\x03\x04" + bytes(99), "a GIF of 200 pictures": moving("GIF"), "a WebP of 200 pictures": moving("WEBP"),
-    "a PNG of 200 pictures": moving("PNG"), "a note that points elsewhere": with_note(b"II*\0\xff\xff\xff\x7f" + bytes(50)),
+    "a bomb behind its pixels": png(10, 10, pixels=BOMB),
+    "a single pixel": png(1, 1),
+    "a page behind its end": picture() + b"<script>alert(1)</script>",
+    "a ZIP behind its end": picture() + b"PK\x03\x04" + bytes(99),
+    "a GIF of 200 pictures": moving("GIF"),
+    "a WebP of 200 pictures": moving("WEBP"),
+    "a PNG of 200 pictures": moving("PNG"),
+    "a note that points elsewhere": with_note(b"II*\0\xff\xff\xff\x7f" + bytes(50)),
 }
 
 
@@ -91,16 +120,45 @@ def test_an_odd_picture_is_read_as_what_it_shows(what, tmp_path):
     assert meta["skipped_count"] == 0 and sum(map(sum, meta["class_counts"].values())) == 61
 
 
-@pytest.mark.parametrize("name", ["//server/share/red/x.png", "\\\\server\\share\\x.png", "c:red/x.png", "C:\\red\\x.png", "red/../../x.png", "/red/x.png",
-                                  "red/\nx.png", "red/\x07x.png", "red/x\u2028.png", "red/\u200f\u202ex.png", "file:///etc/passwd.png", " /x.png",
-                                  "red//x.png"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "//server/share/red/x.png",
+        "\\\\server\\share\\x.png",
+        "c:red/x.png",
+        "C:\\red\\x.png",
+        "red/../../x.png",
+        "/red/x.png",
+        "red/\nx.png",
+        "red/\x07x.png",
+        "red/x\u2028.png",
+        "red/\u200f\u202ex.png",
+        "file:///etc/passwd.png",
+        " /x.png",
+        "red//x.png",
+    ],
+)
 def test_a_name_that_leads_elsewhere_or_hides_is_refused(name, tmp_path):
     with pytest.raises(BadInput, match="leads elsewhere or is unusable") as told:
         prepared(tmp_path, {name: picture()})
     assert str(told.value).isprintable()
 
 
-@pytest.mark.parametrize("name", ["=cmd|' -C calc'!A0", "+1", "-1", "@SUM(1)", "<img src=x onerror=alert(1)>", "'; DROP TABLE", "{{7*7}}", "${7*7}", "CON", "nul.txt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "=cmd|' -C calc'!A0",
+        "+1",
+        "-1",
+        "@SUM(1)",
+        "<img src=x onerror=alert(1)>",
+        "'; DROP TABLE",
+        "{{7*7}}",
+        "${7*7}",
+        "CON",
+        "nul.txt",
+    ],
+)
 def test_class_names_that_are_code_elsewhere_stay_text(name, tmp_path):
     files = {f"{name}/{i}.png": picture() for i in range(10)}
     assert name in prepared(tmp_path, files)["classes"]
@@ -112,10 +170,14 @@ def test_names_that_differ_in_case_alone_are_two(tmp_path):
 
 
 def test_a_header_that_names_another_file_is_skipped(tmp_path):
-    """The directory says red/odd.png, the entry itself ../../x/x.png: what the two disagree on is not read."""
+    """The directory says red/odd.png, the entry itself ../../x/x.png: what the two disagree on is not
+    read.
+    """
     path = make_zip(tmp_path / "mine.zip", plain_files() | {"red/odd.png": picture()})
     content = path.read_bytes()
     place = content.index(b"red/odd.png")
-    path.write_bytes(content[:place] + b"../../x.png" + content[place + 11:])
+    path.write_bytes(content[:place] + b"../../x.png" + content[place + 11 :])
     datasets.prepare(path, tmp_path / "home")
-    assert [entry["name"] for entry in datasets.describe(path, tmp_path / "home")["skipped"]] == ["red/odd.png"]
+    assert [entry["name"] for entry in datasets.describe(path, tmp_path / "home")["skipped"]] == [
+        "red/odd.png"
+    ]

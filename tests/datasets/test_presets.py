@@ -1,4 +1,5 @@
 """Presets become memory-mapped parts; the test files stay closed unless asked for."""
+
 import multiprocessing
 import os
 import subprocess
@@ -108,7 +109,9 @@ def test_a_local_archive_is_used(tmp_path, monkeypatch):
     monkeypatch.setenv("EDGEWISE_DATA", str(tmp_path))
     steps = []
     datasets.prepare("mnist", tmp_path, lambda fraction, text: steps.append(fraction))
-    sizes = {name: len(part.labels) for name, part in datasets.load("mnist", tmp_path, datasets.PARTS).items()}
+    sizes = {
+        name: len(part.labels) for name, part in datasets.load("mnist", tmp_path, datasets.PARTS).items()
+    }
     assert sizes == {"train": 500, "validation": 5_000, "calibration": 1_000, "test": 40}
     assert steps == sorted(steps) and steps[-1] == 1.0
 
@@ -142,7 +145,10 @@ def test_importing_needs_no_framework():
         "import sys, engine.datasets, models.catalog, models.recipes\n"
         "print({'torch', 'tensorflow', 'keras', 'sklearn', 'PIL', 'torchvision'} & set(sys.modules))"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "set()\n"
+    )
 
 
 @pytest.mark.skipif(not REAL, reason="the real sets are needed: EDGEWISE_DATA is not set")

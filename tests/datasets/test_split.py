@@ -1,4 +1,5 @@
 """Parts are disjoint, stratified, whole and always the same."""
+
 import numpy as np
 import pytest
 
@@ -21,7 +22,10 @@ def test_every_beginning_of_the_order_is_stratified():
 def test_four_ways_are_disjoint_whole_and_stratified():
     parts = split_four_ways(LABELS)
     assert {name: len(part) for name, part in parts.items()} == {
-        "train": 600, "validation": 100, "calibration": 100, "test": 200,
+        "train": 600,
+        "validation": 100,
+        "calibration": 100,
+        "test": 200,
     }
     assert sorted(np.concatenate(list(parts.values()))) == list(range(1000))
     for part in parts.values():

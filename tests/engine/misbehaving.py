@@ -1,4 +1,6 @@
-"""A child for the wall's tests: does what its request says, all of it bad manners. Run as `python -m tests.engine.misbehaving`."""
+"""A child for the wall's tests: does what its request says, all of it bad manners. Run as `python -m
+tests.engine.misbehaving`.
+"""
 
 import ctypes
 import mmap
@@ -38,7 +40,9 @@ def eat(request, send):
 
 def eat_in_a_grandchild(request, send):
     """Lets a process of its own take the memory."""
-    subprocess.run([sys.executable, "-c", "x = [bytearray(b'1' * 20_000_000) for _ in range(100_000)]"], check=True)
+    subprocess.run(
+        [sys.executable, "-c", "x = [bytearray(b'1' * 20_000_000) for _ in range(100_000)]"], check=True
+    )
     time.sleep(60)
 
 
@@ -140,8 +144,30 @@ def talk(request, send):
     return {"echo": request["words"]}
 
 
-ACTS = {act.__name__: act for act in (crash, kill, leave, eat, eat_in_a_grandchild, read_a_large_file, loop, sleep_with_a_grandchild, connect,
-                                      start_a_program, open_sockets, look, write, refuse, fail, stumble, babble, flood, talk)}
+ACTS = {
+    act.__name__: act
+    for act in (
+        crash,
+        kill,
+        leave,
+        eat,
+        eat_in_a_grandchild,
+        read_a_large_file,
+        loop,
+        sleep_with_a_grandchild,
+        connect,
+        start_a_program,
+        open_sockets,
+        look,
+        write,
+        refuse,
+        fail,
+        stumble,
+        babble,
+        flood,
+        talk,
+    )
+}
 
 if __name__ == "__main__":
     serve(lambda request, send: ACTS[request["act"]](request, send))

@@ -19,12 +19,23 @@ PREPROCESSING = Preprocessing(height=32, width=32, color="rgb", layout="NCHW", m
 
 
 class Seen(nn.Module):
-    """Every layer's channels are seen by something else: an addition, two readers, a grouped layer, another axis."""
+    """Every layer's channels are seen by something else: an addition, two readers, a grouped layer, another
+    axis.
+    """
 
     def __init__(self):
         super().__init__()
-        self.added, self.shared, self.one, self.other = (nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 8, 1))
-        self.grouped, self.flat, self.out = nn.Conv2d(8, 8, 1, groups=2), nn.Linear(8 * 1024, 5), nn.Linear(5, 5)
+        self.added, self.shared, self.one, self.other = (
+            nn.Conv2d(3, 4, 1),
+            nn.Conv2d(4, 4, 1),
+            nn.Conv2d(4, 4, 1),
+            nn.Conv2d(4, 8, 1),
+        )
+        self.grouped, self.flat, self.out = (
+            nn.Conv2d(8, 8, 1, groups=2),
+            nn.Linear(8 * 1024, 5),
+            nn.Linear(5, 5),
+        )
 
     def forward(self, x):
         x = self.added(x)
@@ -39,7 +50,12 @@ class Seen(nn.Module):
 def network() -> nn.Module:
     """A narrow ShuffleNet V2: each of its units has one chain (1x1, depthwise, 1x1) of 8 channels."""
     torch.manual_seed(0)
-    made = import_torchvision().models.ShuffleNetV2([2, 1, 1], [4, 16, 16, 16, 16], num_classes=5).eval().requires_grad_(False)
+    made = (
+        import_torchvision()
+        .models.ShuffleNetV2([2, 1, 1], [4, 16, 16, 16, 16], num_classes=5)
+        .eval()
+        .requires_grad_(False)
+    )
     for name, buffer in made.named_buffers():
         if "running" in name:
             buffer.copy_(torch.rand_like(buffer) + 0.5)
@@ -60,14 +76,27 @@ def part() -> Part:
 def test_a_chain_ends_where_something_else_sees_its_channels(network):
     found = torch_chains.chains(network)
     assert list(found) == UNITS
-    assert found[UNITS[0]].between == tuple(f"stage2.0.branch2.{i}" for i in (1, 3, 4)) and found[UNITS[0]].last == "stage2.0.branch2.5"
+    assert (
+        found[UNITS[0]].between == tuple(f"stage2.0.branch2.{i}" for i in (1, 3, 4))
+        and found[UNITS[0]].last == "stage2.0.branch2.5"
+    )
     assert torch_chains.chains(Seen()) == {}
 
 
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("importance", ["l2", "random"])
 def test_a_normalisation_loses_its_channels_too(affine, importance):
-    network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6, affine=affine), nn.ReLU6(), nn.MaxPool2d(2), nn.Conv2d(6, 2, 3)).eval().requires_grad_(False)
+    network = (
+        nn.Sequential(
+            nn.Conv2d(3, 6, 3),
+            nn.BatchNorm2d(6, affine=affine),
+            nn.ReLU6(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(6, 2, 3),
+        )
+        .eval()
+        .requires_grad_(False)
+    )
     torch_chains.remove(network, torch_chains.chains(network), {"0": 2}, importance)
     assert network(torch.zeros(1, 3, 16, 16)).shape[1] == 2
     assert len(network[1].running_mean) == network[0].weight.shape[0] == network[4].weight.shape[1] == 2
@@ -89,7 +118,13 @@ def test_the_others_are_locked_with_the_reason(backend, network):
     with pytest.raises(IndexError):  # once the library follows this, the tests here need another network
         trial = copy.deepcopy(network).requires_grad_(True)
         shares = {trial.get_submodule(name): 0.5 for name in UNITS}
-        tp.pruner.BasePruner(trial, torch.zeros(2, 3, 32, 32), tp.importance.GroupMagnitudeImportance(), pruning_ratio=0.0, pruning_ratio_dict=shares).step()
+        tp.pruner.BasePruner(
+            trial,
+            torch.zeros(2, 3, 32, 32),
+            tp.importance.GroupMagnitudeImportance(),
+            pruning_ratio=0.0,
+            pruning_ratio_dict=shares,
+        ).step()
     facts = backend.facts(network, True)
     assert facts.unprunable == ""
     assert set(facts.locked) == {layer.name for layer in facts.layers if not layer.is_output} - set(UNITS)
@@ -118,8 +153,15 @@ def test_taylor_goes_by_what_the_loss_feels(backend, network, part):
     branch[0].weight[:4] *= 30
     branch[3].weight[:4] *= 30
     branch[5].weight[:, :4] *= 30
-    kept = {importance: backend.remove_channels(network, {"stage2.1.branch2.0": 0.5}, importance, part, 0).stage2[1].branch2[0].weight
-            for importance in ("l2", "taylor")}
+    kept = {
+        importance: (
+            backend.remove_channels(network, {"stage2.1.branch2.0": 0.5}, importance, part, 0)
+            .stage2[1]
+            .branch2[0]
+            .weight
+        )
+        for importance in ("l2", "taylor")
+    }
     assert torch.equal(kept["taylor"], branch[0].weight[4:]) and torch.equal(kept["l2"], branch[0].weight[:4])
 
 
@@ -129,7 +171,10 @@ def test_a_slimmer_one_is_seeded_and_comes_back_from_its_file(backend, network, 
     assert first.shape[0] == 4 and torch.equal(first, same) and not torch.equal(first, different)
     backend.save(slim, tmp_path, "slim")
     monkeypatch.setattr(backend, "load", lambda model: network)
-    np.testing.assert_array_equal(backend.logits(backend.restore(None, tmp_path, "slim"), part.images), backend.logits(slim, part.images))
+    np.testing.assert_array_equal(
+        backend.logits(backend.restore(None, tmp_path, "slim"), part.images),
+        backend.logits(slim, part.images),
+    )
 
 
 def test_what_is_left_is_written_and_runs_the_same(backend, network, part, tmp_path):

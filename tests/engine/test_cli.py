@@ -1,4 +1,6 @@
-"""The command line: every wrong word is one sentence on the error stream, exit code 1 or 2, and nothing is left half-written."""
+"""The command line: every wrong word is one sentence on the error stream, exit code 1 or 2, and nothing is
+left half-written.
+"""
 
 import json
 import os
@@ -37,38 +39,65 @@ def is_one_sentence(err: str) -> bool:
     return len(err.strip().splitlines()) == 1 and len(err) > 20 and "Traceback" not in err
 
 
-@pytest.mark.parametrize(("words", "says"), [
-    (["optimize", "nothing.onnx", "--device", "raspberry_pi_4"], "nothing.onnx"),
-    (["optimize", "digits/pytorch/huge", "--device", "raspberry_pi_4"], "no shipped model of that id: give"),
-    ([*OPTIMIZE[:2], "--dataset", "dogs", "--device", "raspberry_pi_4"], "No data set is called 'dogs'"),
-    ([*OPTIMIZE[:4], "--device", "toaster"], "No device is called 'toaster'"),
-    (OPTIMIZE[:4], "--device"),
-    ([*OPTIMIZE, "--goal", "beauty"], "No goal is called 'beauty'"),
-    ([*OPTIMIZE, "--techniques", "magic"], "no technique is called 'magic'"),
-    ([*OPTIMIZE, "--techniques", ""], "choose at least one"),
-    ([*OPTIMIZE, "--techniques", " , "], "choose at least one"),
-    *[([*OPTIMIZE, option, value], says) for option in ("--max-accuracy-drop", "--max-size-mb", "--max-latency-ms", "--max-memory-mb", "--max-energy-mj")
-      for value, says in (("-1", "0 or more"), ("nan", "0 or more"), ("inf", "0 or more"), ("much", "not a number"))],
-    ([*OPTIMIZE, "--time-budget", "1"], "10 to 86400"),
-    ([*OPTIMIZE, "--time-budget", "soon"], "not a number"),
-    ([*OPTIMIZE, "--seed", "-3"], "seed"),
-    ([*OPTIMIZE, "--seed", "1e12"], "seed"),
-    ([*OPTIMIZE, "--seed", "1.5"], "seed"),
-    ([*OPTIMIZE, "--max-sise-mb", "1"], "--max-sise-mb"),
-    (["optimise"], "optimise"),
-    (["show", "unknown"], "No run has the id 'unknown'"),
-    (["show", "../../etc"], "No run has the id"),
-    (["package", "unknown", "fp16", "--output", "x.zip"], "No run has the id 'unknown'"),
-    (["package", "unknown", "fp16"], "--output"),
-    (["inspect", "nothing.pt"], "nothing.pt"),
-    (["inspect"], "MODEL"),
-    (["estimate", "nothing.onnx"], "nothing.onnx"),
-    *[(["estimate", "digits/pytorch/small", option, value], says) for option, value, says in (
-        ("--device", "toaster", "No device is called 'toaster'"), ("--threads", "0", "0 threads"), ("--threads", "x", "--threads"),
-        ("--precision", "int3", "No precision is called 'int3'"), ("--runtime", "foo", "No runtime is called 'foo'"))],
-    (["calibrate", "toaster", "result.json"], "toaster"),
-    (["calibrate", "raspberry_pi_4", "nothing.json"], "nothing.json"),
-])
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["optimize", "nothing.onnx", "--device", "raspberry_pi_4"], "nothing.onnx"),
+        (
+            ["optimize", "digits/pytorch/huge", "--device", "raspberry_pi_4"],
+            "no shipped model of that id: give",
+        ),
+        ([*OPTIMIZE[:2], "--dataset", "dogs", "--device", "raspberry_pi_4"], "No data set is called 'dogs'"),
+        ([*OPTIMIZE[:4], "--device", "toaster"], "No device is called 'toaster'"),
+        (OPTIMIZE[:4], "--device"),
+        ([*OPTIMIZE, "--goal", "beauty"], "No goal is called 'beauty'"),
+        ([*OPTIMIZE, "--techniques", "magic"], "no technique is called 'magic'"),
+        ([*OPTIMIZE, "--techniques", ""], "choose at least one"),
+        ([*OPTIMIZE, "--techniques", " , "], "choose at least one"),
+        *[
+            ([*OPTIMIZE, option, value], says)
+            for option in (
+                "--max-accuracy-drop",
+                "--max-size-mb",
+                "--max-latency-ms",
+                "--max-memory-mb",
+                "--max-energy-mj",
+            )
+            for value, says in (
+                ("-1", "0 or more"),
+                ("nan", "0 or more"),
+                ("inf", "0 or more"),
+                ("much", "not a number"),
+            )
+        ],
+        ([*OPTIMIZE, "--time-budget", "1"], "10 to 86400"),
+        ([*OPTIMIZE, "--time-budget", "soon"], "not a number"),
+        ([*OPTIMIZE, "--seed", "-3"], "seed"),
+        ([*OPTIMIZE, "--seed", "1e12"], "seed"),
+        ([*OPTIMIZE, "--seed", "1.5"], "seed"),
+        ([*OPTIMIZE, "--max-sise-mb", "1"], "--max-sise-mb"),
+        (["optimise"], "optimise"),
+        (["show", "unknown"], "No run has the id 'unknown'"),
+        (["show", "../../etc"], "No run has the id"),
+        (["package", "unknown", "fp16", "--output", "x.zip"], "No run has the id 'unknown'"),
+        (["package", "unknown", "fp16"], "--output"),
+        (["inspect", "nothing.pt"], "nothing.pt"),
+        (["inspect"], "MODEL"),
+        (["estimate", "nothing.onnx"], "nothing.onnx"),
+        *[
+            (["estimate", "digits/pytorch/small", option, value], says)
+            for option, value, says in (
+                ("--device", "toaster", "No device is called 'toaster'"),
+                ("--threads", "0", "0 threads"),
+                ("--threads", "x", "--threads"),
+                ("--precision", "int3", "No precision is called 'int3'"),
+                ("--runtime", "foo", "No runtime is called 'foo'"),
+            )
+        ],
+        (["calibrate", "toaster", "result.json"], "toaster"),
+        (["calibrate", "raspberry_pi_4", "nothing.json"], "nothing.json"),
+    ],
+)
 def test_wrong_words_are_one_sentence_and_code_1(command, workspace, words, says, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, err = command(*words)
@@ -97,7 +126,17 @@ def test_a_text_that_is_no_model_is_one_sentence(command, tmp_path):
     assert code == 1 and is_one_sentence(err)
 
 
-@pytest.mark.parametrize("text", ["", "not JSON", "[]", "{}", '{"models": []}', '{"schema_version": 1, "device": "raspberry_pi_4", "models": [{}]}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "not JSON",
+        "[]",
+        "{}",
+        '{"models": []}',
+        '{"schema_version": 1, "device": "raspberry_pi_4", "models": [{}]}',
+    ],
+)
 def test_a_benchmark_result_that_is_none_is_one_sentence(command, workspace, tmp_path, text):
     (tmp_path / "result.json").write_text(text)
     before = sorted(os.listdir(workspace.home))
@@ -116,14 +155,26 @@ def test_an_older_run_is_one_sentence(command, workspace, asked):
 
 
 def process(*words: str, home: Path, **limits) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "engine", *words], cwd=ROOT, env=os.environ | {"EDGEWISE_HOME": str(home)}, capture_output=True,
-                          text=True, timeout=120, **limits)
+    return subprocess.run(
+        [sys.executable, "-m", "engine", *words],
+        cwd=ROOT,
+        env=os.environ | {"EDGEWISE_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **limits,
+    )
 
 
 @pytest.mark.parametrize("words", [["runs"], OPTIMIZE, ["show", "x"]])
 def test_a_home_that_cannot_be_written_is_one_sentence(words):
     done = process(*words, home=Path("/proc/edgewise"))
-    assert done.returncode in (1, 2) and is_one_sentence(done.stderr) and "EDGEWISE_HOME" in done.stderr and not done.stdout
+    assert (
+        done.returncode in (1, 2)
+        and is_one_sentence(done.stderr)
+        and "EDGEWISE_HOME" in done.stderr
+        and not done.stdout
+    )
 
 
 @pytest.mark.parametrize("limit", [100, 20_000])
@@ -131,12 +182,24 @@ def test_a_full_disk_is_one_sentence_and_no_run(tmp_path, limit):
     if limit > 10_000:
         Workspace(tmp_path / "home")  # the index is there already, what the run writes is what meets the end
         limit = 400
-    done = process(*OPTIMIZE, home=tmp_path / "home", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    done = process(
+        *OPTIMIZE,
+        home=tmp_path / "home",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
     assert done.returncode in (1, 2) and is_one_sentence(done.stderr) and not done.stdout, done.stderr
     assert os.listdir(tmp_path / "home" / "runs") == []
 
 
-@pytest.mark.parametrize(("verb", "keys"), [("devices", DEVICES), ("techniques", TECHNIQUES), ("datasets", ["digits", "mnist"]), ("models", ["digits/pytorch/small"])])
+@pytest.mark.parametrize(
+    ("verb", "keys"),
+    [
+        ("devices", DEVICES),
+        ("techniques", TECHNIQUES),
+        ("datasets", ["digits", "mnist"]),
+        ("models", ["digits/pytorch/small"]),
+    ],
+)
 def test_lists_come_as_text_and_as_json(command, verb, keys):
     code, out, _ = command(verb)
     assert code == 0 and all(key in out for key in keys)
@@ -158,32 +221,59 @@ def test_show_prints_what_json_holds(command, digits_run, monkeypatch):
     assert {"id", "experiment", "seconds", "peak_memory_bytes", "variants", "recommendation"} <= set(found)
     assert found["variants"][0]["id"] == "baseline"
     code, out, _ = command("show", digits_run.id)
-    assert code == 0 and all(v.id in out for v in digits_run.run.variants) and f"Recommended: {digits_run.run.recommendation.winner}" in out
+    assert (
+        code == 0
+        and all(v.id in out for v in digits_run.run.variants)
+        and f"Recommended: {digits_run.run.recommendation.winner}" in out
+    )
     code, out, _ = command("runs", "--json")
     assert code == 0 and json.loads(out)[0]["id"] == digits_run.id
 
 
 def test_package_writes_a_verified_zip_or_nothing(command, digits_run, monkeypatch, tmp_path):
     monkeypatch.setenv("EDGEWISE_HOME", str(digits_run.workspace.home))
-    code, out, err = command("package", digits_run.id, "ptq_int8", "--output", str(tmp_path / "new" / "it.zip"), "--json")
+    code, out, err = command(
+        "package", digits_run.id, "ptq_int8", "--output", str(tmp_path / "new" / "it.zip"), "--json"
+    )
     assert code == 0, err
     assert json.loads(out)["bytes"] == (tmp_path / "new" / "it.zip").stat().st_size > 100_000
     code, _, err = command("package", digits_run.id, "ptq_int9", "--output", str(tmp_path / "no.zip"))
-    assert code == 1 and "has no variant 'ptq_int9'" in err and is_one_sentence(err) and not (tmp_path / "no.zip").exists()
+    assert (
+        code == 1
+        and "has no variant 'ptq_int9'" in err
+        and is_one_sentence(err)
+        and not (tmp_path / "no.zip").exists()
+    )
     code, _, err = command("package", digits_run.id, "fp16", "--output", "/proc/no/it.zip")
     assert code in (1, 2) and is_one_sentence(err)
 
 
 @pytest.mark.slow
 def test_optimize_prints_one_object_and_fills_the_output_folder(tmp_path):
-    done = process(*OPTIMIZE, "--techniques", "fp16,ptq_int8", "--max-size-mb", "0.3", "--goal", "size", "--time-budget", "10", "--output", str(tmp_path / "out"), "--json",
-                   home=tmp_path / "home")
+    done = process(
+        *OPTIMIZE,
+        "--techniques",
+        "fp16,ptq_int8",
+        "--max-size-mb",
+        "0.3",
+        "--goal",
+        "size",
+        "--time-budget",
+        "10",
+        "--output",
+        str(tmp_path / "out"),
+        "--json",
+        home=tmp_path / "home",
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert [v["id"] for v in found["variants"]] == ["baseline", "ptq_int8", "fp16"]
     assert [v["admissible"] for v in found["variants"]] == ["no", "yes", "no"]
-    assert found["recommendation"]["winner"] == "ptq_int8" and found["recommendation"]["binding"] in (None, "max_size_mb")
-    assert 0 < found["seconds"] and 100_000_000 < found["peak_memory_bytes"] < 1_000_000_000
+    assert found["recommendation"]["winner"] == "ptq_int8" and found["recommendation"]["binding"] in (
+        None,
+        "max_size_mb",
+    )
+    assert found["seconds"] > 0 and 100_000_000 < found["peak_memory_bytes"] < 1_000_000_000
     for variant in found["variants"]:
         assert (tmp_path / "out" / variant["artifacts"][0]["path"]).stat().st_size == variant["size_bytes"]
     assert json.loads((tmp_path / "out" / "run.json").read_text())["id"] == found["id"]

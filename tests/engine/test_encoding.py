@@ -36,17 +36,31 @@ def tensor(kind: str, symbols: np.ndarray) -> bytes:
     return (padded[0::2] | padded[1::2] << 4).astype(np.uint8).tobytes()
 
 
-@given(kind=st.sampled_from(list(WIDTHS)), count=st.integers(0, 5000), symbols=st.integers(1, 256), seed=st.integers(0, 99),
-       before=st.binary(max_size=200), after=st.binary(max_size=200))
+@given(
+    kind=st.sampled_from(list(WIDTHS)),
+    count=st.integers(0, 5000),
+    symbols=st.integers(1, 256),
+    seed=st.integers(0, 99),
+    before=st.binary(max_size=200),
+    after=st.binary(max_size=200),
+)
 def test_round_trip(kind, count, symbols, seed, before, after):
     payload = tensor(kind, skewed(count, symbols, seed))
     model = before + payload + after
     assert decode(encode(model, [(payload, kind)])) == model
 
 
-@given(payloads=st.lists(st.tuples(st.sampled_from(list(WIDTHS)), st.integers(100, 900), st.integers(1, 16)), max_size=6), twice=st.booleans())
+@given(
+    payloads=st.lists(
+        st.tuples(st.sampled_from(list(WIDTHS)), st.integers(100, 900), st.integers(1, 16)), max_size=6
+    ),
+    twice=st.booleans(),
+)
 def test_round_trip_of_several_tensors_in_any_order(payloads, twice):
-    made = [(tensor(kind, skewed(count, symbols, seed)), kind) for seed, (kind, count, symbols) in enumerate(payloads)]
+    made = [
+        (tensor(kind, skewed(count, symbols, seed)), kind)
+        for seed, (kind, count, symbols) in enumerate(payloads)
+    ]
     stored = made + made if twice else made  # two layers may hold the same bytes
     model = b"head" + b"gap".join(p for p, _ in stored) + b"tail"
     assert decode(encode(model, stored[::-1])) == model
@@ -55,11 +69,16 @@ def test_round_trip_of_several_tensors_in_any_order(payloads, twice):
 def sparse_floats(count: int, sparsity: float, seed: int = 0) -> np.ndarray:
     """Returns float32 weights [count] whose smallest are zero."""
     weights = np.random.default_rng(seed).normal(0, 0.05, count).astype("<f4")
-    weights[np.argsort(np.abs(weights))[:int(sparsity * count)]] = 0
+    weights[np.argsort(np.abs(weights))[: int(sparsity * count)]] = 0
     return weights
 
 
-@given(count=st.integers(0, 4000), sparsity=st.floats(0, 1), seed=st.integers(0, 99), before=st.binary(max_size=50))
+@given(
+    count=st.integers(0, 4000),
+    sparsity=st.floats(0, 1),
+    seed=st.integers(0, 99),
+    before=st.binary(max_size=50),
+)
 def test_round_trip_of_sparse_floats(count, sparsity, seed, before):
     payload = sparse_floats(count, sparsity, seed).tobytes()
     model = before + payload + b"end"
@@ -75,7 +94,9 @@ def test_floats_that_only_look_like_zeros_come_back(odd):
 
 @pytest.mark.parametrize(("sparsity", "least"), [(0.5, 2.2), (0.75, 4.3), (0.9, 10.0)])
 def test_zeros_among_floats_cost_about_a_bit(sparsity, least):
-    """32 bits against the mask's entropy, and for the rest 24 bits and what the sign and the exponent hold."""
+    """32 bits against the mask's entropy, and for the rest 24 bits and what the sign and the exponent
+    hold.
+    """
     payload = sparse_floats(400_000, sparsity).tobytes()
     assert len(payload) / len(encode(payload, [(payload, "float32")])) > least
 
@@ -90,7 +111,9 @@ def test_size_is_close_to_the_entropy(kind, symbols):
     drawn = skewed(200_000, symbols)
     payload = tensor(kind, drawn)
     coded = len(encode(payload, [(payload, kind)]))
-    assert entropy_bytes(drawn) * 0.999 < coded < entropy_bytes(drawn) * 1.01 + 1200  # tables and lanes take the rest
+    assert (
+        entropy_bytes(drawn) * 0.999 < coded < entropy_bytes(drawn) * 1.01 + 1200
+    )  # tables and lanes take the rest
     deflated = io.BytesIO()
     with zipfile.ZipFile(deflated, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         archive.writestr("m", payload)
@@ -98,17 +121,23 @@ def test_size_is_close_to_the_entropy(kind, symbols):
 
 
 def test_a_table_is_gathered_from_all_pieces_of_a_tensor(monkeypatch):
-    """The first piece holds one value, the last ones all 200; one value more than a table holds, and it is no table."""
+    """The first piece holds one value, the last ones all 200; one value more than a table holds, and it is no
+    table.
+    """
     monkeypatch.setattr("engine.encoding.AT_ONCE", 1_000)
     for symbols, small in ((200, True), (257, False)):
         values = np.random.default_rng(2).normal(size=symbols).astype("<f4")
-        payload = values[np.sort(skewed(19_500, symbols) if symbols < 257 else np.arange(19_500) * 257 // 19_500)].tobytes()
+        payload = values[
+            np.sort(skewed(19_500, symbols) if symbols < 257 else np.arange(19_500) * 257 // 19_500)
+        ].tobytes()
         coded = encode(payload, [(payload, "float32")])
         assert decode(coded) == payload and (len(coded) < len(payload) / 8) == small
 
 
 def test_a_large_sparse_tensor_is_coded_in_little_memory():
-    """Its first thousands of values are zeros and hide how many there are; sorting them all took 35 bytes each."""
+    """Its first thousands of values are zeros and hide how many there are; sorting them all took 35 bytes
+    each.
+    """
     weights = sparse_floats(3_000_000, 0.9)
     weights[:10_000] = 0
     payload = weights.tobytes()

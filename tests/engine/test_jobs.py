@@ -50,9 +50,15 @@ def idle(workspace: Workspace, asked, **changes) -> str:
 def nothing_starts(monkeypatch):
     """Lets the queue be looked at in peace."""
     started = []
-    monkeypatch.setattr(jobs, "_start_worker", lambda workspace, run_id: (
-        started.append(run_id), workspace.append(run_id, {"kind": "state", "state": "running"}),
-        workspace.append(run_id, {"kind": "process", "what": "worker", **sandbox.identity(os.getpid())})))
+    monkeypatch.setattr(
+        jobs,
+        "_start_worker",
+        lambda workspace, run_id: (
+            started.append(run_id),
+            workspace.append(run_id, {"kind": "state", "state": "running"}),
+            workspace.append(run_id, {"kind": "process", "what": "worker", **sandbox.identity(os.getpid())}),
+        ),
+    )
     return started
 
 
@@ -68,7 +74,7 @@ def test_one_run_at_a_time_in_the_order_they_came(workspace, asked, nothing_star
 
 
 def test_a_cancelled_run_leaves_the_queue(workspace, asked, nothing_starts):
-    first, second, third = (jobs.start(asked(), workspace) for _ in range(3))
+    _first, second, third = (jobs.start(asked(), workspace) for _ in range(3))
     jobs.cancel(second, workspace)
     view = jobs.view(second, workspace)
     assert (view.state, view.reason, view.queue_place) == ("cancelled", "You cancelled it.", None)
@@ -79,8 +85,14 @@ def test_a_cancelled_run_leaves_the_queue(workspace, asked, nothing_starts):
 
 def test_a_worker_that_dies_again_and_again_fails_its_run(workspace, asked, monkeypatch):
     dead = {"pid": 2**22 + 1, "started": 0.0, "what": "worker"}
-    monkeypatch.setattr(jobs, "_start_worker", lambda workspace, run_id: (
-        workspace.append(run_id, {"kind": "state", "state": "running"}), workspace.append(run_id, {"kind": "process", **dead})))
+    monkeypatch.setattr(
+        jobs,
+        "_start_worker",
+        lambda workspace, run_id: (
+            workspace.append(run_id, {"kind": "state", "state": "running"}),
+            workspace.append(run_id, {"kind": "process", **dead}),
+        ),
+    )
     run_id = jobs.start(asked(), workspace)
     for _ in range(10):
         jobs.dispatch(workspace)
@@ -96,7 +108,9 @@ def test_a_number_that_another_process_has_now_is_not_the_worker():
 
 def test_too_little_memory_is_a_sentence_with_both_figures(workspace, asked, monkeypatch):
     monkeypatch.setattr(memory, "free_bytes", lambda: 123_000_000)
-    with pytest.raises(BadInput, match=r"needs up to \d+ MB of memory and 123 MB are free: close other programs"):
+    with pytest.raises(
+        BadInput, match=r"needs up to \d+ MB of memory and 123 MB are free: close other programs"
+    ):
         jobs.start(asked(), workspace)
     assert workspace.runs() == [] and os.listdir(workspace.home / "runs") == []
 
@@ -136,14 +150,20 @@ def test_cancel_stops_everything_within_2_seconds_and_keeps_what_is_finished(wor
 
 @pytest.mark.slow
 def test_a_killed_technique_fails_alone(workspace, asked):
-    run_id = jobs.start(asked(techniques=["ptq_int8", "prune_unstructured", "fp16"], time_budget_s=300), workspace)
-    until(lambda: "prune_unstructured@0.3" in status_of(workspace, run_id))  # in the middle: some are made, most are not
+    run_id = jobs.start(
+        asked(techniques=["ptq_int8", "prune_unstructured", "fp16"], time_budget_s=300), workspace
+    )
+    until(
+        lambda: "prune_unstructured@0.3" in status_of(workspace, run_id)
+    )  # in the middle: some are made, most are not
     os.kill(processes(workspace, run_id, "prune_unstructured")[0]["pid"], signal.SIGKILL)
     jobs.wait(run_id, workspace)
     run = workspace.run(run_id)
     assert run.state == "done", run.reason
     found = {v.id: v for v in run.variants}
-    assert found["fp16"].status == found["ptq_int8"].status == found["prune_unstructured@0.3"].status == "done"
+    assert (
+        found["fp16"].status == found["ptq_int8"].status == found["prune_unstructured@0.3"].status == "done"
+    )
     killed = found["prune_unstructured@0.9,iterative"]
     assert killed.status == "failed" and "SIGKILL" in killed.reason
     assert found["prune_unstructured@0.3"].accuracy > 0.9  # what was made before is measured like any other
@@ -159,7 +179,9 @@ def test_a_killed_worker_resumes_where_it_was_and_makes_the_same_files(workspace
 
     broken = workspace.create(experiment)
     # steps follow from the measured speed of training, which no two measurements agree on
-    shutil.copy(workspace.folder(unbroken) / "cache" / "facts.json", workspace.folder(broken) / "cache" / "facts.json")
+    shutil.copy(
+        workspace.folder(unbroken) / "cache" / "facts.json", workspace.folder(broken) / "cache" / "facts.json"
+    )
     jobs.dispatch(workspace)
     until(lambda: processes(workspace, broken, "prune_unstructured"))
     at_work = everything_of(workspace, broken)
@@ -169,7 +191,9 @@ def test_a_killed_worker_resumes_where_it_was_and_makes_the_same_files(workspace
 
     assert workspace.run(broken).state == "done", workspace.run(broken).reason
     assert len(processes(workspace, broken, "worker")) == 2
-    assert len(processes(workspace, broken, "fp16")) == len(processes(workspace, unbroken, "fp16"))  # not done twice
+    assert len(processes(workspace, broken, "fp16")) == len(
+        processes(workspace, unbroken, "fp16")
+    )  # not done twice
     assert len(processes(workspace, broken, "qat_int8")) == len(processes(workspace, unbroken, "qat_int8"))
 
     def files(run_id: str) -> dict[str, str]:
@@ -185,7 +209,9 @@ def test_view_shows_every_stage_and_no_negative_time(digits_run):
     assert list(lines) == ["baseline", *digits_run.run.experiment.techniques, "timing"]
     assert all(line.status == "done" and line.fraction == 1 and line.elapsed_s > 0 for line in lines.values())
     assert (view.fraction, view.remaining_s, view.state) == (1.0, None, "done")
-    assert {v.id for line in view.techniques for v in line.variants} == {v.id for v in digits_run.run.variants}
+    assert {v.id for line in view.techniques for v in line.variants} == {
+        v.id for v in digits_run.run.variants
+    }
 
 
 def test_a_cut_off_view_is_a_view(workspace, asked):
@@ -193,7 +219,9 @@ def test_a_cut_off_view_is_a_view(workspace, asked):
     run_id = idle(workspace, asked, techniques=["fp16"])
     workspace.append(run_id, {"kind": "state", "state": "running"})
     workspace.append(run_id, {"kind": "technique", "technique": "fp16", "status": "working"})
-    workspace.append(run_id, {"kind": "progress", "technique": "fp16", "fraction": 0.5, "text": "half", "remaining_s": 3})
+    workspace.append(
+        run_id, {"kind": "progress", "technique": "fp16", "fraction": 0.5, "text": "half", "remaining_s": 3}
+    )
     workspace.append(run_id, {"kind": "state", "state": "cancelled"})
     with open(workspace.folder(run_id) / "events.jsonl", "a") as file:
         file.write('{"time": 1, "kind": "progr')
@@ -231,7 +259,9 @@ def test_a_second_worker_leaves_the_run_to_the_first(workspace, asked, monkeypat
     assert workspace.state(run_id) == "queued"
 
 
-def test_a_defect_of_ours_ends_the_run_with_a_reason_and_the_queue_goes_on(workspace, asked, monkeypatch, nothing_starts):
+def test_a_defect_of_ours_ends_the_run_with_a_reason_and_the_queue_goes_on(
+    workspace, asked, monkeypatch, nothing_starts
+):
     def stumble(*given):
         raise ZeroDivisionError("division by zero")
 

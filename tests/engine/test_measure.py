@@ -9,8 +9,12 @@ import pytest
 from engine import measure
 
 
-# Newcombe 1998, "Two-sided confidence intervals for the single proportion", Table I, method 3 (score without correction)
-@pytest.mark.parametrize(("successes", "n", "low", "high"), [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)])
+# Newcombe 1998, "Two-sided confidence intervals for the single proportion", Table I, method 3 (score without
+# correction)
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
 def test_wilson_interval_is_the_published_one(successes, n, low, high):
     assert measure.wilson_interval(successes, n) == pytest.approx((low, high), abs=5e-5)
 
@@ -32,7 +36,17 @@ def answers(lost: int, won: int, both: int = 50) -> tuple[np.ndarray, np.ndarray
 
 
 # two-sided exact binomial tests at 1/2, by hand: 2 · Σ C(n, i) / 2ⁿ
-@pytest.mark.parametrize(("lost", "won", "p"), [(0, 0, 1.0), (1, 5, 2 * (1 + 6) / 64), (5, 1, 2 * (1 + 6) / 64), (10, 0, 2 / 1024), (3, 3, 1.0), (1, 0, 1.0)])
+@pytest.mark.parametrize(
+    ("lost", "won", "p"),
+    [
+        (0, 0, 1.0),
+        (1, 5, 2 * (1 + 6) / 64),
+        (5, 1, 2 * (1 + 6) / 64),
+        (10, 0, 2 / 1024),
+        (3, 3, 1.0),
+        (1, 0, 1.0),
+    ],
+)
 def test_mcnemar_by_hand(lost, won, p):
     assert measure.mcnemar_p(*answers(lost, won)) == pytest.approx(p, rel=1e-12)
 
@@ -53,7 +67,9 @@ def test_classification_by_hand():
     predicted = np.array([0, 0, 1, 1, 2, 2])
     found = measure.classification(predicted, labels, baseline, 4)
     assert found["accuracy"] == pytest.approx(4 / 6)
-    assert found["per_class_recall"] == pytest.approx([2 / 3, 1 / 2, 1])  # a class without images has no recall
+    assert found["per_class_recall"] == pytest.approx(
+        [2 / 3, 1 / 2, 1]
+    )  # a class without images has no recall
     assert found["worst_class_recall"] == pytest.approx(1 / 2)
     assert found["confusion"] == [[2, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
     assert found["accuracy_drop_pp"] == pytest.approx(100 * 2 / 6, abs=1e-5)
@@ -78,7 +94,9 @@ def test_compressed_bytes_undo_to_the_file(tmp_path):
 
 def test_timing_takes_turns_and_leaves_the_warm_up_out():
     calls = []
-    times = measure.time_interleaved({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, budget_s=0.0)
+    times = measure.time_interleaved(
+        {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, budget_s=0.0
+    )
     assert len(times["a"]) == len(times["b"]) == 20
     assert "".join(calls).endswith("aabb" * 20)
     warm_up = "".join(calls)[:-80]

@@ -14,7 +14,10 @@ from engine.techniques.reconstruct import GRAM_BYTES
 from engine.workbench import plan_steps
 
 
-@pytest.mark.parametrize(("side", "share", "expected"), [(28, 1.0, 256), (32, TRAINED_SHARE, 128), (64, 1.0, 64), (224, 1.0, 8), (512, 1.0, 8)])
+@pytest.mark.parametrize(
+    ("side", "share", "expected"),
+    [(28, 1.0, 256), (32, TRAINED_SHARE, 128), (64, 1.0, 64), (224, 1.0, 8), (512, 1.0, 8)],
+)
 def test_larger_images_go_through_in_smaller_batches(side, share, expected):
     assert images_at_once(side, side, share) == expected
 
@@ -64,9 +67,17 @@ def test_a_trained_network_keeps_no_gradients(tmp_path):
 
     random = np.random.default_rng(0)
     data = Part(random.integers(0, 256, (64, 8, 8, 1), dtype=np.uint8), random.integers(0, 5, 64))
-    network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 5)).eval().requires_grad_(False)
-    backend = PyTorchBackend(Preprocessing(height=8, width=8, color="grey", layout="NCHW", mean=[0.0], std=[1.0]), tmp_path)
-    trained = backend.train(network, data, data, Training(steps=3, batch=16, learning_rate=1e-2, seed=0), lambda done: None).network
+    network = (
+        torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 5))
+        .eval()
+        .requires_grad_(False)
+    )
+    backend = PyTorchBackend(
+        Preprocessing(height=8, width=8, color="grey", layout="NCHW", mean=[0.0], std=[1.0]), tmp_path
+    )
+    trained = backend.train(
+        network, data, data, Training(steps=3, batch=16, learning_rate=1e-2, seed=0), lambda done: None
+    ).network
     assert not torch.equal(trained[0].weight, network[0].weight)
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in trained.parameters())
 

@@ -1,4 +1,6 @@
-"""Every technique on the shipped large MNIST networks of both frameworks, as a user runs them, checked by reading the files."""
+"""Every technique on the shipped large MNIST networks of both frameworks, as a user runs them, checked by
+reading the files.
+"""
 
 import os
 from dataclasses import dataclass
@@ -15,7 +17,12 @@ from engine.inspect import inspect_model
 from engine.techniques import TECHNIQUES
 from engine.workspace import Workspace
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not os.environ.get("EDGEWISE_DATA"), reason="the real MNIST is needed: EDGEWISE_DATA is not set")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not os.environ.get("EDGEWISE_DATA"), reason="the real MNIST is needed: EDGEWISE_DATA is not set"
+    ),
+]
 
 MODELS = ("mnist/pytorch/large", "mnist/keras/large")
 MOST_MEMORY = {"pytorch": 1_500_000_000, "keras": 1_600_000_000}
@@ -31,7 +38,9 @@ class Finished:
     run: Run
 
     def layers(self, variant_id: str) -> list[tuple[str, int, np.ndarray]]:
-        """Returns each layer's stored weight of a variant's file: type, bytes it takes, values as integers or floats."""
+        """Returns each layer's stored weight of a variant's file: type, bytes it takes, values as integers or
+        floats.
+        """
         artifact = next(v for v in self.run.variants if v.id == variant_id).artifacts[0]
         path = self.folder / (artifact.runs_as or artifact.path)
         return onnx_layers(path) if path.suffix == ".onnx" else tflite_layers(path)
@@ -39,7 +48,11 @@ class Finished:
 
 def onnx_layers(path: Path) -> list[tuple[str, int, np.ndarray]]:
     kinds = {value: name for name, value in TensorProto.DataType.items()}
-    return [(kinds[t.data_type], len(t.raw_data), numpy_helper.to_array(t)) for t in onnx.load(str(path)).graph.initializer if len(t.dims) >= 2]
+    return [
+        (kinds[t.data_type], len(t.raw_data), numpy_helper.to_array(t))
+        for t in onnx.load(str(path)).graph.initializer
+        if len(t.dims) >= 2
+    ]
 
 
 def tflite_layers(path: Path) -> list[tuple[str, int, np.ndarray]]:
@@ -59,7 +72,16 @@ def tflite_layers(path: Path) -> list[tuple[str, int, np.ndarray]]:
 def finished(request, tmp_path_factory) -> Finished:
     workspace = Workspace(tmp_path_factory.mktemp("mnist-run"))
     model = inspect_model(request.param)
-    run_id = jobs.start(Experiment(model=model, dataset="mnist", device="raspberry_pi_4", techniques=list(TECHNIQUES), time_budget_s=30), workspace)
+    run_id = jobs.start(
+        Experiment(
+            model=model,
+            dataset="mnist",
+            device="raspberry_pi_4",
+            techniques=list(TECHNIQUES),
+            time_budget_s=30,
+        ),
+        workspace,
+    )
     jobs.wait(run_id, workspace)
     return Finished(model.framework, workspace.folder(run_id), workspace.run(run_id))
 
@@ -67,7 +89,10 @@ def finished(request, tmp_path_factory) -> Finished:
 def test_every_variant_is_done(finished):
     assert finished.run.state == "done", finished.run.reason
     assert {v.id: v.reason for v in finished.run.variants if v.status != "done"} == {}
-    assert [v.id for v in finished.run.variants] == ["baseline", *(v for t in TECHNIQUES.values() for v in t.variants)]
+    assert [v.id for v in finished.run.variants] == [
+        "baseline",
+        *(v for t in TECHNIQUES.values() for v in t.variants),
+    ]
     assert {v.host.runtime for v in finished.run.variants} == {RUNTIME[finished.framework]}
     assert finished.run.peak_memory_bytes <= MOST_MEMORY[finished.framework]
 
@@ -76,7 +101,11 @@ def test_every_variant_is_done(finished):
 def test_int8_files_hold_int8(finished, name):
     layers = finished.layers(name)
     assert layers and {kind for kind, _, _ in layers} == {"INT8"}
-    assert finished.run.variants[0].size_bytes / next(v for v in finished.run.variants if v.id == name).size_bytes >= 3.4
+    assert (
+        finished.run.variants[0].size_bytes
+        / next(v for v in finished.run.variants if v.id == name).size_bytes
+        >= 3.4
+    )
 
 
 @pytest.mark.parametrize("name", ["ptq_int4", "qat_int8@int4"])
@@ -92,7 +121,9 @@ def test_int4_files_hold_packed_halves(finished, name):
 def test_structured_pruning_shrinks_shapes(finished, name):
     before, after = (sorted(values.shape for _, _, values in finished.layers(v)) for v in ("baseline", name))
     assert len(before) == len(after) and sum(map(np.prod, after)) < sum(map(np.prod, before))
-    baseline, pruned = (next(v for v in finished.run.variants if v.id == wanted) for wanted in ("baseline", name))
+    baseline, pruned = (
+        next(v for v in finished.run.variants if v.id == wanted) for wanted in ("baseline", name)
+    )
     assert pruned.parameters < baseline.parameters and pruned.macs < baseline.macs and pruned.sparsity < 0.02
 
 

@@ -12,14 +12,27 @@ from engine.sandbox import Failed
 from engine.techniques import TECHNIQUES
 from engine.workspace import write_json
 
-LAYERS = [{"name": "conv1", "kind": "conv", "shape": [8, 1, 3, 3], "macs": 1000, "is_output": False},
-          {"name": "fc", "kind": "dense", "shape": [10, 8], "macs": 80, "is_output": True}]
-FACTS = {"framework": "pytorch", "layers": LAYERS, "parameters": 152, "macs": 1080, "labelled": True, "quantized": False, "unprunable": "",
-         "untraceable": "", "evaluate_images_per_s": 5000.0}
+LAYERS = [
+    {"name": "conv1", "kind": "conv", "shape": [8, 1, 3, 3], "macs": 1000, "is_output": False},
+    {"name": "fc", "kind": "dense", "shape": [10, 8], "macs": 80, "is_output": True},
+]
+FACTS = {
+    "framework": "pytorch",
+    "layers": LAYERS,
+    "parameters": 152,
+    "macs": 1080,
+    "labelled": True,
+    "quantized": False,
+    "unprunable": "",
+    "untraceable": "",
+    "evaluate_images_per_s": 5000.0,
+}
 
 
 class Children:
-    """Stands in for the wall: answers each task, or ends as `trouble` says, {(task, technique or variant): error}."""
+    """Stands in for the wall: answers each task, or ends as `trouble` says, {(task, technique or variant):
+    error}.
+    """
 
     def __init__(self, trouble: dict | None = None, **facts):
         self.found, self.trouble, self.asked = FACTS | facts, trouble or {}, []
@@ -29,7 +42,12 @@ class Children:
         task, technique = request["task"], request.get("technique", "")
         self.asked.append((task, technique))
         self.limits_s[task, technique] = limits.seconds
-        for name in (technique, *request.get("artifacts", {}), *request.get("paths", {}), Path(request.get("path", "")).parent.name):
+        for name in (
+            technique,
+            *request.get("artifacts", {}),
+            *request.get("paths", {}),
+            Path(request.get("path", "")).parent.name,
+        ):
             if (task, name) in self.trouble:
                 # what a technique finished before it died stays
                 if technique in TECHNIQUES:
@@ -42,9 +60,21 @@ class Children:
             path = Path(request["folder"], "artifacts", name, "model.onnx")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(name.encode())
-            artifact = Artifact(path=f"artifacts/{name}/model.onnx", format="onnx", bytes=len(name), sha256=hashlib.sha256(name.encode()).hexdigest())
-            made = Variant(id=name, technique=name.split("@")[0], status="done", artifacts=[artifact], size_bytes=len(name), validation_accuracy=0.9,
-                           steps=[Step(what="make", why="A test wants it.")])
+            artifact = Artifact(
+                path=f"artifacts/{name}/model.onnx",
+                format="onnx",
+                bytes=len(name),
+                sha256=hashlib.sha256(name.encode()).hexdigest(),
+            )
+            made = Variant(
+                id=name,
+                technique=name.split("@")[0],
+                status="done",
+                artifacts=[artifact],
+                size_bytes=len(name),
+                validation_accuracy=0.9,
+                steps=[Step(what="make", why="A test wants it.")],
+            )
             write_json(Path(request["folder"], "variants", f"{name}.json"), made.model_dump(mode="json"))
 
     def prepare_data(self, request: dict) -> dict:
@@ -57,16 +87,42 @@ class Children:
         if request["technique"] == "sensitivity":
             write_json(Path(request["folder"], "cache", "sensitivity.json"), [])
         else:
-            self.make(request, TECHNIQUES[request["technique"]].variants if request["technique"] in TECHNIQUES else ("baseline",))
+            self.make(
+                request,
+                (
+                    TECHNIQUES[request["technique"]].variants
+                    if request["technique"] in TECHNIQUES
+                    else ("baseline",)
+                ),
+            )
         return {}
 
     def accuracy(self, request: dict) -> dict:
-        return {name: {"parameters": 152, "nonzero_parameters": 152, "macs": 1080, "zero_share": 0.0, "accuracy": 0.9, "accuracy_drop_pp": 0.0,
-                       "compressed_bytes": 5} for name in request["artifacts"]}
+        return {
+            name: {
+                "parameters": 152,
+                "nonzero_parameters": 152,
+                "macs": 1080,
+                "zero_share": 0.0,
+                "accuracy": 0.9,
+                "accuracy_drop_pp": 0.0,
+                "compressed_bytes": 5,
+            }
+            for name in request["artifacts"]
+        }
 
     def timing(self, request: dict) -> dict:
-        return {name: {"runtime": "onnxruntime", "runtime_version": "1", "threads": 1, "interleaved": True, "throughput_per_s": 1000.0,
-                       "latency_ms": {"p50": 1.0, "p95": 1.0, "p99": 1.0}} for name in request["paths"]}
+        return {
+            name: {
+                "runtime": "onnxruntime",
+                "runtime_version": "1",
+                "threads": 1,
+                "interleaved": True,
+                "throughput_per_s": 1000.0,
+                "latency_ms": {"p50": 1.0, "p95": 1.0, "p99": 1.0},
+            }
+            for name in request["paths"]
+        }
 
     def memory(self, request: dict) -> dict:
         return {"peak_memory_bytes": 30_000_000}
@@ -93,18 +149,29 @@ def ended(events: list[dict]) -> dict[str, dict]:
 def test_all_is_well(supervise, workspace):
     found, events = supervise(Children())
     assert set(found) == {"baseline", *(v for t in TECHNIQUES.values() for v in t.variants)}
-    assert all(v.status == "done" and v.host.interleaved and v.host.peak_memory_bytes == 30_000_000 for v in found.values())
+    assert all(
+        v.status == "done" and v.host.interleaved and v.host.peak_memory_bytes == 30_000_000
+        for v in found.values()
+    )
     assert {e["status"] for e in ended(events).values()} == {"done"}
     assert workspace.run(supervise.id).recommendation.winner in found
 
 
-def test_variants_that_do_not_fit_into_memory_together_are_timed_in_lots_beside_the_baseline(supervise, monkeypatch):
+def test_variants_that_do_not_fit_into_memory_together_are_timed_in_lots_beside_the_baseline(
+    supervise, monkeypatch
+):
     monkeypatch.setattr(optimize, "needed_bytes", lambda model: 0)
     children = Children()
     found, events = supervise(children)
     assert children.asked.count(("timing", "")) == 1 + len(TECHNIQUES) + len(found) - 1
-    assert all(v.status == "done" and v.host.interleaved and v.host.peak_memory_bytes == 30_000_000 for v in found.values())
-    assert sum("timed in lots, each with baseline: 1.000 ms" in e.get("text", "") for e in events) == len(found) - 2
+    assert all(
+        v.status == "done" and v.host.interleaved and v.host.peak_memory_bytes == 30_000_000
+        for v in found.values()
+    )
+    assert (
+        sum("timed in lots, each with baseline: 1.000 ms" in e.get("text", "") for e in events)
+        == len(found) - 2
+    )
 
 
 def test_sensitivity_is_asked_for_once_and_only_where_needed(supervise):
@@ -127,8 +194,13 @@ def test_a_technique_that_dies_keeps_what_it_finished_and_harms_no_other(supervi
 
 
 def test_a_file_that_no_runtime_survives_fails_alone(supervise):
-    found, _ = supervise(Children(trouble={("accuracy", "ptq_int4"): Failed("its process was killed (signal 11, SIGSEGV)")}))
-    assert found["ptq_int4"].status == "failed" and "could not be measured: its process was killed" in found["ptq_int4"].reason
+    found, _ = supervise(
+        Children(trouble={("accuracy", "ptq_int4"): Failed("its process was killed (signal 11, SIGSEGV)")})
+    )
+    assert (
+        found["ptq_int4"].status == "failed"
+        and "could not be measured: its process was killed" in found["ptq_int4"].reason
+    )
     assert found["ptq_int4@mixed"].status == "done"
 
 
@@ -139,7 +211,9 @@ def test_without_a_baseline_there_is_no_run(supervise):
 
 @pytest.mark.parametrize("task", ["prepare_data", "facts"])
 def test_a_wrong_data_set_ends_the_run_with_its_sentence(supervise, task):
-    children = Children(trouble={(task, ""): BadInput("The model takes images of 28x28x1 and the data set has 32x32x3.")})
+    children = Children(
+        trouble={(task, ""): BadInput("The model takes images of 28x28x1 and the data set has 32x32x3.")}
+    )
     with pytest.raises(BadInput, match="The model takes images"):
         supervise(children)
 
@@ -156,12 +230,16 @@ def test_what_does_not_apply_is_skipped_before_any_time_is_spent(supervise):
 
 def test_a_quantized_model_or_one_without_layers_is_left_alone(supervise):
     found, _ = supervise(Children(quantized=True))
-    assert {v.status for v in found.values() if v.id != "baseline"} == {"skipped"} and found["fp16"].reason == "the model is quantized already"
+    assert {v.status for v in found.values() if v.id != "baseline"} == {"skipped"} and found[
+        "fp16"
+    ].reason == "the model is quantized already"
     found, _ = supervise(Children(layers=[]))
     assert "no convolution or dense layer" in found["ptq_int8"].reason
 
 
-@pytest.mark.parametrize("facts", [{"parameters": 129_000_000}, {"layers": 120 * LAYERS[:1] + LAYERS[1:]}], ids=["large", "deep"])
+@pytest.mark.parametrize(
+    "facts", [{"parameters": 129_000_000}, {"layers": 120 * LAYERS[:1] + LAYERS[1:]}], ids=["large", "deep"]
+)
 def test_a_large_or_deep_network_counts_as_hanging_later(supervise, facts):
     small, other = Children(), Children(**facts)
     for children in (small, other):
@@ -171,10 +249,15 @@ def test_a_large_or_deep_network_counts_as_hanging_later(supervise, facts):
 
 
 def test_lost_sensitivity_or_timing_or_memory_does_not_lose_the_run(supervise, workspace):
-    found, events = supervise(Children(trouble={("technique", "sensitivity"): Failed("it crashed")}), techniques=["ptq_int4"])
+    found, _ = supervise(
+        Children(trouble={("technique", "sensitivity"): Failed("it crashed")}), techniques=["ptq_int4"]
+    )
     assert found["ptq_int4"].status == "done"
-    found, events = supervise(Children(trouble={("memory", "fp16"): Failed("it crashed")}), techniques=["fp16"])
-    assert found["fp16"].host.peak_memory_bytes is None and found["baseline"].host.peak_memory_bytes == 30_000_000
+    found, _ = supervise(Children(trouble={("memory", "fp16"): Failed("it crashed")}), techniques=["fp16"])
+    assert (
+        found["fp16"].host.peak_memory_bytes is None
+        and found["baseline"].host.peak_memory_bytes == 30_000_000
+    )
     assert workspace.run(supervise.id).recommendation
 
 
@@ -186,7 +269,9 @@ def test_finished_variants_are_not_made_again(supervise, workspace, monkeypatch)
     monkeypatch.setattr(optimize.sandbox, "run", again)
     run_id = workspace.runs()[0]["id"]
     optimize.optimize(workspace.experiment(run_id), workspace, run_id, lambda event: None)
-    assert [asked for asked in again.asked if asked[0] in ("technique", "facts")] == [("technique", "ptq_int4")]
+    assert [asked for asked in again.asked if asked[0] in ("technique", "facts")] == [
+        ("technique", "ptq_int4")
+    ]
     assert {v.status for v in workspace.variants(run_id)} == {"done"}
 
 
@@ -197,7 +282,9 @@ def test_the_budget_is_split_by_weight_over_what_trains(supervise):
     spent = sum(seconds[t.id] - 6 - 2 * len(t.variants) for t in trains)
     assert spent == pytest.approx(0.7 * 1000)
     hybrid = TECHNIQUES["hybrid"]
-    assert seconds["hybrid"] - 6 - 2 * len(hybrid.variants) == pytest.approx(700 * hybrid.weight / sum(t.weight for t in trains))
+    assert seconds["hybrid"] - 6 - 2 * len(hybrid.variants) == pytest.approx(
+        700 * hybrid.weight / sum(t.weight for t in trains)
+    )
 
 
 def test_only_preparing_data_may_use_the_network(workspace, asked, monkeypatch):
@@ -215,11 +302,16 @@ def test_only_preparing_data_may_use_the_network(workspace, asked, monkeypatch):
 
 
 class WithProfiles(Children):
-    """Leaves a profile beside each artifact, as the accuracy task does, but one that the estimator can't read."""
+    """Leaves a profile beside each artifact, as the accuracy task does, but one that the estimator can't
+    read.
+    """
 
     def accuracy(self, request: dict) -> dict:
         for files in request["artifacts"].values():
-            write_json(Path(request["folder"], files["path"]).with_suffix(".profile.json"), {"layers": "none of them"})
+            write_json(
+                Path(request["folder"], files["path"]).with_suffix(".profile.json"),
+                {"layers": "none of them"},
+            )
         return super().accuracy(request)
 
 

@@ -28,7 +28,10 @@ def twice_the_same(reader: Callable[[], nn.Module]) -> nn.Sequential:
     """Returns a seeded network whose first layer says everything twice, read by what `reader` makes."""
     torch.manual_seed(0)
     first = nn.Conv2d(1, 16, 3, padding=1)
-    first.weight.data[8:], first.bias.data[8:] = first.weight.data[:8].clone() * 1.001, first.bias.data[:8].clone() * 1.001
+    first.weight.data[8:], first.bias.data[8:] = (
+        first.weight.data[:8].clone() * 1.001,
+        first.bias.data[:8].clone() * 1.001,
+    )
     return nn.Sequential(first, nn.ReLU(), reader(), nn.Flatten(), nn.LazyLinear(5))
 
 
@@ -40,7 +43,10 @@ def test_what_others_say_as_well_is_made_up_for(backend, images, reader):
     left = backend.remove_channels(network, {"0": 0.5}, "l2", None, 0)
     assert left[0].weight.shape[0] == 8
     wanted = backend.logits(network, images)
-    far, near = (np.abs(backend.logits(n, images) - wanted).mean() for n in (left, reconstructed(backend, network, left, images)))
+    far, near = (
+        np.abs(backend.logits(n, images) - wanted).mean()
+        for n in (left, reconstructed(backend, network, left, images))
+    )
     assert near < 0.3 * far
 
 
@@ -48,7 +54,10 @@ def test_a_network_that_lost_nothing_stays_as_it_is(backend, images):
     network = twice_the_same(nn.Flatten)
     network(torch.zeros(2, 1, 8, 8))
     network.eval().requires_grad_(False)
-    np.testing.assert_array_equal(backend.logits(reconstructed(backend, network, network, images), images), backend.logits(network, images))
+    np.testing.assert_array_equal(
+        backend.logits(reconstructed(backend, network, network, images), images),
+        backend.logits(network, images),
+    )
 
 
 @pytest.mark.parametrize("shape", [(12, 9, 3, 3), (12, 9)])

@@ -1,4 +1,6 @@
-"""Rounding onto grids: exact where it can be, better than nearest where inputs are correlated, biases put right."""
+"""Rounding onto grids: exact where it can be, better than nearest where inputs are correlated, biases put
+right.
+"""
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ RANDOM = np.random.default_rng(0)
 def correlated(samples: int, width: int) -> np.ndarray:
     """Returns inputs whose neighbours resemble each other, as pixels do."""
     noise = np.random.default_rng(1).normal(size=(samples, width + 20))
-    return np.stack([noise[:, i:i + 20].mean(axis=1) for i in range(width)], axis=1)
+    return np.stack([noise[:, i : i + 20].mean(axis=1) for i in range(width)], axis=1)
 
 
 @pytest.mark.parametrize("bits", [4, 8])
@@ -59,7 +61,9 @@ def test_error_feedback_beats_nearest_on_correlated_inputs():
     nearest = nearest_grid(weights, 4)
     feedback = with_feedback(weights, nearest, inputs.T @ inputs / len(inputs))
     assert output_error(weights, feedback, inputs) < 0.35 * output_error(weights, nearest, inputs)
-    assert (feedback.scales == nearest.scales).all() and feedback.codes.min() >= -8 and feedback.codes.max() <= 7
+    assert (
+        (feedback.scales == nearest.scales).all() and feedback.codes.min() >= -8 and feedback.codes.max() <= 7
+    )
 
 
 def test_error_feedback_is_never_worse_than_nearest():
@@ -72,7 +76,9 @@ def test_error_feedback_is_never_worse_than_nearest():
 
 
 class DenseLayers:
-    """A backend of two dense layers in NumPy, without activation: enough to see what rounding does to outputs."""
+    """A backend of two dense layers in NumPy, without activation: enough to see what rounding does to
+    outputs.
+    """
 
     def weights(self, network):
         return {name: w for name, (w, _) in network.items()}
@@ -99,8 +105,10 @@ class DenseLayers:
 @pytest.fixture
 def two_layers():
     random = np.random.default_rng(5)
-    return {"a": (np.float32(random.normal(size=(20, 30))), np.float32(random.normal(size=20))),
-            "b": (np.float32(random.normal(size=(10, 20))), np.float32(random.normal(size=10)))}
+    return {
+        "a": (np.float32(random.normal(size=(20, 30))), np.float32(random.normal(size=20))),
+        "b": (np.float32(random.normal(size=(10, 20))), np.float32(random.normal(size=10))),
+    }
 
 
 def test_bias_correction_restores_the_means(two_layers):
@@ -126,7 +134,9 @@ def test_global_masks_take_exactly_the_smallest(sparsity):
     assert len(gone) == round(sparsity * total)
     assert not len(gone) or not len(kept) or gone.max() <= kept.min()
     if sparsity == 0.5:
-        assert (~masks["a"]).mean() > 0.8  # over all layers together, so the layer of small weights loses more
+        assert (
+            ~masks["a"]
+        ).mean() > 0.8  # over all layers together, so the layer of small weights loses more
 
 
 @pytest.mark.parametrize("sparsity", [0.2, 0.6, 0.9])
@@ -142,7 +152,11 @@ def test_a_large_layer_is_rounded_as_a_small_one(monkeypatch):
     whole = nearest_grid(weights, 4)
     monkeypatch.setattr("engine.sensitivity.VALUES_AT_ONCE", 100)
     pieces = nearest_grid(weights, 4)
-    assert (pieces.codes == whole.codes).all() and (pieces.scales == whole.scales).all() and pieces.codes.dtype == np.int8
+    assert (
+        (pieces.codes == whole.codes).all()
+        and (pieces.scales == whole.scales).all()
+        and pieces.codes.dtype == np.int8
+    )
 
 
 def test_the_cubic_schedule_begins_at_0_and_ends_at_its_target():

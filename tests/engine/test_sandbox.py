@@ -19,7 +19,10 @@ from engine.sandbox import Cancelled, Failed, Limits, Watch
 MODULE = "tests.engine.misbehaving"
 
 
-def act(name: str, limits: Limits = Limits(seconds=30), watch: Watch | None = None, **request) -> dict:
+SHORT = Limits(seconds=30)
+
+
+def act(name: str, limits: Limits = SHORT, watch: Watch | None = None, **request) -> dict:
     return sandbox.run(MODULE, {"act": name, **request}, limits, watch)
 
 
@@ -42,7 +45,9 @@ def test_a_child_that_behaves_answers_and_is_heard():
     assert [m["fraction"] for m in heard] == [0, 1 / 3, 2 / 3]
 
 
-@pytest.mark.parametrize(("name", "words"), [("crash", "SIGSEGV"), ("kill", "SIGKILL"), ("leave", "code 3 and no result")])
+@pytest.mark.parametrize(
+    ("name", "words"), [("crash", "SIGSEGV"), ("kill", "SIGKILL"), ("leave", "code 3 and no result")]
+)
 def test_a_death_becomes_a_sentence(name, words):
     with pytest.raises(Failed, match=words):
         act(name)
@@ -59,7 +64,12 @@ def test_too_much_memory_is_stopped(name):
 def test_pages_of_a_large_data_set_are_no_memory_that_a_child_holds(tmp_path):
     (tmp_path / "data").write_bytes(b"1" * 400_000_000)
     peak = []
-    result = act("read_a_large_file", Limits(memory_bytes=300_000_000, seconds=60), Watch(on_memory=peak.append), path=str(tmp_path / "data"))
+    result = act(
+        "read_a_large_file",
+        Limits(memory_bytes=300_000_000, seconds=60),
+        Watch(on_memory=peak.append),
+        path=str(tmp_path / "data"),
+    )
     assert result["total"] > 0
     assert max(peak) > 400_000_000  # they are in memory, and told
 
@@ -85,9 +95,14 @@ def test_nothing_that_a_child_started_outlives_it():
 
 
 def test_a_child_dies_with_its_parent():
-    code = (f"from engine import sandbox; sandbox.run({MODULE!r}, {{'act': 'loop'}}, "
-            "watch=sandbox.Watch(on_start=lambda pid: print(pid, flush=True), on_message=lambda m: print('up', flush=True)))")
-    parent = subprocess.Popen([sys.executable, "-c", code], cwd=sandbox.ROOT, stdout=subprocess.PIPE, text=True)
+    code = (
+        f"from engine import sandbox; sandbox.run({MODULE!r}, {{'act': 'loop'}},"
+        " watch=sandbox.Watch(on_start=lambda pid: print(pid, flush=True), on_message=lambda m: print('up',"
+        " flush=True)))"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=sandbox.ROOT, stdout=subprocess.PIPE, text=True
+    )
     pid = int(parent.stdout.readline())
     assert parent.stdout.readline().strip() == "up"
     os.kill(parent.pid, signal.SIGKILL)
@@ -142,14 +157,29 @@ def test_wrong_input_stays_wrong_input():
         act("refuse")
 
 
-@pytest.mark.parametrize(("name", "sentence"), [("fail", "the layer 'conv9' has no weights"), ("stumble", "KeyError: 'conv1\\nand a second line'")])
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [("fail", "the layer 'conv9' has no weights"), ("stumble", "KeyError: 'conv1\\nand a second line'")],
+)
 def test_a_reason_is_one_line(name, sentence):
     with pytest.raises(Failed) as caught:
         act(name)
     assert str(caught.value) == sentence
 
 
-@pytest.mark.parametrize("bytes_", ["not JSON\n", "[1, 2]\n", "7\n", '{"error": 1}\n', '{"error": {"kind": 3}}\n', '{"result": 5}\n', "\xff\n", "[" * 60_000 + "\n"])
+@pytest.mark.parametrize(
+    "bytes_",
+    [
+        "not JSON\n",
+        "[1, 2]\n",
+        "7\n",
+        '{"error": 1}\n',
+        '{"error": {"kind": 3}}\n',
+        '{"result": 5}\n',
+        "\xff\n",
+        "[" * 60_000 + "\n",
+    ],
+)
 def test_what_is_no_message_fails_the_child_alone(bytes_):
     with pytest.raises(Failed):
         act("babble", bytes=bytes_)
@@ -163,9 +193,18 @@ def test_a_line_without_end_is_cut():
 
 
 def test_memory_counts_the_whole_group():
-    child = subprocess.Popen([sys.executable, "-c", "import subprocess, sys; subprocess.run([sys.executable, '-c', "
-                              "'x = bytearray(b\"1\" * 200_000_000); print(1, flush=True); input()'])"],
-                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    child = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            (
+                "import subprocess, sys; subprocess.run([sys.executable, '-c', "
+                "'x = bytearray(b\"1\" * 200_000_000); print(1, flush=True); input()'])"
+            ),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     child.stdout.readline()
     try:
         assert sandbox.resident_bytes(child.pid) > 200_000_000

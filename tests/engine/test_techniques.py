@@ -44,7 +44,12 @@ def answers(path: Path, images: np.ndarray, spec: dict, int4: bool = False) -> n
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    return np.concatenate([session.run(None, {name: preprocess(images[i:i + 64], spec)})[0].argmax(1) for i in range(0, len(images), 64)])
+    return np.concatenate(
+        [
+            session.run(None, {name: preprocess(images[i : i + 64], spec)})[0].argmax(1)
+            for i in range(0, len(images), 64)
+        ]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +63,9 @@ def test_every_variant_is_done(digits_run):
 
 
 def test_no_technique_sees_the_test_part(digits_run):
-    """The fixture takes the test files away while any task but the final measurement is at work, and all went well."""
+    """The fixture takes the test files away while any task but the final measurement is at work, and all went
+    well.
+    """
     assert {"baseline", "sensitivity", "facts", *TECHNIQUES} <= set(digits_run.blind)
 
 
@@ -66,26 +73,47 @@ def test_no_technique_sees_the_test_part(digits_run):
 def test_the_file_is_the_one_that_was_measured(digits_run, test_part, name):
     variant = digits_run.variant(name)
     stored = (digits_run.folder / variant.artifacts[0].path).read_bytes()
-    assert (len(stored), hashlib.sha256(stored).hexdigest()) == (variant.artifacts[0].bytes, variant.artifacts[0].sha256)
+    assert (len(stored), hashlib.sha256(stored).hexdigest()) == (
+        variant.artifacts[0].bytes,
+        variant.artifacts[0].sha256,
+    )
     assert variant.size_bytes == len(stored)
     int4 = any(t.data_type == TensorProto.INT4 for t in weights_of(digits_run.file(name)).values())
-    predicted = answers(digits_run.file(name), test_part.images, digits_run.run.experiment.model.preprocessing.model_dump(), int4)
+    predicted = answers(
+        digits_run.file(name),
+        test_part.images,
+        digits_run.run.experiment.model.preprocessing.model_dump(),
+        int4,
+    )
     # an INT8 sum may round otherwise in other batches; one image in 359 may change sides
-    assert abs(measure.accuracy(predicted, test_part.labels) - variant.accuracy) <= 1.01 / len(test_part.labels)
+    assert abs(measure.accuracy(predicted, test_part.labels) - variant.accuracy) <= 1.01 / len(
+        test_part.labels
+    )
     assert variant.test_images == len(test_part.labels) == 359
     assert variant.accuracy_low <= variant.accuracy <= variant.accuracy_high
-    assert variant.accuracy_drop_pp == pytest.approx(100 * (digits_run.variant("baseline").accuracy - variant.accuracy), abs=1e-3)
+    assert variant.accuracy_drop_pp == pytest.approx(
+        100 * (digits_run.variant("baseline").accuracy - variant.accuracy), abs=1e-3
+    )
 
 
 @pytest.mark.parametrize("name", EVERY_VARIANT)
 def test_every_variant_is_measured_in_full(digits_run, name):
     variant = digits_run.variant(name)
     host = variant.host
-    assert host.runtime == "onnxruntime" and host.runtime_version == onnxruntime.__version__ and host.threads >= 1 and host.interleaved
+    assert (
+        host.runtime == "onnxruntime"
+        and host.runtime_version == onnxruntime.__version__
+        and host.threads >= 1
+        and host.interleaved
+    )
     assert 0 < host.latency_ms.p50 <= host.latency_ms.p95 <= host.latency_ms.p99
     assert host.peak_memory_bytes > 20_000_000 and host.throughput_per_s > 0
     assert variant.steps and all(step.why for step in variant.steps) and variant.seed is not None
-    assert 0 < variant.compressed_bytes and variant.validation_accuracy > 0.5 and len(variant.per_class_recall) == 10
+    assert (
+        variant.compressed_bytes > 0
+        and variant.validation_accuracy > 0.5
+        and len(variant.per_class_recall) == 10
+    )
     if name != "distill@0.5,alone":
         # ten seconds of training on a busy machine are few steps for a third of the channels
         assert variant.accuracy > (0.8 if "0.7,iterative" in name else 0.9) or variant.technique == "distill"
@@ -113,7 +141,9 @@ def test_int8_is_as_small_as_promised_at_no_loss(digits_run):
 
 def test_dynamic_int8_holds_8_bits(digits_run):
     assert {t.data_type for t in weights_of(digits_run.file("dynamic_int8")).values()} == {TensorProto.UINT8}
-    assert any("DynamicQuantize" in n.op_type for n in onnx.load(str(digits_run.file("dynamic_int8"))).graph.node)
+    assert any(
+        "DynamicQuantize" in n.op_type for n in onnx.load(str(digits_run.file("dynamic_int8"))).graph.node
+    )
 
 
 def test_fp16_holds_halves_of_the_very_weights(digits_run):
@@ -121,7 +151,12 @@ def test_fp16_holds_halves_of_the_very_weights(digits_run):
     assert {t.data_type for t in half.values()} == {TensorProto.FLOAT16}
     for name, tensor in full.items():
         found = next(t for n, t in half.items() if n.startswith(name))
-        np.testing.assert_allclose(numpy_helper.to_array(found).astype(np.float32), numpy_helper.to_array(tensor), rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(
+            numpy_helper.to_array(found).astype(np.float32),
+            numpy_helper.to_array(tensor),
+            rtol=1e-3,
+            atol=1e-6,
+        )
 
 
 @pytest.mark.parametrize("name", ["ptq_int4", "qat_int8@int4"])
@@ -141,7 +176,10 @@ def test_pure_int4_is_packed_two_to_a_byte(digits_run, name):
 def test_mixed_int4_keeps_what_it_says_in_int8(digits_run):
     variant = digits_run.variant("ptq_int4@mixed")
     kept = next(s for s in variant.steps if s.what == "keep_fragile_layers").parameters["int8_layers"]
-    kinds = {n.removesuffix("_codes").removesuffix(".weight"): t.data_type for n, t in weights_of(digits_run.file("ptq_int4@mixed")).items()}
+    kinds = {
+        n.removesuffix("_codes").removesuffix(".weight"): t.data_type
+        for n, t in weights_of(digits_run.file("ptq_int4@mixed")).items()
+    }
     assert kept and {n for n, kind in kinds.items() if kind == TensorProto.INT8} == set(kept)
     assert {kind for n, kind in kinds.items() if n not in kept} == {TensorProto.INT4}
 
@@ -153,7 +191,10 @@ def test_structured_pruning_shrinks_shapes(digits_run, name):
     assert len(before) == len(after)
     assert sum(np.prod(s) for s in after) < sum(np.prod(s) for s in before)
     ratio = float(name.split("@")[1].split(",")[0])
-    assert pruned.parameters < (1 - 0.7 * ratio) * baseline.parameters and pruned.macs < (1 - 0.6 * ratio) * baseline.macs
+    assert (
+        pruned.parameters < (1 - 0.7 * ratio) * baseline.parameters
+        and pruned.macs < (1 - 0.6 * ratio) * baseline.macs
+    )
     assert pruned.sparsity < 0.01  # channels are gone, not zero
     assert {s[0] for s in shapes(digits_run.file(name)) if len(s) == 2} >= {10}  # the classes stay
 
@@ -172,7 +213,9 @@ def test_zeros_are_as_many_as_stated_and_survive_fine_tuning(digits_run, name):
     none, total = zeros(digits_run.file(name))
     assert abs(none / total - target) <= 0.001
     assert abs(variant.sparsity - none / total) <= 1e-4
-    assert [s.what for s in variant.steps].count("fine_tune") == 1  # trained after (or while) the masks were set
+    assert [s.what for s in variant.steps].count(
+        "fine_tune"
+    ) == 1  # trained after (or while) the masks were set
     assert shapes(digits_run.file(name)) == shapes(digits_run.file("baseline"))
     assert variant.nonzero_parameters < (1 - target + 0.01) * variant.parameters
 
@@ -195,7 +238,9 @@ def test_the_coded_file_of_a_sparse_network_decodes_to_its_dense_one(digits_run,
     stored = (digits_run.folder / coded.path).read_bytes()
     assert coded.runs_as == dense.path and decode(stored) == digits_run.file(name).read_bytes()
     assert variant.compressed_bytes == len(stored) == coded.bytes
-    bits = 1 + 27.5 * (1 - variant.sparsity)  # which ones are zero, and for the rest 24 bits, the sign and the exponent
+    bits = 1 + 27.5 * (
+        1 - variant.sparsity
+    )  # which ones are zero, and for the rest 24 bits, the sign and the exponent
     assert 8 * len(stored) < bits * variant.parameters + 8 * 8_000
 
 
@@ -233,13 +278,18 @@ def test_sensitivity_names_every_layer_once_for_each_change(digits_run):
         assert sorted(r.layer for r in rows if r.change == change) == sorted(layers)
         losses = [r.loss_increase for r in rows if r.change == change]
         assert losses == sorted(losses, reverse=True)
-    total = {change: sum(abs(r.loss_increase) for r in rows if r.change == change) for change in ("int8", "int4", "prune")}
+    total = {
+        change: sum(abs(r.loss_increase) for r in rows if r.change == change)
+        for change in ("int8", "int4", "prune")
+    }
     assert total["int8"] < total["int4"] < total["prune"]
 
 
 def test_a_fragile_layer_loses_fewer_channels(digits_run):
     rows = [r for r in digits_run.run.sensitivity if r.change == "prune"]
-    cut = next(s for s in digits_run.variant("prune_structured@0.5").steps if s.what == "remove_channels").parameters["layer_ratios"]
+    cut = next(
+        s for s in digits_run.variant("prune_structured@0.5").steps if s.what == "remove_channels"
+    ).parameters["layer_ratios"]
     order = [r.layer for r in rows if r.layer in cut]
     assert cut[order[0]] < cut[order[-1]] and [cut[n] for n in order] == sorted(cut.values())
 
@@ -252,7 +302,7 @@ def test_one_export_for_all_that_only_changes_values(digits_run):
 def test_nothing_that_was_kept_is_a_pickle(digits_run):
     for path in (digits_run.folder / "cache").rglob("*"):
         assert path.suffix in (".onnx", ".json", ".npy", ".npz", ".safetensors", ".keras"), path
-        assert not path.read_bytes()[:2] == b"\x80\x02", path
+        assert path.read_bytes()[:2] != b"\x80\x02", path
 
 
 def test_the_recommendation_follows_from_the_variants(digits_run):
@@ -262,12 +312,17 @@ def test_the_recommendation_follows_from_the_variants(digits_run):
     assert set(run.recommendation.ranking) == {v.id for v in run.variants if v.admissible != "no"}
     assert by_id[run.recommendation.winner].size_bytes < by_id["baseline"].size_bytes
     assert by_id[run.recommendation.picks["compact"]].size_bytes == min(
-        v.size_bytes for v in run.variants if by_id["baseline"].validation_accuracy - v.validation_accuracy <= 0.02)
+        v.size_bytes
+        for v in run.variants
+        if by_id["baseline"].validation_accuracy - v.validation_accuracy <= 0.02
+    )
 
 
 @pytest.mark.slow
 def test_without_a_data_set_only_what_needs_none_runs(workspace, asked):
-    run_id = jobs.start(asked(dataset=None, techniques=["ptq_int8", "ptq_int4", "prune_structured", "distill"]), workspace)
+    run_id = jobs.start(
+        asked(dataset=None, techniques=["ptq_int8", "ptq_int4", "prune_structured", "distill"]), workspace
+    )
     jobs.wait(run_id, workspace)
     run = workspace.run(run_id)
     assert run.state == "done", run.reason

@@ -1,4 +1,6 @@
-"""Experiments on disk: whole or not at all, found again from their folders alone, read by nobody half-written."""
+"""Experiments on disk: whole or not at all, found again from their folders alone, read by nobody
+half-written.
+"""
 
 import json
 import os
@@ -105,7 +107,9 @@ def test_variants_come_baseline_first_and_then_as_they_were_finished(workspace, 
 def test_the_index_is_made_anew_from_the_folders(workspace, run_id, asked):
     workspace.create(asked(goal="size"))
     workspace.append(run_id, {"kind": "state", "state": "failed"})
-    workspace.write_result(run_id, recommendation=Recommendation(winner="fp16", ranking=["fp16"], reasons=[]).model_dump())
+    workspace.write_result(
+        run_id, recommendation=Recommendation(winner="fp16", ranking=["fp16"], reasons=[]).model_dump()
+    )
     workspace.append(run_id, {"kind": "state", "state": "done"})
     before = workspace.runs()
     assert before[-1]["winner"] == "fp16"
@@ -210,17 +214,33 @@ except EdgewiseError as error:
 """
 
 
-@pytest.mark.parametrize("act", [
-    "workspace.create(experiment)",
-    "workspace.write_variant(run, Variant(id='fp16', technique='fp16', status='done', notes=['x' * 5000]))",
-    "workspace.append(run, {'kind': 'log', 'text': 'x' * 5000})",
-    "workspace.write_result(run, sensitivity=['x' * 5000])",
-])
+@pytest.mark.parametrize(
+    "act",
+    [
+        "workspace.create(experiment)",
+        (
+            "workspace.write_variant(run, Variant(id='fp16', technique='fp16', status='done', notes=['x' *"
+            " 5000]))"
+        ),
+        "workspace.append(run, {'kind': 'log', 'text': 'x' * 5000})",
+        "workspace.write_result(run, sensitivity=['x' * 5000])",
+    ],
+)
 def test_a_full_disk_is_one_sentence_and_nothing_is_half_done(workspace, run_id, act):
     workspace.write_variant(run_id, variant("fp16", notes=["the old one"]))
     before = sorted(str(p) for p in workspace.home.rglob("*"))
-    done = subprocess.run([sys.executable, "-c", FULL_DISK.format(act=act), run_id], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.stdout.strip() == ("The disk is full: free some space or set EDGEWISE_HOME to another disk; what was finished is kept."), done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK.format(act=act), run_id],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (
+        done.stdout.strip()
+        == "The disk is full: free some space or set EDGEWISE_HOME to another disk; what was finished is"
+        " kept."
+    ), done.stderr
     assert sorted(str(p) for p in workspace.home.rglob("*")) == before
     assert [v.notes for v in workspace.variants(run_id)] == [["the old one"]]
     assert workspace.state(run_id) == "queued"

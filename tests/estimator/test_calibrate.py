@@ -9,10 +9,25 @@ from estimator.predict import estimate
 
 def result(profiles, factor, device="raspberry_pi_4"):
     """A benchmark on a device that is `factor` times as slow as predicted."""
-    models = [{"variant": f"v{i}", "sha256": f"{i:064x}", "profile": profile.model_dump(),
-               "latency_ms": {"p50": factor * estimate(profile, device).latency_ms}} for i, profile in enumerate(profiles)]
-    return BenchmarkResult.model_validate({"schema_version": 1, "device": device, "runtime": "litert", "threads": 4,
-                                           "precision": "float32", "models": models})
+    models = [
+        {
+            "variant": f"v{i}",
+            "sha256": f"{i:064x}",
+            "profile": profile.model_dump(),
+            "latency_ms": {"p50": factor * estimate(profile, device).latency_ms},
+        }
+        for i, profile in enumerate(profiles)
+    ]
+    return BenchmarkResult.model_validate(
+        {
+            "schema_version": 1,
+            "device": device,
+            "runtime": "litert",
+            "threads": 4,
+            "precision": "float32",
+            "models": models,
+        }
+    )
 
 
 @pytest.fixture

@@ -34,7 +34,12 @@ def test_the_edge_tpu_takes_full_int8_tflite_only():
 
 
 def test_operators_that_do_not_map_are_counted():
-    found = check("coral_dev_board", "int8", file_format="tflite", operators=["CONV_2D", "HARD_SWISH", "HARD_SWISH", "ADD"])
+    found = check(
+        "coral_dev_board",
+        "int8",
+        file_format="tflite",
+        operators=["CONV_2D", "HARD_SWISH", "HARD_SWISH", "ADD"],
+    )
     assert found.answer == "falls back" and found.operators == {"HARD_SWISH": 2}
     assert found.why.startswith("2 of 4 operators fall back")
 

@@ -32,7 +32,9 @@ def test_what_if_answers_with_an_interval_and_a_reason(page):
 
 
 def test_the_error_table_is_the_validation():
-    for row, group in zip(inventory.error_table("raspberry_pi_4"), inventory.groups("raspberry_pi_4").values(), strict=True):
+    for row, group in zip(
+        inventory.error_table("raspberry_pi_4"), inventory.groups("raspberry_pi_4").values(), strict=True
+    ):
         found = load()["groups"][group["name"]]["validation"]
         assert row["median error %"] == 100 * found["leave_one_family_out"]["median_error"]
         assert row["rows"] == found["rows"] == len(inventory.points(group["name"]))

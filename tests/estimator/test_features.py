@@ -12,8 +12,13 @@ def named(x):
 
 
 def test_counts_by_hand():
-    found = named(features.from_profile(profile_of([convolution("a", 8, 20), convolution("b", 8, 20, 3),
-                                                    convolution("c", 8, 20, 3, "depthwise")])))
+    found = named(
+        features.from_profile(
+            profile_of(
+                [convolution("a", 8, 20), convolution("b", 8, 20, 3), convolution("c", 8, 20, 3, "depthwise")]
+            )
+        )
+    )
     assert found["layers"] == 3 and found["overhead"] == 1
     assert found["dense_macs"] == pytest.approx(400 * 64 / 1e6)
     assert found["window_macs"] == pytest.approx(400 * 64 * 9 / 1e6)
@@ -21,9 +26,15 @@ def test_counts_by_hand():
     assert found["activations"] == pytest.approx(6 * 8 * 400 / 1e6)
     assert found["mixed"] == pytest.approx(np.sqrt(400 * 640 * 6 * 3200) / 1e6)
     assert found["tile_macs"] == pytest.approx(400 * 640 / 1e6), "400 pixels are 25 whole tiles of 16"
-    assert found["mixed_windows"] == pytest.approx(np.sqrt(400 * 576 * 6 * 3200) / 1e6), "the one window's MACs only"
-    assert found["small"] == pytest.approx(np.sqrt(400 * (640 + 72) / 1e6 * 3)), "layers times the root of a layer's MACs"
-    assert found["gather_rows"] == pytest.approx(8 * 9 * 20 / 1e6), "a row for each channel, tap and line of pixels"
+    assert found["mixed_windows"] == pytest.approx(np.sqrt(400 * 576 * 6 * 3200) / 1e6), (
+        "the one window's MACs only"
+    )
+    assert found["small"] == pytest.approx(np.sqrt(400 * (640 + 72) / 1e6 * 3)), (
+        "layers times the root of a layer's MACs"
+    )
+    assert found["gather_rows"] == pytest.approx(8 * 9 * 20 / 1e6), (
+        "a row for each channel, tap and line of pixels"
+    )
 
 
 def test_a_started_tile_counts_whole():
@@ -34,7 +45,9 @@ def test_a_started_tile_counts_whole():
 def test_activations_cost_nothing_of_their_own():
     relu = convolution("r", 8, 20).model_copy(update={"kind": "activation", "macs": 0})
     one = features.from_profile(profile_of([convolution("a", 8, 20)]))
-    two = features.from_profile(profile_of([convolution("a", 8, 20), relu.model_copy(update={"parameters": 0})]))
+    two = features.from_profile(
+        profile_of([convolution("a", 8, 20), relu.model_copy(update={"parameters": 0})])
+    )
     assert np.allclose(one, two)
 
 

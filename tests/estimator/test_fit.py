@@ -46,8 +46,10 @@ def test_a_pool_gives_what_few_rows_cannot(networks):
     noise = np.exp(np.random.default_rng(2).normal(0, 0.1, 4))
     alone = roofline.fit_group(few, few @ TRUTH * 3 * noise, np.ones(4), None, 0)
     pooled = roofline.fit_group(few, few @ TRUTH * 3 * noise, np.ones(4), TRUTH, 1.0)
+
     def error(found):
         return np.median(np.abs(rest @ found / (rest @ TRUTH * 3) - 1))
+
     assert error(pooled) < 0.1 < error(alone)
 
 
@@ -71,8 +73,12 @@ def test_a_family_is_left_out_of_its_own_prediction(networks):
 
 def test_conformal_intervals_hold_on_new_draws():
     random = np.random.default_rng(3)
-    held = [np.mean(np.abs(random.laplace(0, 0.1, 2000)) <= confidence.conformal(np.abs(random.laplace(0, 0.1, 50))))
-            for _ in range(200)]
+    held = [
+        np.mean(
+            np.abs(random.laplace(0, 0.1, 2000)) <= confidence.conformal(np.abs(random.laplace(0, 0.1, 50)))
+        )
+        for _ in range(200)
+    ]
     assert 0.89 <= np.mean(held) <= 0.93
 
 
@@ -92,6 +98,7 @@ def test_frozen_groups_come_back_byte_for_byte(all_rows):
 
 def test_no_row_ships_without_a_licence():
     import pandas as pd
+
     shipped = pd.read_csv(rows.SHIPPED / "measurements.csv.gz", low_memory=False)
     assert shipped.source.str.startswith(rows.SHIPPABLE).all()
     assert not shipped.source.str.contains("HW-NAS-Bench-360|coral.ai").any()
@@ -108,14 +115,24 @@ def test_every_group_beats_both_rivals():
             assert ours < found["rival_parameters"]["median_error"], name
 
 
-@pytest.mark.parametrize(("group", "error", "within"), [
-    ("raspberry_pi_4|litert|int8|4", 0.10, 0.85), ("raspberry_pi_4|litert|float32|4", 0.10, 0.85),
-    ("raspberry_pi_3b_plus|ncnn|float32|4", 0.12, 0), ("raspberry_pi_4|ncnn|float32|4", 0.12, 0),
-    ("jetson_nano|tensorrt|float16|1", 0.15, 0), ("raspberry_pi_5|litert|float32|1", 0.02, 0),
-    ("raspberry_pi_5|onnxruntime|float32|1", 0.02, 0), ("raspberry_pi_5|torchscript|float32|1", 0.02, 0)])
+@pytest.mark.parametrize(
+    ("group", "error", "within"),
+    [
+        ("raspberry_pi_4|litert|int8|4", 0.10, 0.85),
+        ("raspberry_pi_4|litert|float32|4", 0.10, 0.85),
+        ("raspberry_pi_3b_plus|ncnn|float32|4", 0.12, 0),
+        ("raspberry_pi_4|ncnn|float32|4", 0.12, 0),
+        ("jetson_nano|tensorrt|float16|1", 0.15, 0),
+        ("raspberry_pi_5|litert|float32|1", 0.02, 0),
+        ("raspberry_pi_5|onnxruntime|float32|1", 0.02, 0),
+        ("raspberry_pi_5|torchscript|float32|1", 0.02, 0),
+    ],
+)
 def test_targets_stay_met(group, error, within):
     found = coefficients.load()["groups"][group]["validation"]["leave_one_family_out"]
-    assert found["median_error"] <= error and found["within_25"] >= within and found["rank_correlation"] >= 0.95
+    assert (
+        found["median_error"] <= error and found["within_25"] >= within and found["rank_correlation"] >= 0.95
+    )
 
 
 def test_an_unseen_input_size_is_met():
@@ -131,6 +148,7 @@ def test_errors_fall_as_confidence_rises():
 
 def test_the_published_table_is_the_coefficients_own():
     from estimator.__main__ import RESULTS
+
     record = json.loads((RESULTS / "estimator_validation.json").read_text())
     table = record["groups"]
     assert record["targets"] == targets.rows(table, coefficients.load()["ranks"])

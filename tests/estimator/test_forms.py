@@ -11,8 +11,18 @@ from estimator.fit import Group
 def groups():
     """Two groups of 12 networks in 6 families that all took 1 ms."""
     family = np.repeat(list("abcdef"), 2)
-    return [Group(f"d{i}|ncnn|float32|1", np.ones((12, 1)), np.ones(12), family, np.arange(12).astype(str), "p", False)
-            for i in range(2)]
+    return [
+        Group(
+            f"d{i}|ncnn|float32|1",
+            np.ones((12, 1)),
+            np.ones(12),
+            family,
+            np.arange(12).astype(str),
+            "p",
+            False,
+        )
+        for i in range(2)
+    ]
 
 
 def test_forms_that_err_less_count_more(groups):

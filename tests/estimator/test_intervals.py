@@ -9,14 +9,18 @@ from estimator.fit import Group
 
 @pytest.fixture
 def groups():
-    """Eight groups of 24 networks in 12 families; a family errs as a whole, groups err at scales of their own."""
+    """Eight groups of 24 networks in 12 families; a family errs as a whole, groups err at scales of their
+    own.
+    """
     random = np.random.default_rng(4)
     x = np.exp(random.normal(0, 0.5, (24, len(features.NAMES))))
     family = np.repeat([f"f{i}" for i in range(12)], 2)
     made = []
     for number in range(8):
         error = np.repeat(random.laplace(0, 0.1, 12), 2) + random.laplace(0, 0.05, 24)
-        group = Group(f"d{number}|ncnn|float32|4", x, np.ones(24), family, np.arange(24).astype(str), "p", False)
+        group = Group(
+            f"d{number}|ncnn|float32|4", x, np.ones(24), family, np.arange(24).astype(str), "p", False
+        )
         group.held_out = np.exp(error * (1 + number % 3))
         made.append(group)
     return made

@@ -25,7 +25,10 @@ def test_a_measured_device_rests_on_its_own_networks(separable):
 
 
 def test_a_transfer_says_so_and_is_less_sure(separable):
-    own, other = estimate(separable(), "raspberry_pi_4"), estimate(separable(file_format="onnx"), "raspberry_pi_4")
+    own, other = (
+        estimate(separable(), "raspberry_pi_4"),
+        estimate(separable(file_format="onnx"), "raspberry_pi_4"),
+    )
     assert other.runtime == "onnxruntime" and "transferred to onnxruntime by a ratio" in other.why
     assert width(other) > width(own) and other.confidence < own.confidence
 
@@ -38,15 +41,20 @@ def test_the_pi_3b_is_slower_than_the_pi_4_and_says_whence(separable):
 
 def test_novelty_widens_the_interval(separable):
     usual = estimate(separable(), "raspberry_pi_4")
-    strange = estimate(profile_of([convolution(f"c{i}", 16, 8, 5) for i in range(4)], file_format="tflite"), "raspberry_pi_4")
+    strange = estimate(
+        profile_of([convolution(f"c{i}", 16, 8, 5) for i in range(4)], file_format="tflite"), "raspberry_pi_4"
+    )
     assert width(strange) > width(usual) and strange.confidence < usual.confidence
 
 
 def test_depthwise_networks_do_not_rest_on_a_benchmark_without_them(separable):
     found = estimate(separable(), "raspberry_pi_5", threads=1)
     assert "5,800 networks" not in found.why
-    plain = estimate(profile_of([convolution(f"c{i}", 32, 16, 3) for i in range(20)], file_format="tflite"),
-                     "raspberry_pi_5", threads=1)
+    plain = estimate(
+        profile_of([convolution(f"c{i}", 32, 16, 3) for i in range(20)], file_format="tflite"),
+        "raspberry_pi_5",
+        threads=1,
+    )
     assert "5,800 networks measured on this device with litert" in plain.why
 
 
@@ -69,7 +77,10 @@ def test_float_on_the_coral_board_is_not_given_to_the_edge_tpu(separable):
 
 
 def test_the_edge_tpu_slows_down_beyond_its_memory():
-    within, beyond = (estimate(by_hand(500_000_000, p, "int8"), "coral_dev_board", "edgetpu") for p in (7_000_000, 12_000_000))
+    within, beyond = (
+        estimate(by_hand(500_000_000, p, "int8"), "coral_dev_board", "edgetpu")
+        for p in (7_000_000, 12_000_000)
+    )
     # 5 million more parameters, of which 4 are fetched anew for every image.
     assert beyond.latency_ms - within.latency_ms > 3
 
@@ -80,7 +91,10 @@ def test_what_does_not_fit_gets_no_latency():
 
 
 def test_a_tiny_network_is_not_charged_an_overhead_that_nobody_measured():
-    tiny = estimate(profile_of([convolution("a", 8, 8, 3), convolution("b", 8, 8, 3)], file_format="tflite"), "raspberry_pi_4")
+    tiny = estimate(
+        profile_of([convolution("a", 8, 8, 3), convolution("b", 8, 8, 3)], file_format="tflite"),
+        "raspberry_pi_4",
+    )
     assert tiny.latency_ms < 1 and width(tiny) > 3
 
 
@@ -119,14 +133,33 @@ def test_more_work_takes_longer(separable):
 
 
 def test_predictions_import_no_framework():
-    program = ("import sys, estimator, estimator.predict, estimator.capability, estimator.calibrate, estimator.inventory\n"
-               "from estimator.predict import by_hand, estimate\nestimate(by_hand(10**8, 10**6), 'raspberry_pi_4')\n"
-               "print([m for m in ('onnx', 'ai_edge_litert', 'sklearn', 'pandas', 'scipy', 'torch') if m in sys.modules])")
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    program = (
+        "import sys, estimator, estimator.predict, estimator.capability, estimator.calibrate,"
+        " estimator.inventory\nfrom estimator.predict import by_hand, estimate\nestimate(by_hand(10**8,"
+        " 10**6), 'raspberry_pi_4')\nprint([m for m in ('onnx', 'ai_edge_litert', 'sklearn', 'pandas',"
+        " 'scipy', 'torch') if m in sys.modules])"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )
 
 
 def test_every_figure_of_a_device_has_a_source():
-    plain = {"id", "name", "family", "runs_well", "default_onnx", "default_tflite", "relative", "notes", "runtimes", "sources"}
+    plain = {
+        "id",
+        "name",
+        "family",
+        "runs_well",
+        "default_onnx",
+        "default_tflite",
+        "relative",
+        "notes",
+        "runtimes",
+        "sources",
+    }
     for device in all_devices().values():
         stated = device.model_fields_set - plain
         assert stated <= set(device.sources), (device.id, stated - set(device.sources))
@@ -135,11 +168,21 @@ def test_every_figure_of_a_device_has_a_source():
 
 def test_onnx_runtime_on_the_pis_holds_on_networks_of_another_source(all_rows):
     import pandas as pd
+
     rows = pd.read_csv(all_rows / "measurements.csv.gz", low_memory=False)
     devices = {"Raspberry Pi 4B": "raspberry_pi_4", "Raspberry Pi 5": "raspberry_pi_5"}
-    rows = rows[(rows.runtime == "ONNX") & rows.device.isin(list(devices)) & (rows.fit_ok == 1) & rows.macs_m.notna()]
-    held = [(row.latency_ms, estimate(by_hand(int(row.macs_m * 1e6), int(row.params_m * 1e6)), devices[row.device],
-                                      "onnxruntime")) for row in rows.itertuples()]
+    rows = rows[
+        (rows.runtime == "ONNX") & rows.device.isin(list(devices)) & (rows.fit_ok == 1) & rows.macs_m.notna()
+    ]
+    held = [
+        (
+            row.latency_ms,
+            estimate(
+                by_hand(int(row.macs_m * 1e6), int(row.params_m * 1e6)), devices[row.device], "onnxruntime"
+            ),
+        )
+        for row in rows.itertuples()
+    ]
     assert len(held) >= 8
     assert sum(found.low_ms <= measured <= found.high_ms for measured, found in held) >= 0.8 * len(held)
     assert sorted(abs(found.latency_ms / measured - 1) for measured, found in held)[len(held) // 2] < 0.3

@@ -19,7 +19,13 @@ def look(home):
     from engine.formats import behind_wall
 
     def look(path, dataset=None, architecture=None, home=home) -> ModelFile:
-        request = {"path": str(path), "name": path.name, "dataset": dataset, "architecture": architecture, "home": str(home)}
+        request = {
+            "path": str(path),
+            "name": path.name,
+            "dataset": dataset,
+            "architecture": architecture,
+            "home": str(home),
+        }
         return ModelFile.model_validate(behind_wall.look(request, None))
 
     return look

@@ -1,4 +1,6 @@
-"""ONNX files of the shipped digits network as other exporters would have written it, with an operator that onnx2torch lacks."""
+"""ONNX files of the shipped digits network as other exporters would have written it, with an operator that
+onnx2torch lacks.
+"""
 
 import io
 import warnings
@@ -19,18 +21,30 @@ def digits(opset: int = 13) -> onnx.ModelProto:
     out = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(network, (torch.zeros(2, 1, 28, 28),), out, dynamo=False, opset_version=opset, input_names=["image"],
-                          output_names=["scores"], dynamic_axes={"image": {0: "n"}, "scores": {0: "n"}})
+        torch.onnx.export(
+            network,
+            (torch.zeros(2, 1, 28, 28),),
+            out,
+            dynamo=False,
+            opset_version=opset,
+            input_names=["image"],
+            output_names=["scores"],
+            dynamic_axes={"image": {0: "n"}, "scores": {0: "n"}},
+        )
     return onnx.load_from_string(out.getvalue())
 
 
 def untraceable(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Puts a pooling of single pixels by their absolute values, which leaves a ReLU's output as it is, behind the first ReLU."""
+    """Puts a pooling of single pixels by their absolute values, which leaves a ReLU's output as it is, behind
+    the first ReLU.
+    """
     nodes = model.graph.node
     place = next(i for i, node in enumerate(nodes) if node.op_type == "Relu")
     inner, outer = nodes[place].output[0] + "_inner", nodes[place].output[0]
     nodes[place].output[0] = inner
-    nodes.insert(place + 1, helper.make_node("LpPool", [inner], [outer], kernel_shape=[1, 1], strides=[1, 1], p=1))
+    nodes.insert(
+        place + 1, helper.make_node("LpPool", [inner], [outer], kernel_shape=[1, 1], strides=[1, 1], p=1)
+    )
     return model
 
 
@@ -42,7 +56,9 @@ def channels_last(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def one_at_a_time(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Takes and gives a batch of one, and flattens to one row inside, so that the batch can't be set free by its name alone."""
+    """Takes and gives a batch of one, and flattens to one row inside, so that the batch can't be set free by
+    its name alone.
+    """
     for value in (model.graph.input[0], model.graph.output[0]):
         value.type.tensor_type.shape.dim[0].dim_value = 1
     model.graph.initializer.append(numpy_helper.from_array(np.array([1, 1, 28, 28]), "one_image"))

@@ -50,7 +50,9 @@ def test_onnx_with_a_fixed_batch_and_a_second_output(tmp_path, look):
     assert open_network(model)(torch.rand(5, 1, 28, 28)).shape == (5, 10)
 
 
-@pytest.mark.parametrize("shape, says", [(["n", 28], "text, sound or tables"), (["n", 5, 28, 28], "no grey or colour image")])
+@pytest.mark.parametrize(
+    "shape, says", [(["n", 28], "text, sound or tables"), (["n", 5, 28, 28], "no grey or colour image")]
+)
 def test_onnx_that_takes_no_image_is_named(tmp_path, look, shape, says):
     from onnx import TensorProto, helper
 
@@ -93,23 +95,47 @@ def test_tflite_becomes_a_keras_model(tmp_path, look):
 
 
 def test_onnx_of_other_exporters_is_put_into_layers(tmp_path, look):
-    """A bias added after the convolution, "auto_pad", a reshape to a batch of one, MatMul and Add, a folded weight."""
+    """A bias added after the convolution, "auto_pad", a reshape to a batch of one, MatMul and Add, a folded
+    weight.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
     from engine.formats.pytorch import open_network
 
     rng = np.random.default_rng(0)
-    weights = [numpy_helper.from_array(value, name) for name, value in (
-        ("w1", rng.normal(size=(4, 1, 5, 5)).astype(np.float32)), ("b1", rng.normal(size=(4, 1, 1)).astype(np.float32)),
-        ("w2", rng.normal(size=(4, 14, 14, 10)).astype(np.float32)), ("b2", rng.normal(size=(1, 10)).astype(np.float32)),
-        ("flat", np.array([1, 784])), ("matrix", np.array([784, 10])))]
-    nodes = [helper.make_node("Conv", ["image", "w1"], ["c"], auto_pad="SAME_UPPER", kernel_shape=[5, 5], strides=[2, 2]),
-             helper.make_node("Add", ["c", "b1"], ["a"]), helper.make_node("Relu", ["a"], ["r"]),
-             helper.make_node("Reshape", ["r", "flat"], ["f"]), helper.make_node("Reshape", ["w2", "matrix"], ["m"]),
-             helper.make_node("MatMul", ["f", "m"], ["d"]), helper.make_node("Add", ["d", "b2"], ["scores"])]
-    made = helper.make_model(helper.make_graph(
-        nodes, "g", [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 1, 28, 28])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 10])], weights), opset_imports=[helper.make_opsetid("", 8)], ir_version=6)
+    weights = [
+        numpy_helper.from_array(value, name)
+        for name, value in (
+            ("w1", rng.normal(size=(4, 1, 5, 5)).astype(np.float32)),
+            ("b1", rng.normal(size=(4, 1, 1)).astype(np.float32)),
+            ("w2", rng.normal(size=(4, 14, 14, 10)).astype(np.float32)),
+            ("b2", rng.normal(size=(1, 10)).astype(np.float32)),
+            ("flat", np.array([1, 784])),
+            ("matrix", np.array([784, 10])),
+        )
+    ]
+    nodes = [
+        helper.make_node(
+            "Conv", ["image", "w1"], ["c"], auto_pad="SAME_UPPER", kernel_shape=[5, 5], strides=[2, 2]
+        ),
+        helper.make_node("Add", ["c", "b1"], ["a"]),
+        helper.make_node("Relu", ["a"], ["r"]),
+        helper.make_node("Reshape", ["r", "flat"], ["f"]),
+        helper.make_node("Reshape", ["w2", "matrix"], ["m"]),
+        helper.make_node("MatMul", ["f", "m"], ["d"]),
+        helper.make_node("Add", ["d", "b2"], ["scores"]),
+    ]
+    made = helper.make_model(
+        helper.make_graph(
+            nodes,
+            "g",
+            [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 1, 28, 28])],
+            [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 10])],
+            weights,
+        ),
+        opset_imports=[helper.make_opsetid("", 8)],
+        ir_version=6,
+    )
     model = look(save(tmp_path, made))
     network = open_network(model)
     kinds = [type(module).__name__ for module in network.modules()]

@@ -20,8 +20,11 @@ def made(n: int = 400) -> tuple[np.ndarray, np.ndarray]:
     return images, labels
 
 
-def opening(mean: float = 0.0, std: float = 1.0, order=(0, 1, 2, 3), swapped: bool = False, classes: int = 4) -> Opening:
+def opening(
+    mean: float = 0.0, std: float = 1.0, order=(0, 1, 2, 3), swapped: bool = False, classes: int = 4
+) -> Opening:
     """A network by hand that is right only for images scaled to (x/255 - mean) / std."""
+
     def predict(x: np.ndarray) -> np.ndarray:
         colors = x.mean(axis=(2, 3)) * std + mean
         valid = (colors.min(axis=1) > -0.05) & (colors.max(axis=1) < 1.05)
@@ -72,7 +75,9 @@ def test_without_data_the_assumption_is_said():
     assert "assumed" in found.warnings[0] and found.accuracy is None
 
 
-@pytest.mark.parametrize("shape, to", [((5, 8, 8, 1), (16, 12, 3)), ((5, 8, 8, 3), (4, 4, 1)), ((5, 8, 8, 3), (8, 8, 3))])
+@pytest.mark.parametrize(
+    "shape, to", [((5, 8, 8, 1), (16, 12, 3)), ((5, 8, 8, 3), (4, 4, 1)), ((5, 8, 8, 3), (8, 8, 3))]
+)
 def test_images_are_fitted(shape, to):
     images = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     fitted = fit_images(images, *to)
@@ -98,9 +103,14 @@ def clock(monkeypatch):
     return made_clock
 
 
-@pytest.mark.parametrize("seconds_an_image, openings, least", [(0.0005, 1, 300), (0.01, 1, 8), (0.2, 1, 4), (0.01, 40, 8)])
+@pytest.mark.parametrize(
+    "seconds_an_image, openings, least", [(0.0005, 1, 300), (0.01, 1, 8), (0.2, 1, 4), (0.01, 40, 8)]
+)
 def test_slow_networks_end_in_time_with_what_was_found(clock, seconds_an_image, openings, least):
-    """On a slow machine fewer images are tried, then fewer candidates; the commonest scaling is always tried."""
+    """On a slow machine fewer images are tried, then fewer candidates; the commonest scaling is always
+    tried.
+    """
+
     def slow(x: np.ndarray) -> np.ndarray:
         clock.now += seconds_an_image * len(x)
         return opening().predict(x)
@@ -113,13 +123,21 @@ def test_slow_networks_end_in_time_with_what_was_found(clock, seconds_an_image, 
 
 
 def test_a_round_that_the_time_breaks_off_does_not_weaken_the_one_before(clock):
-    """The first round's images go through fast, the second round's first ones take all the time: what 64 images said stands."""
+    """The first round's images go through fast, the second round's first ones take all the time: what 64
+    images said stands.
+    """
     seen = [0]
 
     def slowing(x: np.ndarray) -> np.ndarray:
         seen[0] += len(x)
-        clock.now += 6 if seen[0] > 5 + 14 * 64 else 0  # one and four images to find out how fast it is, then 14 scalings on 64
+        clock.now += (
+            6 if seen[0] > 5 + 14 * 64 else 0
+        )  # one and four images to find out how fast it is, then 14 scalings on 64
         return opening().predict(x)
 
     found = detect([Opening(None, 64, 64, 3, 4, slowing, facts={})], *made(), CLASSES, "mine", until=5.0)
-    assert found.accuracy == 1.0 and found.evidence[0].split(" on ")[1].startswith("64") and seen[0] > 5 + 14 * 64
+    assert (
+        found.accuracy == 1.0
+        and found.evidence[0].split(" on ")[1].startswith("64")
+        and seen[0] > 5 + 14 * 64
+    )

@@ -1,6 +1,7 @@
 """torch files read without torch, architectures found by keys and shapes, modules made again."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from engine.errors import BadInput
 from engine.experiment import ModelFile
 from engine.formats import architectures, pytorch, torch_modules, torchfile
 from engine.formats.architectures import CifarResNet
-from models.torchvision_shim import import_torchvision
 from engine.inspect import models
+from models.torchvision_shim import import_torchvision
 
 
 class Example(nn.Module):
@@ -37,17 +38,40 @@ def file(tmp_path, value, **options):
 
 @pytest.mark.parametrize("legacy", [False, True])
 def test_every_kind_of_number_is_read_as_torch_reads_it(tmp_path, legacy):
-    kinds = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool)
+    kinds = (
+        torch.float32,
+        torch.float64,
+        torch.float16,
+        torch.bfloat16,
+        torch.int64,
+        torch.uint8,
+        torch.bool,
+    )
     state = {str(kind): (torch.rand(3, 4) * 9).to(kind) for kind in kinds}
-    state |= {"turned": torch.rand(4, 5).t(), "part": torch.rand(10)[3:7], "scalar": torch.tensor(3.0), "none": torch.zeros(0, 3)}
+    state |= {
+        "turned": torch.rand(4, 5).t(),
+        "part": torch.rand(10)[3:7],
+        "scalar": torch.tensor(3.0),
+        "none": torch.zeros(0, 3),
+    }
     read = torchfile.read(file(tmp_path, state, _use_new_zipfile_serialization=not legacy)).value
     for name, value in state.items():
-        np.testing.assert_array_equal(read[name].array(), value.float().numpy() if value.is_floating_point() else value.numpy())
+        np.testing.assert_array_equal(
+            read[name].array(), value.float().numpy() if value.is_floating_point() else value.numpy()
+        )
 
 
 def test_wrapped_prefixed_and_counted_checkpoints(tmp_path):
     state = {f"module.{k}": v for k, v in CifarResNet(3, 10, 20).state_dict().items()}
-    path = file(tmp_path, {"epoch": 3, "state_dict": state, "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]}, "best": np.float64(0.9)})
+    path = file(
+        tmp_path,
+        {
+            "epoch": 3,
+            "state_dict": state,
+            "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]},
+            "best": np.float64(0.9),
+        },
+    )
     weights = pytorch.read_weights(path, "state_dict")
     assert [c.architecture for c in architectures.candidates(weights, 32)] == ["cifar_resnet20"]
 
@@ -62,14 +86,19 @@ def test_cifar_resnet_round_trip(tmp_path, depth):
     torch.testing.assert_close(architectures.build(found.architecture, weights)(x), network(x))
 
 
-@pytest.mark.parametrize("name, classes, channels", [("resnet18", 10, 3), ("mobilenet_v2", 5, 1), ("squeezenet1_1", 4, 3), ("mnasnet1_0", 3, 3)])
+@pytest.mark.parametrize(
+    "name, classes, channels",
+    [("resnet18", 10, 3), ("mobilenet_v2", 5, 1), ("squeezenet1_1", 4, 3), ("mnasnet1_0", 3, 3)],
+)
 def test_torchvision_by_keys(tmp_path, name, classes, channels):
     network = import_torchvision().models.get_model(name, weights=None, num_classes=classes)
     if channels == 1:
         network.features[0][0] = nn.Conv2d(1, 32, 3, 2, 1, bias=False)
     weights = pytorch.read_weights(file(tmp_path, network.eval().state_dict()), "state_dict")
     found = architectures.candidates(weights, None)
-    assert [(c.architecture, c.classes, c.channels) for c in found] == [(f"torchvision/{name}", classes, channels)]
+    assert [(c.architecture, c.classes, c.channels) for c in found] == [
+        (f"torchvision/{name}", classes, channels)
+    ]
     x = torch.rand(2, channels, 96, 96)
     torch.testing.assert_close(architectures.build(found[0].architecture, weights)(x), network(x))
 
@@ -87,7 +116,10 @@ def test_resnet_with_the_stem_of_small_images(tmp_path):
 def test_torchvision_under_other_names_and_with_another_head(tmp_path):
     network = import_torchvision().models.resnet18(num_classes=7).eval()
     x = torch.rand(2, 3, 64, 64)
-    copied = {k.replace("downsample", "shortcut").replace("fc.", "linear."): v for k, v in network.state_dict().items()}
+    copied = {
+        k.replace("downsample", "shortcut").replace("fc.", "linear."): v
+        for k, v in network.state_dict().items()
+    }
     new_head = {k.replace("fc.", "fc.1."): v for k, v in network.state_dict().items()}
     for state in (copied, new_head):
         weights = pytorch.read_weights(file(tmp_path, state), "state_dict")
@@ -105,12 +137,18 @@ def test_cifar_resnet_with_projected_shortcuts(tmp_path):
 def test_vgg_of_small_images_is_the_first_candidate(tmp_path):
     layers, channels = [], 3
     for width in (16, 16, 0, 32, 32, 0, 48, 48, 48, 0, 64, 64, 64, 0, 64, 64, 64, 0):
-        layers += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()] if width else [nn.MaxPool2d(2)]
+        layers += (
+            [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+            if width
+            else [nn.MaxPool2d(2)]
+        )
         channels = width or channels
     network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64, 10)).eval()
     weights = pytorch.read_weights(file(tmp_path, network.state_dict()), "state_dict")
     x = torch.rand(2, 3, 32, 32)
-    torch.testing.assert_close(architectures.build(architectures.candidates(weights, 32)[0].architecture, weights)(x), network(x))
+    torch.testing.assert_close(
+        architectures.build(architectures.candidates(weights, 32)[0].architecture, weights)(x), network(x)
+    )
 
 
 def test_the_names_to_choose_from_are_those_that_can_be_built():
@@ -126,7 +164,9 @@ def test_a_chain_is_among_the_candidates(tmp_path):
     found = [c.architecture for c in architectures.candidates(weights, 28)]
     assert "chain:28:p0s1m1,p0s1m2:max:relu:flat" in found[:3]
     x = torch.rand(2, 1, 28, 28)
-    torch.testing.assert_close(architectures.build("chain:28:p0s1m1,p0s1m2:max:relu:flat", weights)(x), network(x))
+    torch.testing.assert_close(
+        architectures.build("chain:28:p0s1m1,p0s1m2:max:relu:flat", weights)(x), network(x)
+    )
 
 
 def test_safetensors_order_does_not_matter(tmp_path):
@@ -138,7 +178,9 @@ def test_safetensors_order_does_not_matter(tmp_path):
     assert architectures.candidates(weights, None)[0].architecture == "cifar_resnet20"
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "shufflenet_v2_x1_0", "densenet121", "efficientnet_b0"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "mobilenet_v3_small", "shufflenet_v2_x1_0", "densenet121", "efficientnet_b0"]
+)
 def test_pickled_torchvision_modules_give_the_same_scores(tmp_path, name):
     network = import_torchvision().models.get_model(name, weights=None, num_classes=4).eval()
     path = file(tmp_path, network)
@@ -158,7 +200,7 @@ def test_a_users_class_runs_in_the_order_of_its_layers_or_by_its_keys(tmp_path, 
 def test_a_file_that_changed_is_not_opened(tmp_path):
     model = next(m for m in models() if m.name == "digits/pytorch/small")
     path = tmp_path / "a.safetensors"
-    path.write_bytes(open(model.path, "rb").read())
+    path.write_bytes(Path(model.path).read_bytes())
     changed = ModelFile(**{**model.model_dump(), "path": str(path)})
     assert pytorch.open_network(changed)(torch.zeros(1, 1, 28, 28)).shape == (1, 10)
     path.write_bytes(path.read_bytes()[:-4] + b"abcd")
@@ -166,8 +208,15 @@ def test_a_file_that_changed_is_not_opened(tmp_path):
         pytorch.open_network(changed)
 
 
-@pytest.mark.parametrize("key, says", [("roi_heads.box.weight", "detector"), ("lstm.weight_ih_l0", "recurrent"),
-                                       ("model.embed_tokens.weight", "language"), ("decoder.conv.weight", "segmentation")])
+@pytest.mark.parametrize(
+    "key, says",
+    [
+        ("roi_heads.box.weight", "detector"),
+        ("lstm.weight_ih_l0", "recurrent"),
+        ("model.embed_tokens.weight", "language"),
+        ("decoder.conv.weight", "segmentation"),
+    ],
+)
 def test_other_networks_are_named(tmp_path, key, says):
     path = file(tmp_path, {key: torch.rand(8, 4, 3, 3), "z.bias": torch.rand(3)})
     with pytest.raises(BadInput, match=says):
@@ -191,7 +240,12 @@ def test_torchscript_is_matched_by_its_weights(tmp_path, look):
     path = tmp_path / "a.pt"
     torch.jit.save(torch.jit.trace(CifarResNet(3, 10, 20).eval(), torch.rand(1, 3, 32, 32)), path)
     model = look(path)
-    assert (model.format, model.architecture, model.reach, model.input_shape[2]) == ("torchscript", "cifar_resnet20", "all", 3)
+    assert (model.format, model.architecture, model.reach, model.input_shape[2]) == (
+        "torchscript",
+        "cifar_resnet20",
+        "all",
+        3,
+    )
 
 
 def test_an_architecture_chosen_by_hand_must_fit(tmp_path, look):
@@ -204,4 +258,9 @@ def test_an_architecture_chosen_by_hand_must_fit(tmp_path, look):
 
 
 def test_candidates_are_plain_data():
-    assert dataclasses.asdict(architectures.Candidate("a", 28, 1, 10)) == {"architecture": "a", "size": 28, "channels": 1, "classes": 10}
+    assert dataclasses.asdict(architectures.Candidate("a", 28, 1, 10)) == {
+        "architecture": "a",
+        "size": 28,
+        "channels": 1,
+        "classes": 10,
+    }

@@ -1,4 +1,6 @@
-"""Real uploads, as people published them: each is classified rightly, and known data sets reach their known accuracy."""
+"""Real uploads, as people published them: each is classified rightly, and known data sets reach their known
+accuracy.
+"""
 
 import os
 from pathlib import Path
@@ -10,7 +12,10 @@ from engine.errors import BadInput
 from engine.inspect import inspect_model
 
 UPLOADS = Path(os.environ.get("EDGEWISE_UPLOADS", "/nonexistent"))
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not UPLOADS.is_dir(), reason="set EDGEWISE_UPLOADS to the folder of real uploads")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not UPLOADS.is_dir(), reason="set EDGEWISE_UPLOADS to the folder of real uploads"),
+]
 DATA = bool(os.environ.get("EDGEWISE_DATA"))
 
 # end of the file's name: format, framework, reach, image shape, classes
@@ -38,12 +43,20 @@ EXPECTED = {
     "mobilenet_v2_quantized_1x3x224x224.tflite": ("tflite", "keras", "inspect", (224, 224, 3), 1000),
     "person_detect.tflite": ("tflite", "keras", "inspect", (96, 96, 1), 2),
 }
-# data set, and the accuracy that the publisher or the index of the uploads states (test images), less half a point
+# data set, and the accuracy that the publisher or the index of the uploads states (test images), less half a
+# point
 KNOWN = {
-    "Minimal_ML__mnist.h5": ("mnist", 0.985), "mnist_model.keras": ("mnist", 0.985), "pretrainedResnet.h5": ("cifar10", 0.845),
-    "onnx_exporter__mnist.onnx": ("mnist", 0.98), "lenet.onnx": ("mnist", 0.975), "onnxjs-demo__mnist.onnx": ("mnist", 0.982),
-    "Pruning-Pytorch__lenet.pth": ("mnist", 0.98), "openvino__lenet.pth": ("mnist", 0.975), "mnist_cnn.pt": ("mnist", 0.98),
-    "Detection-TFLite__mnist.tflite": ("mnist", 0.98), "resnet20-12fca82f.th": ("cifar10", 0.91),
+    "Minimal_ML__mnist.h5": ("mnist", 0.985),
+    "mnist_model.keras": ("mnist", 0.985),
+    "pretrainedResnet.h5": ("cifar10", 0.845),
+    "onnx_exporter__mnist.onnx": ("mnist", 0.98),
+    "lenet.onnx": ("mnist", 0.975),
+    "onnxjs-demo__mnist.onnx": ("mnist", 0.982),
+    "Pruning-Pytorch__lenet.pth": ("mnist", 0.98),
+    "openvino__lenet.pth": ("mnist", 0.975),
+    "mnist_cnn.pt": ("mnist", 0.98),
+    "Detection-TFLite__mnist.tflite": ("mnist", 0.98),
+    "resnet20-12fca82f.th": ("cifar10", 0.91),
 }
 
 
@@ -55,9 +68,14 @@ def find(end: str) -> Path:
 def test_classified_rightly(end, tmp_path):
     model = inspect_model(find(end), home=tmp_path)
     height, width, channels = EXPECTED[end][3]
-    assert (model.format, model.framework, model.reach, len(model.classes)) == (*EXPECTED[end][:3], EXPECTED[end][4])
+    assert (model.format, model.framework, model.reach, len(model.classes)) == (
+        *EXPECTED[end][:3],
+        EXPECTED[end][4],
+    )
     assert model.input_shape[2] == channels
-    assert model.input_shape == (height, width, channels) or model.architecture  # bare weights don't tell the size
+    assert (
+        model.input_shape == (height, width, channels) or model.architecture
+    )  # bare weights don't tell the size
 
 
 def test_the_deliberately_broken_one_is_refused():

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Case:
-    """`make()` gives the bad file's bytes; `twin` names its harmless twin in goods.GOODS; `says`, what must be named."""
+    """`make()` gives the bad file's bytes; `twin` names its harmless twin in goods.GOODS; `says`, what must
+    be named.
+    """
 
     id: str
     twin: str

@@ -1,4 +1,6 @@
-"""The child of the full matrix: looks into many files in one process behind the wall, so that frameworks start once."""
+"""The child of the full matrix: looks into many files in one process behind the wall, so that frameworks
+start once.
+"""
 
 import time
 import traceback
@@ -14,7 +16,9 @@ def look_at_all(request: dict, send) -> dict:
     for name, path in request["files"].items():
         began = time.monotonic()
         try:
-            behind_wall.look({"path": path, "name": name, "dataset": None, "home": None, "architecture": None}, send)
+            behind_wall.look(
+                {"path": path, "name": name, "dataset": None, "home": None, "architecture": None}, send
+            )
             outcome = [True, ""]
         except BadInput as error:
             outcome = [False, str(error)]

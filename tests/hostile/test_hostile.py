@@ -1,4 +1,6 @@
-"""Every bad file is refused with one clear sentence, its harmless twin is accepted by the same route, and nothing runs."""
+"""Every bad file is refused with one clear sentence, its harmless twin is accepted by the same route, and
+nothing runs.
+"""
 
 import os
 import re
@@ -11,10 +13,26 @@ import pytest
 from engine import formats, sandbox
 from engine.errors import BadInput
 from engine.inspect import LIMITS, inspect_model
-from tests.hostile import bad_containers, bad_graphs, bad_keras, bad_torch, goods, tricks_graphs, tricks_keras, tricks_torch
+from tests.hostile import (
+    bad_containers,
+    bad_graphs,
+    bad_keras,
+    bad_torch,
+    goods,
+    tricks_graphs,
+    tricks_keras,
+    tricks_torch,
+)
 
-CASES = [*bad_torch.CASES, *bad_keras.CASES, *bad_graphs.CASES, *bad_containers.CASES, *tricks_torch.CASES,
-         *tricks_keras.CASES, *tricks_graphs.CASES]
+CASES = [
+    *bad_torch.CASES,
+    *bad_keras.CASES,
+    *bad_graphs.CASES,
+    *bad_containers.CASES,
+    *tricks_torch.CASES,
+    *tricks_keras.CASES,
+    *tricks_graphs.CASES,
+]
 ROOT = Path(__file__).resolve().parent.parent.parent
 BATCH = 130
 
@@ -38,11 +56,20 @@ def test_there_are_enough_of_them():
 
 @pytest.fixture
 def nothing_may_run(monkeypatch):
-    """Fails the test when a file starts a program or opens a connection; takes no notice of what imports do."""
+    """Fails the test when a file starts a program or opens a connection; takes no notice of what imports
+    do.
+    """
+
     def forbidden(*arguments, **options):
         raise AssertionError(f"something ran: {arguments}")
 
-    for owner, name in ((os, "system"), (os, "popen"), (os, "execv"), (subprocess, "Popen"), (socket, "create_connection")):
+    for owner, name in (
+        (os, "system"),
+        (os, "popen"),
+        (os, "execv"),
+        (subprocess, "Popen"),
+        (socket, "create_connection"),
+    ):
         monkeypatch.setattr(owner, name, forbidden)
 
 
@@ -68,12 +95,19 @@ def test_harmless_twin_passes_the_same_check(twin, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("what", tricks_keras.GROWING)
 def test_what_a_layer_makes_of_what_is_before_it_is_bounded(what, tmp_path):
-    """The sizes that the configuration names are harmless; what follows from them is found while Keras builds, before it is made."""
+    """The sizes that the configuration names are harmless; what follows from them is found while Keras
+    builds, before it is made.
+    """
     bad, peak = tmp_path / "model.bin", [0]
     bad.write_bytes(tricks_keras.GROWING[what]())
     request = {"path": str(bad), "name": "m", "dataset": None, "home": None, "architecture": None}
     with pytest.raises(BadInput) as caught:
-        sandbox.run("engine.formats.behind_wall", request, LIMITS, sandbox.Watch(on_memory=lambda used: peak.append(used)))
+        sandbox.run(
+            "engine.formats.behind_wall",
+            request,
+            LIMITS,
+            sandbox.Watch(on_memory=lambda used: peak.append(used)),
+        )
     assert_is_one_sentence(str(caught.value))
     assert max(peak) < 1_200_000_000
 
@@ -105,15 +139,22 @@ def test_a_name_that_steers_a_terminal_is_shown_harmlessly(tmp_path):
 def real_saved_model(tmp_path_factory) -> bytes:
     """A SavedModel that TensorFlow wrote: the twin in goods.py is too bare to be converted."""
     folder = tmp_path_factory.mktemp("saved")
-    script = ("import keras, sys, shutil; m = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3), keras.layers.Flatten(), "
-              "keras.layers.Dense(3)]); m.export(sys.argv[1] + '/m'); shutil.make_archive(sys.argv[1] + '/m', 'zip', sys.argv[1] + '/m')")
-    subprocess.run([os.sys.executable, "-c", script, str(folder)], check=True, capture_output=True, timeout=300)
+    script = (
+        "import keras, sys, shutil; m = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3),"
+        " keras.layers.Flatten(), keras.layers.Dense(3)]); m.export(sys.argv[1] + '/m');"
+        " shutil.make_archive(sys.argv[1] + '/m', 'zip', sys.argv[1] + '/m')"
+    )
+    subprocess.run(
+        [os.sys.executable, "-c", script, str(folder)], check=True, capture_output=True, timeout=300
+    )
     return (folder / "m.zip").read_bytes()
 
 
 @pytest.mark.slow
 def test_the_whole_matrix_behind_the_wall(tmp_path, real_saved_model):
-    """Opens every file in the real child: the bad ones end in a sentence, the twins as facts, within time and memory."""
+    """Opens every file in the real child: the bad ones end in a sentence, the twins as facts, within time and
+    memory.
+    """
     files, peak = {}, [0]
     for number, case in enumerate(CASES):
         files[case.id] = tmp_path / f"{number}.bin"
@@ -124,7 +165,7 @@ def test_the_whole_matrix_behind_the_wall(tmp_path, real_saved_model):
     watch = sandbox.Watch(on_memory=lambda used: peak.__setitem__(0, max(peak[0], used)))
     found, names = {}, sorted(files)
     for start in range(0, len(names), BATCH):
-        request = {"files": {name: str(files[name]) for name in names[start:start + BATCH]}}
+        request = {"files": {name: str(files[name]) for name in names[start : start + BATCH]}}
         found |= sandbox.run("tests.hostile.many", request, sandbox.Limits(LIMITS.memory_bytes, 600), watch)
     for case in CASES:
         accepted, message, seconds = found[case.id]
@@ -138,7 +179,10 @@ def test_the_whole_matrix_behind_the_wall(tmp_path, real_saved_model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case_id", ["zip calls os.system", "h5 decompression bomb", "onnx outside: /etc/passwd", "tflite with noise"])
+@pytest.mark.parametrize(
+    "case_id",
+    ["zip calls os.system", "h5 decompression bomb", "onnx outside: /etc/passwd", "tflite with noise"],
+)
 def test_refusal_comes_out_of_the_wall(case_id, tmp_path):
     case = next(case for case in CASES if case.id == case_id)
     bad = tmp_path / "model.bin"

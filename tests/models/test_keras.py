@@ -1,4 +1,5 @@
 """The Keras twins, in a process of their own: Keras and PyTorch are not loaded together."""
+
 import json
 import os
 import subprocess

@@ -1,4 +1,5 @@
 """The PyTorch architectures and the shipped weights."""
+
 import os
 
 import pytest
@@ -49,7 +50,9 @@ def test_the_catalog_tells_the_true_accuracy(model, tmp_path):
     datasets.prepare(model.dataset, tmp_path, image_shape=model.input_shape)
     test = datasets.load(model.dataset, tmp_path, ("test",), image_shape=model.input_shape)["test"]
     if len(test.labels) != model.test_images:
-        pytest.skip(f"the catalog's figure is for {model.test_images} test images, here are {len(test.labels)}")
+        pytest.skip(
+            f"the catalog's figure is for {model.test_images} test images, here are {len(test.labels)}"
+        )
     # One image may flip where another processor rounds otherwise.
     assert accuracy_of(shipped(model), test, model.preprocessing) == pytest.approx(
         model.test_accuracy, abs=1.5 / model.test_images
@@ -90,4 +93,7 @@ def test_a_resumed_training_equals_an_unbroken_one(tmp_path):
 def test_every_recipe_has_an_architecture():
     for recipe in RECIPES.values():
         side = recipe.image_px or (28 if recipe.architecture.startswith("compact") else 32)
-        assert build(recipe.architecture, 3, 10).eval()(torch.zeros(2, 3, side, side)).shape == (2, 10), recipe.architecture
+        assert build(recipe.architecture, 3, 10).eval()(torch.zeros(2, 3, side, side)).shape == (
+            2,
+            10,
+        ), recipe.architecture

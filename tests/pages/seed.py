@@ -1,4 +1,5 @@
-"""Handmade runs, written through the workspace as the engine writes them; their figures are invented, for tests only.
+"""Handmade runs, written through the workspace as the engine writes them; their figures are invented, for
+tests only.
 
 And how tests read a page.
 """
@@ -10,8 +11,20 @@ from pathlib import Path
 
 import psutil
 
-from engine.experiment import (Artifact, Constraints, Estimate, Experiment, Host, Latency, LayerSensitivity, ModelFile,
-                               Preprocessing, Recommendation, Step, Variant)
+from engine.experiment import (
+    Artifact,
+    Constraints,
+    Estimate,
+    Experiment,
+    Host,
+    Latency,
+    LayerSensitivity,
+    ModelFile,
+    Preprocessing,
+    Recommendation,
+    Step,
+    Variant,
+)
 from engine.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,26 +33,49 @@ TECHNIQUES = ["ptq_int8", "ptq_int4", "prune_structured", "hybrid", "distill"]
 HOSTILE = '=HYPERLINK("x")<script>alert(1)</script>`$a$:red[b]'
 
 # id, size, ms, accuracy, drop in pp
-FIGURES = [("baseline", 972_000, 1.31, 0.9944, 0.0), ("ptq_int8", 262_000, 0.71, 0.9944, 0.0),
-           ("ptq_int4", 141_000, 1.33, 0.9582, 3.62), ("ptq_int4@mixed", 163_000, 1.32, 0.9916, 0.28),
-           ("prune_structured@0.3", 480_000, 0.83, 0.9944, 0.0), ("prune_structured@0.5", 251_000, 0.55, 0.9916, 0.28),
-           ("prune_structured@0.7", 98_000, 0.31, 0.9861, 0.83), ("hybrid", 71_000, 0.36, 0.9889, 0.55),
-           ("hybrid@smallest", 31_000, 0.52, 0.9861, 0.83)]
+FIGURES = [
+    ("baseline", 972_000, 1.31, 0.9944, 0.0),
+    ("ptq_int8", 262_000, 0.71, 0.9944, 0.0),
+    ("ptq_int4", 141_000, 1.33, 0.9582, 3.62),
+    ("ptq_int4@mixed", 163_000, 1.32, 0.9916, 0.28),
+    ("prune_structured@0.3", 480_000, 0.83, 0.9944, 0.0),
+    ("prune_structured@0.5", 251_000, 0.55, 0.9916, 0.28),
+    ("prune_structured@0.7", 98_000, 0.31, 0.9861, 0.83),
+    ("hybrid", 71_000, 0.36, 0.9889, 0.55),
+    ("hybrid@smallest", 31_000, 0.52, 0.9861, 0.83),
+]
 
 
 def model(**changes) -> ModelFile:
     """Returns a model file's facts; the file itself is not there."""
-    facts = {"name": "digits/pytorch/small", "path": "models/weights/digits_pytorch_small.safetensors", "sha256": "d" * 64,
-             "size_bytes": 972_832, "format": "safetensors", "framework": "pytorch", "architecture": "compact_cnn_32",
-             "input_shape": (28, 28, 1), "classes": [str(i) for i in range(10)], "layers": 9, "parameters": 242_410,
-             "preprocessing": Preprocessing(height=28, width=28, color="grey", layout="NCHW", mean=[0.3], std=[0.3])}
+    facts = {
+        "name": "digits/pytorch/small",
+        "path": "models/weights/digits_pytorch_small.safetensors",
+        "sha256": "d" * 64,
+        "size_bytes": 972_832,
+        "format": "safetensors",
+        "framework": "pytorch",
+        "architecture": "compact_cnn_32",
+        "input_shape": (28, 28, 1),
+        "classes": [str(i) for i in range(10)],
+        "layers": 9,
+        "parameters": 242_410,
+        "preprocessing": Preprocessing(
+            height=28, width=28, color="grey", layout="NCHW", mean=[0.3], std=[0.3]
+        ),
+    }
     return ModelFile(**(facts | changes))
 
 
 def experiment(**changes) -> Experiment:
     """Returns what a run was asked to do."""
-    asked = {"model": model(), "dataset": "digits", "device": DEVICE, "techniques": TECHNIQUES,
-             "constraints": Constraints(max_accuracy_drop_pp=0.8, max_size_mb=0.5)}
+    asked = {
+        "model": model(),
+        "dataset": "digits",
+        "device": DEVICE,
+        "techniques": TECHNIQUES,
+        "constraints": Constraints(max_accuracy_drop_pp=0.8, max_size_mb=0.5),
+    }
     return Experiment(**(asked | changes))
 
 
@@ -51,33 +87,89 @@ def variant(name: str, size: int, ms: float, accuracy: float, drop: float, estim
         confusion[8][i % 8] += 1
         confusion[8][8] -= 1
     recalls = [row[i] / sum(row) for i, row in enumerate(confusion)]
-    found = Estimate(device=DEVICE, runtime="ONNX Runtime", precision="int8" if "int" in name else "float32", threads=4,
-                     latency_ms=4 * ms, low_ms=3.3 * ms, high_ms=4.9 * ms, memory_mb=41, energy_mj=12 * ms, confidence=0.7,
-                     why="37 similar networks measured on this device.")
+    found = Estimate(
+        device=DEVICE,
+        runtime="ONNX Runtime",
+        precision="int8" if "int" in name else "float32",
+        threads=4,
+        latency_ms=4 * ms,
+        low_ms=3.3 * ms,
+        high_ms=4.9 * ms,
+        memory_mb=41,
+        energy_mj=12 * ms,
+        confidence=0.7,
+        why="37 similar networks measured on this device.",
+    )
     return Variant(
-        id=name, technique=name.split("@")[0], status="done", seconds=12.5, accuracy=accuracy, accuracy_low=accuracy - 0.012,
-        accuracy_high=min(1, accuracy + 0.004), accuracy_drop_pp=drop, p_value=1.0 if drop < 0.9 else 0.001,
-        worst_class_recall=min(recalls), per_class_recall=recalls, confusion=confusion, test_images=359,
-        validation_accuracy=accuracy, size_bytes=size, compressed_bytes=int(size * 0.91), parameters=size // 4,
-        nonzero_parameters=size // 4, macs=int(6_700_000 * ms / 1.31), sparsity=0.0,
-        host=Host(runtime="ONNX Runtime", runtime_version="1.23", threads=2, peak_memory_bytes=52_000_000,
-                  latency_ms=Latency(p50=ms, p95=ms * 1.2, p99=ms * 1.5), throughput_per_s=1000 / ms, interleaved=True),
-        estimates={DEVICE: found} if estimates else {}, notes=["Calibrated on 180 images."],
+        id=name,
+        technique=name.split("@")[0],
+        status="done",
+        seconds=12.5,
+        accuracy=accuracy,
+        accuracy_low=accuracy - 0.012,
+        accuracy_high=min(1, accuracy + 0.004),
+        accuracy_drop_pp=drop,
+        p_value=1.0 if drop < 0.9 else 0.001,
+        worst_class_recall=min(recalls),
+        per_class_recall=recalls,
+        confusion=confusion,
+        test_images=359,
+        validation_accuracy=accuracy,
+        size_bytes=size,
+        compressed_bytes=int(size * 0.91),
+        parameters=size // 4,
+        nonzero_parameters=size // 4,
+        macs=int(6_700_000 * ms / 1.31),
+        sparsity=0.0,
+        host=Host(
+            runtime="ONNX Runtime",
+            runtime_version="1.23",
+            threads=2,
+            peak_memory_bytes=52_000_000,
+            latency_ms=Latency(p50=ms, p95=ms * 1.2, p99=ms * 1.5),
+            throughput_per_s=1000 / ms,
+            interleaved=True,
+        ),
+        estimates={DEVICE: found} if estimates else {},
+        notes=["Calibrated on 180 images."],
         artifacts=[Artifact(path=f"artifacts/{name}/model.onnx", format="onnx", bytes=size, sha256="a" * 64)],
-        steps=[Step(what="fold", why="BatchNorm costs time and changes nothing."),
-               Step(what="quantize", parameters={"bits": 8, "per_channel": True}, why="Small weights keep their precision.")],
+        steps=[
+            Step(what="fold", why="BatchNorm costs time and changes nothing."),
+            Step(
+                what="quantize",
+                parameters={"bits": 8, "per_channel": True},
+                why="Small weights keep their precision.",
+            ),
+        ],
         admissible="yes" if drop <= 0.8 and size <= 500_000 else "no",
-        misses={"max_accuracy_drop_pp": round(drop - 0.8, 2)} if drop > 0.8 else
-               {"max_size_mb": size / 1e6 - 0.5} if size > 500_000 else {})
+        misses=(
+            {"max_accuracy_drop_pp": round(drop - 0.8, 2)}
+            if drop > 0.8
+            else {"max_size_mb": size / 1e6 - 0.5}
+            if size > 500_000
+            else {}
+        ),
+    )
 
 
 def variants(estimates: bool = True) -> list[Variant]:
     """Returns a whole run's variants, a failed and a skipped one among them."""
-    return [*(variant(*row, estimates=estimates) for row in FIGURES),
-            Variant(id="distill", technique="distill", status="failed", seconds=3,
-                    reason="The child was killed, because it used more than 1,500 MB. Try a smaller batch."),
-            Variant(id="fp16", technique="fp16", status="skipped",
-                    reason="This processor has no 16-bit arithmetic: the file would be smaller and no faster.")]
+    return [
+        *(variant(*row, estimates=estimates) for row in FIGURES),
+        Variant(
+            id="distill",
+            technique="distill",
+            status="failed",
+            seconds=3,
+            reason="The child was killed, because it used more than 1,500 MB. Try a smaller batch.",
+        ),
+        Variant(
+            id="fp16",
+            technique="fp16",
+            status="skipped",
+            reason="This processor has no 16-bit arithmetic: the file would be smaller and no faster.",
+        ),
+    ]
 
 
 def queued(home: Workspace, **changes) -> str:
@@ -94,8 +186,18 @@ def begun(home: Workspace, worker: int, **changes) -> str:
     add = lambda **event: home.append(run, event)  # noqa: E731
     add(kind="state", state="running")
     add(kind="process", pid=worker, started=psutil.Process(worker).create_time(), what="worker")
-    add(kind="plan", seconds={"baseline": 5, "ptq_int8": 5, "ptq_int4": 20, "prune_structured": 60, "hybrid": 60,
-                              "distill": 60, "timing": 10})
+    add(
+        kind="plan",
+        seconds={
+            "baseline": 5,
+            "ptq_int8": 5,
+            "ptq_int4": 20,
+            "prune_structured": 60,
+            "hybrid": 60,
+            "distill": 60,
+            "timing": 10,
+        },
+    )
     for done, name in enumerate(("baseline", "ptq_int8")):
         add(kind="technique", technique=name, status="working")
         home.write_variant(run, variant(*FIGURES[done], estimates=False))
@@ -107,7 +209,9 @@ def begun(home: Workspace, worker: int, **changes) -> str:
     return run
 
 
-def finished(home: Workspace, estimates: bool = True, recommendation: Recommendation | None = None, **changes) -> str:
+def finished(
+    home: Workspace, estimates: bool = True, recommendation: Recommendation | None = None, **changes
+) -> str:
     """Writes a run with every kind of variant in it and returns its id."""
     run = queued(home, **changes)
     home.append(run, {"kind": "state", "state": "running"})
@@ -115,11 +219,25 @@ def finished(home: Workspace, estimates: bool = True, recommendation: Recommenda
         home.append(run, {"kind": "technique", "technique": made.technique, "status": "working"})
         home.write_variant(run, made)
         home.append(run, {"kind": "variant", "technique": made.technique, "variant": made.id})
-        home.append(run, {"kind": "technique", "technique": made.technique, "status": made.status, "reason": made.reason})
-    rows = [LayerSensitivity(layer=f"features.{i}.conv", change=change, accuracy_drop_pp=drop / (i + 1), loss_increase=drop / 50)
-            for i in range(5) for change, drop in (("int8", 0.1), ("int4", 2.4), ("prune", 1.2))]
-    home.write_result(run, sensitivity=[row.model_dump() for row in rows],
-                      recommendation=(recommendation or chosen()).model_dump())
+        home.append(
+            run,
+            {"kind": "technique", "technique": made.technique, "status": made.status, "reason": made.reason},
+        )
+    rows = [
+        LayerSensitivity(
+            layer=f"features.{i}.conv",
+            change=change,
+            accuracy_drop_pp=drop / (i + 1),
+            loss_increase=drop / 50,
+        )
+        for i in range(5)
+        for change, drop in (("int8", 0.1), ("int4", 2.4), ("prune", 1.2))
+    ]
+    home.write_result(
+        run,
+        sensitivity=[row.model_dump() for row in rows],
+        recommendation=(recommendation or chosen()).model_dump(),
+    )
     home.append(run, {"kind": "state", "state": "done"})
     return run
 
@@ -127,12 +245,23 @@ def finished(home: Workspace, estimates: bool = True, recommendation: Recommenda
 def chosen() -> Recommendation:
     """Returns the recommendation of `finished`."""
     return Recommendation(
-        winner="hybrid", ranking=["hybrid", "prune_structured@0.5", "ptq_int4@mixed", "ptq_int8", "prune_structured@0.3"],
-        reasons=["It is the smallest of 5 variants that meet every limit.", "It loses no more than the test images can show."],
+        winner="hybrid",
+        ranking=["hybrid", "prune_structured@0.5", "ptq_int4@mixed", "ptq_int8", "prune_structured@0.3"],
+        reasons=[
+            "It is the smallest of 5 variants that meet every limit.",
+            "It loses no more than the test images can show.",
+        ],
         binding="max_accuracy_drop_pp",
-        flips=[{"constraint": "max_accuracy_drop_pp", "to": 0.9, "winner": "hybrid@smallest",
-                "text": "Allow a drop of 0.9 pp and hybrid@smallest would win."}],
-        picks={"quality": "ptq_int8", "balanced": "hybrid", "compact": "hybrid"})
+        flips=[
+            {
+                "constraint": "max_accuracy_drop_pp",
+                "to": 0.9,
+                "winner": "hybrid@smallest",
+                "text": "Allow a drop of 0.9 pp and hybrid@smallest would win.",
+            }
+        ],
+        picks={"quality": "ptq_int8", "balanced": "hybrid", "compact": "hybrid"},
+    )
 
 
 def broken_schema(home: Workspace) -> str:
@@ -153,6 +282,19 @@ def ended(home: Workspace, state: str, reason: str) -> str:
 def words(app) -> str:
     """Returns all the text on a page, for tests that look for a sentence."""
     found = []
-    for kind in ("title", "header", "subheader", "markdown", "caption", "error", "info", "warning", "success", "code"):
+    for kind in (
+        "title",
+        "header",
+        "subheader",
+        "markdown",
+        "caption",
+        "error",
+        "info",
+        "warning",
+        "success",
+        "code",
+    ):
         found += [element.value for element in getattr(app, kind)]
-    return "\n".join(str(text) for text in found).replace("\\", "").replace("\u00a0", " ").replace("\u2060", "")
+    return (
+        "\n".join(str(text) for text in found).replace("\\", "").replace("\u00a0", " ").replace("\u2060", "")
+    )

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import seed
+
 from pages.parts import charts
 
 
@@ -12,7 +13,15 @@ def draw(home):
     """Draws the handmade variants on one axis with some limits."""
 
     def drawn(axis="Size", limits=None, names=("baseline", "hybrid"), found=None):
-        return charts.trade_off(found or seed.variants(), charts.AXES[axis], seed.DEVICE, limits or {}, "hybrid", list(names), "Size")
+        return charts.trade_off(
+            found or seed.variants(),
+            charts.AXES[axis],
+            seed.DEVICE,
+            limits or {},
+            "hybrid",
+            list(names),
+            "Size",
+        )
 
     return drawn
 
@@ -51,7 +60,7 @@ def test_far_limit_does_not_stretch_the_axis(draw):
 
 
 def test_collapsed_variant_does_not_flatten_the_others(draw):
-    collapsed = seed.variants() + [seed.variant("distill@bad", 100_000, 0.5, 0.1, 89)]
+    collapsed = [*seed.variants(), seed.variant("distill@bad", 100000, 0.5, 0.1, 89)]
     figure, alt, notes = draw(found=collapsed)
     assert figure.layout.yaxis.range[0] > 80
     assert any("not drawn" in note for note in notes) and "distill@bad" in alt
@@ -67,7 +76,7 @@ def test_labels_do_not_overlap(draw):
         boxes.append(charts._box(x, y, 7 * len(note.text), 15))
     assert len(boxes) == 5
     for i, box in enumerate(boxes):
-        assert sum(charts._covered(box, [other]) for other in boxes[i + 1:]) < 60
+        assert sum(charts._covered(box, [other]) for other in boxes[i + 1 :]) < 60
 
 
 @pytest.mark.parametrize("axis", charts.AXES)

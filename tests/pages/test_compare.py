@@ -2,6 +2,7 @@
 
 import seed
 from seed import words
+
 from engine.experiment import Constraints, Recommendation
 
 
@@ -19,7 +20,9 @@ def test_recommendation_stands_first_in_words(home, open_page):
 
 
 def test_most_accurate_says_on_which_images(home, open_page):
-    assert "`ptq_int8` most accurate on validation images" in words(open_page("compare", run=seed.finished(home)))
+    assert "`ptq_int8` most accurate on validation images" in words(
+        open_page("compare", run=seed.finished(home))
+    )
 
 
 def test_three_metrics_with_ascii_signs(home, open_page):
@@ -69,8 +72,12 @@ def test_wrong_limit_is_one_sentence(home, open_page):
 
 
 def test_nothing_admissible_names_the_nearest(home, open_page):
-    nothing = Recommendation(winner=None, ranking=[], reasons=["No variant meets all your limits."], nearest="hybrid@smallest")
-    app = open_page("compare", run=seed.finished(home, recommendation=nothing, constraints=Constraints(max_size_mb=0.01)))
+    nothing = Recommendation(
+        winner=None, ranking=[], reasons=["No variant meets all your limits."], nearest="hybrid@smallest"
+    )
+    app = open_page(
+        "compare", run=seed.finished(home, recommendation=nothing, constraints=Constraints(max_size_mb=0.01))
+    )
     assert "Nothing meets every limit" in words(app) and "`hybrid@smallest`" in words(app)
 
 
@@ -99,8 +106,18 @@ def test_baseline_alone_is_no_error(home, open_page):
 def test_run_without_labelled_images_is_no_error(home, open_page):
     run = seed.queued(home, dataset=None, techniques=["ptq_int8"])
     for row in seed.FIGURES[:2]:
-        bare = dict.fromkeys(("accuracy", "accuracy_low", "accuracy_high", "accuracy_drop_pp", "p_value", "validation_accuracy",
-                              "worst_class_recall", "test_images")) | {"per_class_recall": [], "confusion": []}
+        bare = dict.fromkeys(
+            (
+                "accuracy",
+                "accuracy_low",
+                "accuracy_high",
+                "accuracy_drop_pp",
+                "p_value",
+                "validation_accuracy",
+                "worst_class_recall",
+                "test_images",
+            )
+        ) | {"per_class_recall": [], "confusion": []}
         home.write_variant(run, seed.variant(*row).model_copy(update=bare))
     home.append(run, {"kind": "state", "state": "done"})
     app = open_page("compare", run=run)

@@ -18,4 +18,4 @@ def test_health_says_when_nothing_can_be_kept(home, monkeypatch):
 
 
 def test_health_is_a_route():
-    assert [(route.path, "GET" in route.methods) for route in ROUTES][0] == ("/health", True)
+    assert next((route.path, "GET" in route.methods) for route in ROUTES) == ("/health", True)

@@ -1,10 +1,13 @@
-"""Names of classes, models and variants are data: no page, chart or table takes them for markup or a formula."""
+"""Names of classes, models and variants are data: no page, chart or table takes them for markup or a
+formula.
+"""
 
 import csv
 import io
 
 import pytest
 import seed
+
 from pages.parts import charts, tables
 from pages.parts import wording as w
 
@@ -19,15 +22,20 @@ def test_hostile_names_break_no_page(home, open_page, page):
 
 
 def test_csv_has_no_formula(home):
-    bad = [v.model_copy(update={"reason": start + "cmd()"}) for v, start in zip(seed.variants(), "=+-@\t|")]
+    bad = [
+        v.model_copy(update={"reason": start + "cmd()"})
+        for v, start in zip(seed.variants(), "=+-@\t|", strict=False)
+    ]
     for row in csv.reader(io.StringIO(tables.as_csv(bad, seed.DEVICE))):
         assert all(not value.startswith(("=", "+", "@", "\t", "|")) for value in row)
-    assert all(not str(value).startswith(("=", "+", "@")) for value in tables.variants(bad, seed.DEVICE)["Reason"])
+    assert all(
+        not str(value).startswith(("=", "+", "@")) for value in tables.variants(bad, seed.DEVICE)["Reason"]
+    )
 
 
 def test_numbers_stay_numbers_in_the_csv():
     found = [seed.variant("x", 10, 1.0, 0.9, -0.5)]
-    row = list(csv.DictReader(io.StringIO(tables.as_csv(found, seed.DEVICE))))[0]
+    row = next(iter(csv.DictReader(io.StringIO(tables.as_csv(found, seed.DEVICE)))))
     assert float(row["accuracy_drop_pp"]) == -0.5
 
 

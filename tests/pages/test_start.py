@@ -3,6 +3,7 @@
 import pytest
 import seed
 from seed import words
+
 from engine import jobs
 from engine.errors import BadInput
 
@@ -45,7 +46,11 @@ def test_configure_builds_the_experiment(home, open_page, started):
     start_button(app).click().run()
     assert not app.exception
     asked = started[0]
-    assert (asked.device, asked.constraints.max_accuracy_drop_pp, asked.constraints.max_size_mb) == ("raspberry_pi_5", 0.5, 0.25)
+    assert (asked.device, asked.constraints.max_accuracy_drop_pp, asked.constraints.max_size_mb) == (
+        "raspberry_pi_5",
+        0.5,
+        0.25,
+    )
     assert asked.model.name == SMALL["model"] and asked.dataset == "digits"
     assert app.title[0].value == "Watch the run"
 
@@ -98,7 +103,9 @@ def test_upload_warns_when_model_and_data_do_not_fit(home, open_page):
 def test_upload_warns_when_the_classes_are_other_ones(home, open_page):
     app = open_page("upload", model="fashion_mnist/pytorch/small", dataset="mnist")
     assert "are none of those of MNIST" in words(app)
-    assert "are none of those of" not in words(open_page("upload", model="fashion_mnist/pytorch/small", dataset="fashion_mnist"))
+    assert "are none of those of" not in words(
+        open_page("upload", model="fashion_mnist/pytorch/small", dataset="fashion_mnist")
+    )
 
 
 def test_bad_file_is_one_sentence(home, open_page):
@@ -123,7 +130,9 @@ def test_file_that_cannot_be_trained_offers_only_what_needs_no_training(home, op
     trained = plan.why_not("distill", seed.model(reach="post_training"), "digits")
     assert "can't be trained" in trained
     assert plan.why_not("ptq_int8", seed.model(reach="post_training"), "digits") == ""
-    assert plan.why_not("distill", seed.model(), None) and plan.why_not("fp16", seed.model(reach="inspect"), "digits")
+    assert plan.why_not("distill", seed.model(), None) and plan.why_not(
+        "fp16", seed.model(reach="inspect"), "digits"
+    )
 
 
 def test_own_zip_shows_its_classes_and_what_was_skipped(home, open_page):
@@ -170,6 +179,8 @@ def test_link_outweighs_what_the_session_had_chosen(home, open_page):
 
 def test_choice_outweighs_what_the_url_still_says(home, open_page):
     app = open_page("upload", **SMALL)
-    next(box for box in app.selectbox if "digits/keras/small" in box.options).select("digits/keras/small").run()
+    next(box for box in app.selectbox if "digits/keras/small" in box.options).select(
+        "digits/keras/small"
+    ).run()
     assert app.session_state["model"].name == "digits/keras/small"
     assert not app.exception

@@ -6,7 +6,18 @@ import sys
 
 import seed
 
-FRAMEWORKS = ("torch", "torchvision", "tensorflow", "keras", "onnx", "onnxruntime", "ai_edge_litert", "cv2", "sklearn", "scipy")
+FRAMEWORKS = (
+    "torch",
+    "torchvision",
+    "tensorflow",
+    "keras",
+    "onnx",
+    "onnxruntime",
+    "ai_edge_litert",
+    "cv2",
+    "sklearn",
+    "scipy",
+)
 PROGRAM = """
 import json, sys
 from streamlit.runtime.pages_manager import PagesManager
@@ -24,7 +35,9 @@ print(json.dumps({{"failed": failed, "modules": sorted(sys.modules)}}))
 
 def test_no_page_imports_a_framework(home):
     program = PROGRAM.format(root=seed.ROOT, run=seed.finished(home))
-    done = subprocess.run([sys.executable, "-c", program], cwd=seed.ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=seed.ROOT, capture_output=True, text=True, timeout=120
+    )
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["failed"] == []
     assert [name for name in FRAMEWORKS if name in found["modules"]] == []
