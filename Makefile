@@ -21,8 +21,7 @@ help:
 app: $(VENV)/.installed
 	$(RUN) -m streamlit run server.py --server.port $(PORT) --server.headless true
 
-# Once the Keras backend is there, its part runs too.
-demo: demo-pytorch $(if $(wildcard engine/backends/keras.py),demo-keras)
+demo: demo-pytorch demo-keras
 
 demo-pytorch demo-keras: demo-%: $(VENV)/.installed
 	@echo "digits/$*/small on digits for a Raspberry Pi 4: every technique, about two minutes"

@@ -3,7 +3,7 @@
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
-from engine.api import ROUTES
+from engine.http import ROUTES
 
 # Until `st.navigation` has run once, Streamlit takes a folder named pages/ for its older kind of app, and a
 # link that

@@ -19,12 +19,12 @@ from pathlib import Path
 import psutil
 
 from benchmarks import record
-from engine import jobs
-from engine.experiment import Experiment
-from engine.inspect import inspect_model
-from engine.sandbox import resident_bytes
+from engine.formats.inspect import inspect_model
+from engine.run import jobs
+from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
-from engine.workspace import Workspace
+from engine.vocabulary import Experiment
+from engine.wall.sandbox import resident_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
 IDLE_MB, FIRST_PAGE_S = 250, 3.0

@@ -10,7 +10,7 @@ import json
 
 from benchmarks import record
 from benchmarks.engine_run import BUILD, run, uploaded
-from engine.inspect import inspect_model
+from engine.formats.inspect import inspect_model
 from engine.techniques import TECHNIQUES
 
 HOME = (

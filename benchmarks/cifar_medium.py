@@ -6,7 +6,7 @@ import argparse
 
 from benchmarks import record
 from benchmarks.engine_run import BUILD, COLUMNS, row, run
-from engine.inspect import inspect_model
+from engine.formats.inspect import inspect_model
 
 HOME = (
     BUILD / "home-cifar_medium"

@@ -19,8 +19,9 @@ from statistics import median
 
 from benchmarks import record
 from benchmarks.engine_run import BUILD, COLUMNS, row, run
-from engine import datasets, measure
-from engine.inspect import inspect_model
+from engine import datasets
+from engine.formats.inspect import inspect_model
+from engine.judge import measure
 
 os.environ.setdefault(
     "OMP_WAIT_POLICY", "PASSIVE"
@@ -40,10 +41,10 @@ def structured(model, seed: int, seconds: float) -> dict:
     figures.
     """
     from engine.backends import open_backend
-    from engine.sensitivity import sensitivity
+    from engine.store.workspace import write_json
     from engine.techniques import prune_structured
-    from engine.workbench import Data, Workbench
-    from engine.workspace import write_json
+    from engine.techniques.shared.sensitivity import sensitivity
+    from engine.techniques.workbench import Data, Workbench
 
     parts = datasets.load("cifar10", HOME, ("train", "validation", "calibration", "test"))
     began = time.monotonic()

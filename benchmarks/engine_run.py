@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from engine import datasets, jobs
-from engine.experiment import Constraints, Experiment, ModelFile, Preprocessing, Run
-from engine.inspect import inspect_model
-from engine.workspace import Workspace
+from engine import datasets
+from engine.formats.inspect import inspect_model
+from engine.run import jobs
+from engine.store.workspace import Workspace
+from engine.vocabulary import Constraints, Experiment, ModelFile, Preprocessing, Run
 
 BUILD = Path(__file__).resolve().parent.parent / "build" / "benchmarks"
 MNIST = {"height": 28, "width": 28, "color": "grey", "layout": "NCHW", "mean": [0.1307], "std": [0.3081]}
@@ -48,7 +49,7 @@ def trained(
 def _train(network, parts, epochs: int, preprocessing: dict):
     import torch
 
-    from deploy.runtime.preprocessing import preprocess
+    from engine.device.preprocessing import preprocess
 
     torch.manual_seed(0)
     random, spec = np.random.default_rng(0), Preprocessing(**preprocessing).model_dump()
@@ -79,7 +80,7 @@ def _train(network, parts, epochs: int, preprocessing: dict):
 def _accuracy(network, part, preprocessing: dict) -> float:
     import torch
 
-    from deploy.runtime.preprocessing import preprocess
+    from engine.device.preprocessing import preprocess
 
     spec = Preprocessing(**preprocessing).model_dump()
     with torch.inference_mode():

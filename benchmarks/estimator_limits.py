@@ -18,8 +18,9 @@ from dataclasses import replace
 import numpy as np
 
 from benchmarks import record
-from estimator import confidence, fit, forms, intervals, rows
-from estimator.roofline import fit_group
+from estimator import confidence
+from estimator.fitting import fit, forms, intervals, rows
+from estimator.fitting.roofline import fit_group
 
 COLUMNS = [
     "check",

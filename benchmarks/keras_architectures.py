@@ -41,11 +41,11 @@ def one_network(name: str, size: int, techniques: list[str], every: bool) -> dic
     import keras
     import numpy as np
 
-    from engine.backends.keras import KerasBackend
-    from engine.backends.keras_graph import graph_of
+    from engine.backends.keras.backend import KerasBackend
+    from engine.backends.keras.graph import graph_of
     from engine.datasets import Part
-    from engine.experiment import ModelFile, Preprocessing
-    from engine.workbench import Data, Workbench
+    from engine.techniques.workbench import Data, Workbench
+    from engine.vocabulary import ModelFile, Preprocessing
 
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     keras.utils.set_random_seed(0)

@@ -13,10 +13,10 @@ import zipfile
 from pathlib import Path
 
 from engine.errors import BadInput, EdgewiseError
-from engine.experiment import DEVICES, Artifact, ModelFile, Run, Variant
-from engine.workspace import Workspace, read_json
+from engine.store.workspace import Workspace, read_json
+from engine.vocabulary import DEVICES, Artifact, ModelFile, Run, Variant
 
-RUNTIME = Path(__file__).resolve().parent / "runtime"
+RUNTIME = Path(__file__).resolve().parent.parent / "engine" / "device"
 TIMEOUT_S = 120
 EPOCH = (2020, 1, 1, 0, 0, 0)  # one time for all entries, so that the same variant gives the same bytes
 REQUIREMENTS = {

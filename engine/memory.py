@@ -8,7 +8,7 @@ import psutil
 
 from engine.backends import LEAST_AT_ONCE
 from engine.errors import BadInput
-from engine.experiment import ModelFile
+from engine.vocabulary import ModelFile
 
 FRAMEWORK_BYTES = {"pytorch": 1_300_000_000, "keras": 1_800_000_000}
 PARAMETER_BYTES = (

@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _fit(chosen: Any) -> int:
-    from estimator import fit, rows
+    from estimator.fitting import fit, rows
 
     before = coefficients.load() if coefficients.FILE.exists() else None
     content, points = fit.fit(rows.folder(chosen.rows), before)
@@ -58,7 +58,7 @@ def _fit(chosen: Any) -> int:
 
 
 def _validate(chosen: Any) -> int:
-    from estimator import targets, validate
+    from estimator.fitting import targets, validate
 
     if chosen.test:
         print(validate.kept_aside(Path(chosen.test)), end="")
@@ -85,8 +85,8 @@ def _validate(chosen: Any) -> int:
 
 def _predict(chosen: Any) -> int:
     from estimator.devices import all_devices
-    from estimator.graph import profile
     from estimator.predict import estimate
+    from estimator.profile.graph import profile
 
     found = profile(chosen.model)
     names = sorted(all_devices()) if chosen.device == "all" else [chosen.device]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from estimator.plain_graph import BITS
+from estimator.profile.plain_graph import BITS
 
 # Python, NumPy and the runtime, loaded and idle, MB of resident memory; measured on x86-64 Linux by
 # benchmarks/estimator_memory.py. Runtimes that are not listed get no figure.

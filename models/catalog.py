@@ -17,7 +17,7 @@ class ShippedModel:
 
     `weights` is relative to this folder; `input_shape` is (height, width, channels); `preprocessing` follows
     the
-    schema of `deploy/runtime/preprocessing.py`. The accuracies are fractions, measured once on the trained
+    schema of `engine/device/preprocessing.py`. The accuracies are fractions, measured once on the trained
     weights:
     `validation_accuracy` chose the epoch, `test_accuracy` chose nothing. `macs` are multiply-adds for one
     image.

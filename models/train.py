@@ -26,8 +26,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from deploy.runtime.preprocessing import preprocess
 from engine import datasets
+from engine.device.preprocessing import preprocess
 from models import cards
 from models.catalog import FOLDER, ShippedModel, add_to_catalog, read_catalog, sha256_of
 from models.pytorch import ARCHITECTURES, build

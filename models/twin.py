@@ -19,8 +19,8 @@ import keras
 import numpy as np
 from safetensors.numpy import load_file
 
-from deploy.runtime.preprocessing import preprocess
 from engine import datasets
+from engine.device.preprocessing import preprocess
 from models import cards
 from models.catalog import CATALOG, FOLDER, ShippedModel, add_to_catalog, sha256_of
 from models.keras import build, take_over

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from engine import recommend
+from engine.judge import recommend
 from pages.parts import charts, limits, session, tables, variants
 from pages.parts import wording as w
 

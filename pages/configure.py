@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from engine import jobs
 from engine.errors import EdgewiseError
-from engine.experiment import Experiment, Goal, parse
+from engine.run import jobs
+from engine.vocabulary import Experiment, Goal, parse
 from pages.parts import devices, facts, limits, plan, session
 from pages.parts import wording as w
 

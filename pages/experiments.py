@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from engine import jobs
 from engine.errors import EdgewiseError
+from engine.run import jobs
 from pages.parts import runs, session
 from pages.parts import wording as w
 

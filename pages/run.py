@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from engine import jobs
 from engine.errors import EdgewiseError
-from engine.workspace import ENDED
+from engine.run import jobs
+from engine.store.workspace import ENDED
 from pages.parts import runs, session
 from pages.parts import wording as w
 

@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from engine import inspect
 from engine.datasets import DATASETS
 from engine.errors import EdgewiseError
+from engine.formats import inspect
 from models.catalog import CATALOG
 from pages.parts import facts, session, starter
 

@@ -10,19 +10,20 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from engine import jobs, optimize, sandbox, worker
-from engine.experiment import Experiment, Run
-from engine.inspect import inspect_model
+from engine.formats.inspect import inspect_model
+from engine.run import jobs, optimize, worker
+from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
-from engine.workspace import Workspace
+from engine.vocabulary import Experiment, Run
+from engine.wall import sandbox
 
 ROOT = Path(__file__).resolve().parent.parent
 TEST_FILES = ("test_images.npy", "test_labels.npy")
 READ_THE_RUN = (
     "deploy/test_package.py",
     "engine/test_cli.py",
-    "engine/test_jobs.py",
-    "engine/test_techniques.py",
+    "run/test_jobs.py",
+    "techniques/test_techniques.py",
 )
 
 settings.register_profile("edgewise", database=None, deadline=None)

@@ -31,24 +31,25 @@ FRAMEWORKS = {
     "scipy",
     "h5py",
 }
-FRONTS = ("app.py", "server.py", "pages/", "engine/__main__.py", "engine/api.py")
+FRONTS = ("app.py", "server.py", "pages/", "engine/__main__.py", "engine/cli.py", "engine/http.py")
 
 # which files of ours a file may import, by the beginning of its module's name; the longest matching room
 # counts
 MAY_IMPORT = {
     "estimator": ("estimator",),
-    "models": ("models", "deploy.runtime"),
-    **dict.fromkeys(("models/train.py", "models/twin.py"), ("models", "deploy.runtime", "engine.datasets")),
-    "engine": ("engine", "estimator", "models", "deploy.runtime"),
+    "models": ("models", "engine.device"),
+    **dict.fromkeys(("models/train.py", "models/twin.py"), ("models", "engine.device", "engine.datasets")),
+    "engine": ("engine", "estimator", "models", "engine.device"),
     "deploy": (
         "deploy",
+        "engine.device",
         "estimator",
         "engine.errors",
-        "engine.experiment",
-        "engine.workspace",
-        "engine.sandbox",
+        "engine.vocabulary",
+        "engine.store.workspace",
+        "engine.wall.sandbox",
     ),
-    "deploy/runtime": (),
+    "engine/device": (),
     **dict.fromkeys(FRONTS, OURS),
 }
 # behind the wall, in a child, or in a command of its own
@@ -56,16 +57,11 @@ WITH_FRAMEWORKS = (
     "engine/backends/",
     "engine/runtimes/",
     "engine/formats/",
-    "estimator/graph.py",
-    "estimator/onnx_layers.py",
-    "estimator/onnx_constants.py",
-    "estimator/tflite_layers.py",
-    "estimator/plain_graph.py",
-    "estimator/fit.py",
-    "estimator/roofline.py",
-    "estimator/large.py",
+    "estimator/profile/",
+    "estimator/fitting/",
     "models/",
-    "deploy/runtime/",
+    "engine/starter/training.py",
+    "engine/device/",
     "engine/datasets/presets.py",
 )  # scikit-learn's digits and torchvision's downloads, fetched in a child
 FLAT_SCRIPTS = {"infer", "preprocessing", "decoder", "benchmark"}  # inside a package they lie in one folder
@@ -111,8 +107,8 @@ def room_of(path: str) -> tuple[str, ...]:
 
 def test_there_is_something_to_check():
     assert len(sources()) > 60
-    assert "engine.workspace" in modules("engine/jobs.py") and "torch" in modules(
-        "engine/backends/pytorch.py"
+    assert "engine.store.workspace" in modules("engine/run/jobs.py") and "torch" in modules(
+        "engine/backends/torch/backend.py"
     )
 
 
@@ -123,7 +119,7 @@ def test_a_room_imports_only_from_those_below():
         for name in modules(path)
         if name.split(".")[0] in OURS
         and not is_in(name, room_of(path))
-        and not (path.startswith("deploy/runtime/") and name in FLAT_SCRIPTS)
+        and not (path.startswith("engine/device/") and name in FLAT_SCRIPTS)
     ]
     assert wrong == []
 
@@ -152,7 +148,7 @@ def test_frameworks_stay_in_their_rooms():
 
 def test_techniques_and_the_supervisor_name_no_framework():
     for path in sources():
-        if path.startswith("engine/techniques/") or path == "engine/optimize.py":
+        if path.startswith("engine/techniques/") or path == "engine/run/optimize.py":
             names = {n.split(".")[0] for n in modules(path)}
             assert not names & FRAMEWORKS, path
 
@@ -168,7 +164,7 @@ def test_a_package_imports_nothing_of_ours():
         *sys.stdlib_module_names,
     }
     for path in sources():
-        if path.startswith("deploy/runtime/"):
+        if path.startswith("engine/device/"):
             assert {n.split(".")[0] for n in modules(path)} <= allowed, path
 
 
@@ -192,12 +188,14 @@ def web_modules() -> list[str]:
 BEHIND_THE_WALL = (
     "engine/backends/",
     "engine/runtimes/",
-    "estimator/graph.py",
-    "estimator/onnx_layers.py",
-    "estimator/onnx_constants.py",
-    "estimator/tflite_layers.py",
-    "estimator/fit.py",
-    "engine/formats/",
+    "engine/formats/torch/",
+    "engine/formats/onnx/",
+    "engine/formats/keras/",
+    "engine/formats/tflite/",
+    "engine/formats/behind_wall.py",
+    "engine/formats/detect.py",
+    "estimator/profile/",
+    "estimator/fitting/",
     "models/pytorch.py",
     "models/keras.py",
     "models/train.py",
@@ -210,10 +208,10 @@ BEHIND_THE_WALL = (
 def test_the_web_process_imports_no_framework(also):
     names = web_modules() + also
     assert {
-        "engine.jobs",
-        "engine.workspace",
+        "engine.run.jobs",
+        "engine.store.workspace",
         "engine.techniques",
-        "engine.inspect",
+        "engine.formats.inspect",
         "deploy.package",
     } <= set(names)
     code = (

@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from engine.datasets import Part
-from engine.experiment import ModelFile, Preprocessing
+from engine.vocabulary import ModelFile, Preprocessing
 
 Network = Any
 
@@ -287,13 +287,13 @@ class Backend(Protocol):
 def open_backend(model: ModelFile, cache: Path, threads: int) -> Backend:
     """Imports and opens the one backend of this model; `cache` is where it keeps exported graphs."""
     if model.framework == "keras":
-        from engine.backends.keras import KerasBackend
+        from engine.backends.keras.backend import KerasBackend
 
         return KerasBackend(model.preprocessing, cache, threads)
     if model.reach == "post_training":
-        from engine.backends.onnx_only import ONNXBackend
+        from engine.backends.onnx.backend import ONNXBackend
 
         return ONNXBackend(model.preprocessing, cache, threads)
-    from engine.backends.pytorch import PyTorchBackend
+    from engine.backends.torch.backend import PyTorchBackend
 
     return PyTorchBackend(model.preprocessing, cache, threads)

@@ -99,26 +99,26 @@ def check(path: str | Path, format: str) -> None:
     if format not in ACCEPTED:
         raise refused.refusal(format)
     if format == "safetensors":
-        from engine.formats import safetensors as checker
+        from engine.formats.torch import safetensors as checker
     elif format == "state_dict":
-        from engine.formats import torchfile as checker
+        from engine.formats.torch import check as checker
     elif format == "torch_module":
-        from engine.formats import torch_modules as checker
+        from engine.formats.torch import modules as checker
     elif format == "torchscript":
-        from engine.formats import torchscript as checker
+        from engine.formats.torch import script as checker
     elif format == "onnx":
-        from engine.formats import onnx as checker
+        from engine.formats.onnx import check as checker
     elif format in ("keras_v3", "keras_h5"):
-        from engine.formats import keras_config as checker
+        from engine.formats.keras import config as checker
     elif format == "saved_model":
-        from engine.formats import saved_model as checker
+        from engine.formats.keras import saved_model as checker
     else:
-        from engine.formats import tflite as checker
+        from engine.formats.tflite import check as checker
     checker.check(path)
 
 
 def _zip(path: Path) -> str:
-    from engine.formats import archives
+    from engine.store import zips as archives
 
     with archives.open_checked(path) as archive:
         names = archive.namelist()
@@ -158,7 +158,8 @@ def _other_zip(names: list[str]) -> str:
 
 
 def _pickle(path: Path, head: bytes) -> str | None:
-    from engine.formats import torch_pickle, torchfile
+    from engine.formats.torch import check as torchfile
+    from engine.formats.torch import pickle as torch_pickle
 
     if head.startswith(torchfile.LEGACY_MAGIC):
         with open(path, "rb") as stream:
@@ -207,7 +208,7 @@ def _state_or_module(data: bytes) -> str:
     plain = re.compile(
         r"(torch\.(?!nn\.modules)|torch\._utils|collections|numpy|_codecs|argparse|builtins|__builtin__|pathlib)"
     )
-    from engine.formats import torch_pickle
+    from engine.formats.torch import pickle as torch_pickle
 
     return (
         "state_dict" if all(plain.match(name) for name in torch_pickle.globals_of(data)) else "torch_module"

@@ -1,6 +1,6 @@
 """The child that looks into an upload: recognise, check, open, try out; only the facts go back.
 
-Started by `engine.inspect`, never imported by a front.
+Started by `engine.formats.inspect`, never imported by a front.
 """
 
 import time
@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from deploy.runtime.preprocessing import preprocess
 from engine import datasets, formats
+from engine.device.preprocessing import preprocess
 from engine.errors import BadInput
-from engine.experiment import ModelFile
-from engine.formats import preprocessing
-from engine.formats.preprocessing import Found, Opening
-from engine.sandbox import serve
+from engine.formats import detect as preprocessing
+from engine.formats.detect import Found, Opening
+from engine.vocabulary import ModelFile
+from engine.wall.sandbox import serve
 from models.catalog import sha256_of
 
 MAX_UPLOAD = 600_000_000
@@ -26,8 +26,7 @@ LEAST_SECONDS = 2.0  # for trying; with less left nothing is tried
 
 
 def look(request: dict, send, started: float | None = None) -> dict:
-    """Answers one request of `engine.inspect.inspect_model` with a ModelFile as JSON. Raises BadInput in one
-    line.
+    """Answers one request of `engine.formats.inspect` with a ModelFile as JSON. Raises BadInput in one line.
 
     started: when the time that it may take began, in seconds of `time.time`; now by default.
     """
@@ -76,15 +75,15 @@ def _labelled(request: dict):
 
 def _openings(path: Path, format: str, architecture: str | None, size: int | None) -> list[Opening]:
     if format in ("keras_v3", "keras_h5"):
-        from engine.formats.keras import openings
+        from engine.formats.keras.check import openings
     elif format == "saved_model":
-        from engine.formats.saved_model import openings
+        from engine.formats.keras.saved_model import openings
     elif format == "tflite":
-        from engine.formats.tflite import openings
+        from engine.formats.tflite.check import openings
     elif format == "onnx":
-        from engine.formats.onnx_network import openings
+        from engine.formats.onnx.network import openings
     else:
-        from engine.formats.pytorch import openings
+        from engine.formats.torch.open import openings
     return openings(path, format, architecture, size)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from engine.backends import Facts
-    from engine.workbench import Workbench
+    from engine.techniques.workbench import Workbench
 
 
 @dataclass(frozen=True)

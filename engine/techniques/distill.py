@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from engine.backends import Facts
 from engine.techniques import Technique, prune_structured
-from engine.workbench import Workbench
+from engine.techniques.workbench import Workbench
 
 WIDTH = 0.5
 TEMPERATURE, MIX = 4.0, 0.7

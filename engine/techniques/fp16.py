@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from engine.backends import QuantSpec
 from engine.techniques import Technique
 from engine.techniques.ptq_int8 import why_not
-from engine.workbench import Workbench
+from engine.techniques.workbench import Workbench
 
 
 def run(bench: Workbench) -> Iterator[None]:

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.backends import Facts, Network, QuantSpec, Trained
-from engine.encoding import encode
 from engine.techniques import Technique, prune_structured, qat_int8
 from engine.techniques.prune_unstructured import cubic, global_masks
-from engine.workbench import Making, Workbench
+from engine.techniques.shared.encoding import encode
+from engine.techniques.workbench import Making, Workbench
 
 RATIOS = (0.5, 0.7)
 PTQ_LOSS = 0.003  # validation accuracy that INT8 without training may cost before it is trained

@@ -14,8 +14,8 @@ import numpy as np
 from engine import memory
 from engine.backends import Facts, Network
 from engine.techniques import Technique, ptq_int8
-from engine.techniques.reconstruct import DAMPING, reconstructed
-from engine.workbench import Making, Workbench
+from engine.techniques.shared.reconstruct import DAMPING, reconstructed
+from engine.techniques.workbench import Making, Workbench
 
 RATIOS = (0.3, 0.5, 0.7)
 SHARE = {"one-shot": 1 / 8, "iterative": 5 / 24}  # of the technique's time, for each of the three

@@ -12,9 +12,9 @@ import numpy as np
 
 from engine import memory
 from engine.backends import Facts, Network
-from engine.encoding import encode
 from engine.techniques import Technique, ptq_int8
-from engine.workbench import Making, Workbench
+from engine.techniques.shared.encoding import encode
+from engine.techniques.workbench import Making, Workbench
 
 TARGETS = (0.3, 0.5, 0.7, 0.9)
 ONE_SHOT_SHARE, ITERATIVE_SHARE = 0.1, 0.15  # of the technique's time, for each of the four

@@ -9,8 +9,8 @@ import numpy as np
 from engine.backends import Grid, QuantSpec
 from engine.techniques import Technique
 from engine.techniques.ptq_int8 import why_not
-from engine.techniques.rounding import rounded, with_corrected_biases
-from engine.workbench import Making, Workbench
+from engine.techniques.shared.rounding import rounded, with_corrected_biases
+from engine.techniques.workbench import Making, Workbench
 
 MIXED_LOSS_SHARE = 0.7  # INT8 goes to the layers that together cause this share of what INT4 loses …
 MIXED_WEIGHT_SHARE = 0.25  # … as long as they hold no more than this share of the weights

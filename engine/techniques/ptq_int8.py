@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from engine.backends import Facts, QuantSpec
 from engine.techniques import Technique
-from engine.workbench import Workbench
+from engine.techniques.workbench import Workbench
 
 RETRY_DROP = 0.003  # validation accuracy lost with plain ranges above which clipped ranges are tried
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from engine.backends import Facts, QuantSpec
 from engine.techniques import Technique, ptq_int8
 from engine.techniques.ptq_int4 import SPEED_NOTE
-from engine.workbench import Workbench
+from engine.techniques.workbench import Workbench
 
 LEARNING_RATE = {
     8: 5e-5,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 import streamlit as st
 
-from engine.experiment import LayerSensitivity, Variant
+from engine.vocabulary import LayerSensitivity, Variant
 from pages.parts import wording as w
 
 INK = {"light": "#1C2526", "dark": "#E6ECEB"}

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from engine.experiment import DEVICES, Estimate, ModelFile
+from engine.vocabulary import DEVICES, Estimate, ModelFile
 from estimator.devices import Device, load_device
 from estimator.predict import by_hand, estimate
 from models.catalog import CATALOG

@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from engine import datasets, sandbox
+from engine import datasets
 from engine.datasets import DATASETS, DatasetInfo
 from engine.errors import EdgewiseError
-from engine.experiment import ModelFile
-from engine.workspace import Workspace
+from engine.store.workspace import Workspace
+from engine.vocabulary import ModelFile
+from engine.wall import sandbox
 from pages.parts import session
 from pages.parts import wording as w
 
@@ -140,7 +141,7 @@ def prepare(dataset: str, home: Workspace) -> bool:
     )
     try:
         sandbox.run(
-            "engine.tasks",
+            "engine.run.tasks",
             {"task": "prepare_data", "dataset": dataset, "home": str(home.home)},
             sandbox.Limits(seconds=1800, network=True),
             watch,

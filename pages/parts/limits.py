@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from engine import recommend
 from engine.errors import BadInput
-from engine.experiment import Constraints, Goal, ModelFile, Recommendation, Variant, parse
+from engine.judge import recommend
+from engine.vocabulary import Constraints, Goal, ModelFile, Recommendation, Variant, parse
 from pages.parts import devices
 from pages.parts import wording as w
 

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import streamlit as st
 
-from engine.experiment import Run
+from engine.vocabulary import Run
 from pages.parts import wording as w
 
 

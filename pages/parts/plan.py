@@ -2,11 +2,12 @@
 
 import streamlit as st
 
-from engine import datasets, enough
-from engine.experiment import ModelFile
-from engine.plan import expected_seconds, training_seconds
+from engine import ask as enough
+from engine import datasets
+from engine.run.plan import expected_seconds, training_seconds
+from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
-from engine.workspace import Workspace
+from engine.vocabulary import ModelFile
 from estimator import capability
 from pages.parts import facts
 from pages.parts import wording as w

@@ -3,8 +3,8 @@
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from engine.experiment import Variant
-from engine.jobs import RunView, TechniqueView
+from engine.run.jobs import RunView, TechniqueView
+from engine.vocabulary import Variant
 from pages.parts import wording as w
 
 STATES = {

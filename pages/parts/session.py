@@ -13,11 +13,11 @@ from pathlib import Path
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
-from engine import inspect
 from engine.datasets import DATASETS
 from engine.errors import BadInput, EdgewiseError
-from engine.experiment import ModelFile, Run, parse
-from engine.workspace import ENDED, Workspace, sentence_on_full_disk
+from engine.formats import inspect
+from engine.store.workspace import ENDED, Workspace, sentence_on_full_disk
+from engine.vocabulary import ModelFile, Run, parse
 from models.catalog import CATALOG
 from pages.parts import wording as w
 

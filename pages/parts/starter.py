@@ -7,8 +7,8 @@ import streamlit as st
 from engine import starter
 from engine.datasets import DATASETS
 from engine.errors import EdgewiseError
-from engine.experiment import parse
-from engine.workspace import Workspace
+from engine.store.workspace import Workspace
+from engine.vocabulary import parse
 from pages.parts import session
 from pages.parts import wording as w
 

@@ -5,7 +5,7 @@ import io
 
 import pandas as pd
 
-from engine.experiment import Variant
+from engine.vocabulary import Variant
 from pages.parts import wording as w
 
 ADMISSIBLE = {"yes": "✓ met", "no": "✗ missed", "unknown": "? no estimate"}

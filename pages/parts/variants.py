@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from engine.experiment import Recommendation, Run, Variant
 from engine.techniques import TECHNIQUES
+from engine.vocabulary import Recommendation, Run, Variant
 from pages.parts import charts, tables
 from pages.parts import wording as w
 

@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Iterable
 
-from engine.experiment import DEVICES, Constraints, Estimate, Experiment, Variant
+from engine.vocabulary import DEVICES, Constraints, Estimate, Experiment, Variant
 from estimator.confidence import in_words
 
 NBSP = "\u00a0"

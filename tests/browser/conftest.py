@@ -95,8 +95,8 @@ def _wait_for(server: Server, log: Path) -> None:
 
 
 def _end_runs(home: Path) -> None:
-    from engine import jobs
-    from engine.workspace import Workspace
+    from engine.run import jobs
+    from engine.store.workspace import Workspace
 
     if (home / "runs").exists():
         workspace = Workspace(home)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
-from engine.workspace import Workspace
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

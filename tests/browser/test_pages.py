@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.workspace import Workspace
+from engine.store.workspace import Workspace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "pages"))
 import seed

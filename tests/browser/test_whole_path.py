@@ -13,8 +13,8 @@ import zipfile
 
 import pytest
 
+from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
-from engine.workspace import Workspace
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 FRAMEWORKS = {

@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from deploy import package
-from deploy.runtime.preprocessing import preprocess
 from engine import datasets
+from engine.device.preprocessing import preprocess
 from engine.errors import BadInput, EdgewiseError
 
 VARIANTS = [

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from engine import jobs
-from engine.__main__ import main
-from engine.experiment import DEVICES, Run
+from engine.cli import main
+from engine.run import jobs
+from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
-from engine.workspace import Workspace
+from engine.vocabulary import DEVICES, Run
 
 OPTIMIZE = ["optimize", "digits/pytorch/small", "--dataset", "digits", "--device", "raspberry_pi_4"]
 ROOT = Path(__file__).resolve().parents[2]

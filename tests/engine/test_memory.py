@@ -5,13 +5,13 @@ import pytest
 
 from engine import memory
 from engine.backends import TRAINED_SHARE, Training, images_at_once
-from engine.backends.pytorch import PyTorchBackend
+from engine.backends.torch.backend import PyTorchBackend
 from engine.datasets import Part
 from engine.errors import BadInput
-from engine.experiment import Preprocessing
-from engine.inspect import inspect_model
-from engine.techniques.reconstruct import GRAM_BYTES
-from engine.workbench import plan_steps
+from engine.formats.inspect import inspect_model
+from engine.techniques.shared.reconstruct import GRAM_BYTES
+from engine.techniques.workbench import plan_steps
+from engine.vocabulary import Preprocessing
 
 
 @pytest.mark.parametrize(

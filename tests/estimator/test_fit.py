@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from estimator import coefficients, confidence, fit, forms, roofline, rows, targets, validate
-from estimator.fit import Group
+from estimator import coefficients, confidence
+from estimator.fitting import fit, forms, roofline, rows, targets, validate
+from estimator.fitting.fit import Group
 
 
 @pytest.fixture

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from estimator import coefficients, forms
-from estimator.fit import Group
+from estimator import coefficients
+from estimator.fitting import forms
+from estimator.fitting.fit import Group
 
 
 @pytest.fixture

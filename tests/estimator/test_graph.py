@@ -5,8 +5,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from estimator.graph import ProfileError, profile, profile_onnx
-from estimator.plain_graph import Graph, Operator, Tensor, peak_activation_bytes
+from estimator.profile.graph import ProfileError, profile, profile_onnx
+from estimator.profile.plain_graph import Graph, Operator, Tensor, peak_activation_bytes
 
 
 def save(path, nodes, initializers, input_shape=("n", 3, 8, 8), opset=17, output="y"):

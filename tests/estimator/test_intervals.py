@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from estimator import coefficients, features, intervals
-from estimator.fit import Group
+from estimator import coefficients, features
+from estimator.fitting import intervals
+from estimator.fitting.fit import Group
 
 
 @pytest.fixture

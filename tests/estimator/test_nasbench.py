@@ -2,7 +2,7 @@
 
 import pytest
 
-from estimator.nasbench import executed
+from estimator.fitting.nasbench import executed
 
 
 @pytest.mark.parametrize(

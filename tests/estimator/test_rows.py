@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from estimator import rows
+from estimator.fitting import rows
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ def home(tmp_path_factory):
 @pytest.fixture(scope="session")
 def look(home):
     """Looks into a file as the child does, in this process."""
-    from engine.experiment import ModelFile
     from engine.formats import behind_wall
+    from engine.vocabulary import ModelFile
 
     def look(path, dataset=None, architecture=None, home=home) -> ModelFile:
         request = {

@@ -10,7 +10,8 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from engine.formats import architectures, pytorch
+from engine.formats.torch import architectures
+from engine.formats.torch import open as pytorch
 from models.catalog import CATALOG
 
 

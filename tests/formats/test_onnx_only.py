@@ -13,15 +13,15 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from deploy.runtime.preprocessing import preprocess
 from engine.backends import QuantSpec, open_backend
-from engine.backends.onnx_graph import Graph, folded
-from engine.backends.onnx_quantize import quantize
+from engine.backends.onnx.graph import Graph, folded
+from engine.backends.onnx.quantize import quantize
 from engine.datasets import load
+from engine.device.preprocessing import preprocess
 from engine.errors import BadInput, EdgewiseError
-from engine.formats.onnx_face import face_of, predictor, session_of
-from engine.formats.onnx_plain import opset_of, plain
-from engine.sensitivity import nearest_grid
+from engine.formats.onnx.face import face_of, predictor, session_of
+from engine.formats.onnx.plain import opset_of, plain
+from engine.techniques.shared.sensitivity import nearest_grid
 from tests.conftest import ROOT
 from tests.formats import foreign_onnx
 from tests.hostile import goods
@@ -181,7 +181,7 @@ def test_batchnorm_is_folded_and_nothing_else_changes():
 
 def test_grams_are_those_of_the_inputs_that_weights_meet(tmp_path, look):
     """What a layer gives is what its weights make of the rows that the grams are the second moments of."""
-    from engine.backends.onnx_only import ONNXBackend, patches
+    from engine.backends.onnx.backend import ONNXBackend, patches
 
     model = look(saved(tmp_path, convolutional()))
     backend = ONNXBackend(model.preprocessing, tmp_path)
@@ -210,7 +210,7 @@ def test_grams_are_those_of_the_inputs_that_weights_meet(tmp_path, look):
 
 def test_a_product_over_places_takes_a_bias_and_four_bits(tmp_path, look):
     model = look(saved(tmp_path, convolutional()))
-    from engine.backends.onnx_only import ONNXBackend
+    from engine.backends.onnx.backend import ONNXBackend
 
     backend, graph = (
         ONNXBackend(model.preprocessing, tmp_path),

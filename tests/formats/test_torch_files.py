@@ -8,12 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from engine import inspect
 from engine.errors import BadInput
-from engine.experiment import ModelFile
-from engine.formats import architectures, pytorch, torch_modules, torchfile
-from engine.formats.architectures import CifarResNet
-from engine.inspect import models
+from engine.formats import inspect
+from engine.formats.inspect import models
+from engine.formats.torch import architectures
+from engine.formats.torch import check as torchfile
+from engine.formats.torch import modules as torch_modules
+from engine.formats.torch import open as pytorch
+from engine.formats.torch.architectures import CifarResNet
+from engine.vocabulary import ModelFile
 from models.torchvision_shim import import_torchvision
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from engine import datasets
 from engine.errors import BadInput
-from engine.inspect import inspect_model
+from engine.formats.inspect import inspect_model
 
 UPLOADS = Path(os.environ.get("EDGEWISE_UPLOADS", "/nonexistent"))
 pytestmark = [
@@ -102,8 +102,8 @@ def home(tmp_path_factory):
 def test_known_accuracy_through_detected_preprocessing(end, home):
     import numpy as np
 
-    from deploy.runtime.preprocessing import preprocess
-    from engine.formats.preprocessing import fit_images
+    from engine.device.preprocessing import preprocess
+    from engine.formats.detect import fit_images
 
     dataset, least = KNOWN[end]
     model = inspect_model(find(end), dataset=dataset, home=home)
@@ -113,12 +113,12 @@ def test_known_accuracy_through_detected_preprocessing(end, home):
     if model.framework == "pytorch":
         import torch
 
-        from engine.formats.pytorch import open_network
+        from engine.formats.torch.open import open_network
 
         with torch.inference_mode():
             scores = open_network(model)(torch.from_numpy(x)).numpy()
     else:
-        from engine.formats.keras import open_keras
+        from engine.formats.keras.check import open_keras
 
         scores = np.asarray(open_keras(model).predict(x, verbose=0))
     assert (scores.argmax(axis=1) == part.labels).mean() >= least, model.evidence

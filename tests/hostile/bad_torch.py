@@ -21,7 +21,7 @@ functools.reduce numpy.load pip.main timeit.timeit types.FunctionType marshal.lo
 asyncio.run
 http.client.HTTPSConnection urllib.request.urlopen torch.serialization.load
 torch.utils.cpp_extension.load_inline
-engine.sandbox.run tensorflow.io.write_file my_package.my_function""".split()
+engine.wall.sandbox.run tensorflow.io.write_file my_package.my_function""".split()
 LEGACY = [*CALLABLES[:12], "torch.load", "my_package.my_function"]
 
 

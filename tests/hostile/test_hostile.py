@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from engine import formats, sandbox
+from engine import formats
 from engine.errors import BadInput
-from engine.inspect import LIMITS, inspect_model
+from engine.formats.inspect import LIMITS, inspect_model
+from engine.wall import sandbox
 from tests.hostile import (
     bad_containers,
     bad_graphs,

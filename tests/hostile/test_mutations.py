@@ -5,8 +5,8 @@ process lives on.
 import numpy as np
 import pytest
 
-from engine import sandbox
-from engine.inspect import LIMITS
+from engine.formats.inspect import LIMITS
+from engine.wall import sandbox
 from tests.hostile import goods, mutate
 from tests.hostile.test_hostile import assert_is_one_sentence
 

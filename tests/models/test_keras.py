@@ -16,7 +16,7 @@ EVALUATE = """
 import json, os, sys
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import keras
-from deploy.runtime.preprocessing import preprocess
+from engine.device.preprocessing import preprocess
 from engine import datasets
 from models.catalog import CATALOG
 found = {}

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for `seed`, which no package h
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """An empty workspace that the pages use too."""
-    from engine.workspace import Workspace
+    from engine.store.workspace import Workspace
 
     monkeypatch.setenv("EDGEWISE_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("EDGEWISE_PUBLIC", raising=False)

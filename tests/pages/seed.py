@@ -11,7 +11,8 @@ from pathlib import Path
 
 import psutil
 
-from engine.experiment import (
+from engine.store.workspace import Workspace
+from engine.vocabulary import (
     Artifact,
     Constraints,
     Estimate,
@@ -25,7 +26,6 @@ from engine.experiment import (
     Step,
     Variant,
 )
-from engine.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 DEVICE = "raspberry_pi_4"

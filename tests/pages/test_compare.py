@@ -3,7 +3,7 @@
 import seed
 from seed import words
 
-from engine.experiment import Constraints, Recommendation
+from engine.vocabulary import Constraints, Recommendation
 
 
 def field(app, key):

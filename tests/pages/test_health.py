@@ -2,7 +2,7 @@
 
 import json
 
-from engine.api import ROUTES, health
+from engine.http import ROUTES, health
 
 
 def test_health_answers_and_tells_no_secret(home):

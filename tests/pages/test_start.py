@@ -4,8 +4,8 @@ import pytest
 import seed
 from seed import words
 
-from engine import jobs
 from engine.errors import BadInput
+from engine.run import jobs
 
 SMALL = {"model": "digits/pytorch/small", "dataset": "digits"}
 

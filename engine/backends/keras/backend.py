@@ -1,0 +1,400 @@
+"""The Keras backend: every primitive of `Backend` on Keras models, deployed as TFLite.
+
+A network is a value, `keras_graph.Network`: a graph and NumPy weights. It runs in keras_live.py, is folded in
+keras_fold.py, trained in keras_training.py, narrowed in keras_channels.py and exported by keras_export.py;
+what is
+smaller than float is written into the file by tflite_quantize.py and tflite_integer.py.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import tensorflow as tf
+
+from engine.backends import Facts, LayerInfo, QuantSpec, Trained, Training, images_at_once
+from engine.backends.keras import channels as keras_channels
+from engine.backends.keras import export as keras_export
+from engine.backends.keras import training as keras_training
+from engine.backends.keras.channels import Channels
+from engine.backends.keras.fold import folded
+from engine.backends.keras.graph import Network, Node, graph_of, kind_of, to_common, to_keras
+from engine.backends.keras.live import Live, Lives, rows_of
+from engine.backends.tflite import calibrate as tflite_calibrate
+from engine.backends.tflite import integer as tflite_integer
+from engine.backends.tflite import quantize as tflite_quantize
+from engine.backends.tflite import remarks as tflite_remarks
+from engine.backends.tflite.file import TFLite, stored_tensors
+from engine.datasets import Part
+from engine.device.preprocessing import preprocess
+from engine.errors import BadInput
+from engine.formats.keras.check import open_keras
+from engine.runtimes.litert import LiteRTModel
+from engine.vocabulary import ModelFile, Preprocessing
+
+LOOK_SHARE, GRADIENT_SHARE = (
+    0.125,
+    0.25,
+)  # of the images that go through at once when only the answers are kept
+TAYLOR_IMAGES = 512
+
+
+class KerasBackend:
+    """See `Backend`. `cache` is a folder for converted graphs, `threads` what TensorFlow and LiteRT may
+    use.
+    """
+
+    framework = "keras"
+    saturates = False  # LiteRT's kernels widen to 16 bits before they multiply and add in 32
+
+    def __init__(self, preprocessing: Preprocessing, cache: Path, threads: int = 1):
+        self.preprocessing, self.cache, self.threads = preprocessing, cache, threads
+        tf.get_logger().setLevel("ERROR")  # the user reads our sentences, not the converter's advice
+        try:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(1)
+        except RuntimeError:
+            pass  # TensorFlow has begun to work already and keeps what it has
+        self.live = Lives()
+
+    # ---- opening and looking -------------------------------------------------------------------------------
+
+    def load(self, model: ModelFile) -> Network:
+        return graph_of(open_keras(model))
+
+    def facts(self, network: Network, labelled: bool) -> Facts:
+        live = self.live(network)
+        layers = self._layers(network, live)
+        macs, parameters = self.cost(network)
+        quantized = any(
+            getattr(live.layers[n.layer], "quantization_mode", None) for n in network.graph.weighted()
+        )
+        return Facts(
+            framework=self.framework,
+            layers=tuple(layers),
+            parameters=parameters,
+            macs=macs,
+            labelled=labelled,
+            quantized=quantized,
+            unprunable=keras_channels.why_unprunable(Channels(network, live.shapes)),
+            locked=self.locked(network),
+        )
+
+    def locked(self, network: Network) -> dict[str, str]:
+        """Returns why layers keep all their channels in structured pruning, by layer."""
+        return Channels(network, self.live(network).shapes).locked()
+
+    def _layers(self, network: Network, live: Live) -> list[LayerInfo]:
+        found = []
+        for node in network.graph.weighted():
+            kernel = network.weights[node.layer][0]
+            shape = to_common(node.kind, kernel).shape
+            positions = int(np.prod(live.shapes[node.name][0])) // shape[0]
+            found.append(LayerInfo(node.layer, kind_of(node, kernel), shape, int(np.prod(shape)) * positions))
+        if found:
+            found[-1] = replace(found[-1], is_output=True)
+        return found
+
+    def cost(self, network: Network) -> tuple[int, int]:
+        live = self.live(network)
+        parameters = sum(
+            int(np.prod(w.shape))
+            for layer in live.layers.values()
+            for w in getattr(layer, "trainable_weights", ())
+        )
+        return sum(layer.macs for layer in self._layers(network, live)), parameters
+
+    def step_seconds(self, network: Network, train: Part, batch: int, seconds: float) -> float:
+        trainer = keras_training.Trainer(
+            self.live(network), Training(steps=1, batch=batch, learning_rate=1e-5, seed=0)
+        )
+        x = tf.constant(self._inputs(np.asarray(train.images[:batch])))
+        y, nothing, rate = (
+            tf.constant(train.labels[:batch].astype(np.int64)),
+            tf.zeros((1, 1)),
+            tf.constant(1e-5),
+        )
+        trainer.step(x, y, nothing, rate)  # the first one traces and does not count
+        times, deadline = [], time.perf_counter() + seconds
+        while len(times) < 2 or time.perf_counter() < deadline:
+            began = time.perf_counter()
+            trainer.step(x, y, nothing, rate)
+            times.append(time.perf_counter() - began)
+        trainer.live.taken()
+        return float(np.median(times))
+
+    def _inputs(self, images: np.ndarray) -> np.ndarray:
+        return preprocess(images, self.preprocessing.model_dump())
+
+    # ---- weights -------------------------------------------------------------------------------------------
+
+    def weights(self, network: Network) -> dict[str, np.ndarray]:
+        return {
+            node.layer: to_common(node.kind, network.weights[node.layer][0])
+            for node in network.graph.weighted()
+        }
+
+    def with_weights(
+        self, network: Network, weights: dict[str, np.ndarray], biases: dict[str, np.ndarray] | None = None
+    ) -> Network:
+        changed, nodes = dict(network.weights), {node.layer: node for node in network.graph.weighted()}
+        for name, array in weights.items():
+            kernel, *bias = changed[name]
+            changed[name] = [to_keras(nodes[name].kind, array, kernel), *bias]
+        for name, array in (biases or {}).items():
+            changed[name] = [changed[name][0], np.asarray(array, np.float32)]
+        graph = network.graph
+        if without := {name for name in biases or {} if not nodes[name].config.get("use_bias", True)}:
+            graph = replace(
+                graph,
+                nodes=tuple(
+                    replace(n, config=n.config | {"use_bias": True}) if n.layer in without else n
+                    for n in graph.nodes
+                ),
+            )
+        return Network(graph, changed)
+
+    def biases(self, network: Network) -> dict[str, np.ndarray]:
+        found = {}
+        for node in network.graph.weighted():
+            kernel, *bias = network.weights[node.layer]
+            found[node.layer] = (
+                bias[0].copy() if bias else np.zeros(len(to_common(node.kind, kernel)), np.float32)
+            )
+        return found
+
+    def folded(self, network: Network) -> Network:
+        return folded(network)
+
+    # ---- running -------------------------------------------------------------------------------------------
+
+    def logits(self, network: Network, images: np.ndarray) -> np.ndarray:
+        live = self.live(network)
+        return np.concatenate(
+            [
+                live.logits(tf.constant(self._inputs(images[i : i + self._size(1.0)]))).numpy()
+                for i in range(0, len(images), self._size(1.0))
+            ]
+        )
+
+    def _look(self, network: Network, images: np.ndarray, look: Callable) -> None:
+        live, size = self.live(network), self._size(LOOK_SHARE)
+        for start in range(0, len(images), size):
+            live.run(tf.constant(self._inputs(images[start : start + size])), look=look)
+
+    def _size(self, share: float) -> int:
+        return images_at_once(self.preprocessing.height, self.preprocessing.width, share)
+
+    def input_grams(
+        self, network: Network, images: np.ndarray, layers: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        sums: dict[str, np.ndarray] = {}
+        counts: dict[str, int] = {}
+
+        def look(node: Node, inputs: tuple, outputs: list) -> None:
+            if (
+                not node.weighted
+                or node.layer not in layers
+                or kind_of(node, network.weights[node.layer][0]) not in ("conv", "dense")
+            ):
+                return
+            x = rows_of(node, inputs[0])
+            sums.setdefault(node.layer, np.zeros((x.shape[1],) * 2))
+            sums[node.layer] += x.T @ x  # in place: a wide layer's takes 100 MB
+            counts[node.layer] = counts.get(node.layer, 0) + len(x)
+
+        self._look(network, images, look)
+        return {name: total / counts[name] for name, total in sums.items()}
+
+    def output_means(self, network: Network, images: np.ndarray) -> dict[str, np.ndarray]:
+        sums: dict[str, np.ndarray] = {}
+        counts: dict[str, int] = {}
+
+        def look(node: Node, inputs: tuple, outputs: list) -> None:
+            if node.weighted:
+                rows = outputs[0].numpy().reshape(-1, outputs[0].shape[-1])
+                sums[node.layer] = sums.get(node.layer, 0.0) + rows.sum(0, dtype=np.float64)
+                counts[node.layer] = counts.get(node.layer, 0) + len(rows)
+
+        self._look(network, images, look)
+        return {name: total / counts[name] for name, total in sums.items()}
+
+    def train(
+        self,
+        network: Network,
+        train: Part,
+        validation: Part,
+        training: Training,
+        progress: Callable[[float], None],
+    ) -> Trained:
+        start = folded(network) if training.fake_bits else network
+        live = Live(start.graph).load(start)  # its own: the teacher may be of the same structure
+        nodes = {node.layer: node for node in start.graph.weighted()}
+
+        def keras_order(name: str, array: np.ndarray) -> np.ndarray:
+            return to_keras(nodes[name].kind, array, start.weights[name][0])
+
+        def common_order(kernels: dict) -> dict[str, np.ndarray]:
+            return {name: to_common(nodes[name].kind, kernel.numpy()) for name, kernel in kernels.items()}
+
+        return keras_training.train(
+            live,
+            start,
+            train,
+            validation,
+            training,
+            self.preprocessing,
+            lambda chosen: self._answers(training, train, chosen),
+            keras_order,
+            common_order,
+            progress,
+        )
+
+    def _answers(self, training: Training, part: Part, chosen: np.ndarray) -> np.ndarray:
+        """Returns the teacher's logits for these images unshifted, from memory where they were asked for
+        before.
+        """
+        known = (
+            training.answers
+            if training.answers is not None
+            else np.full((len(part.labels), 1), np.nan, np.float32)
+        )
+        rows = np.array(known[chosen])
+        missing = np.isnan(rows[:, 0])
+        if missing.any():
+            fresh = self.logits(training.teacher, np.asarray(part.images[chosen[missing]]))
+            if training.answers is None:
+                return fresh
+            known[chosen[missing]] = rows[missing] = fresh
+        return rows
+
+    # ---- structure -----------------------------------------------------------------------------------------
+
+    def remove_channels(
+        self, network: Network, ratios: dict[str, float], importance: str, part: Part | None, seed: int
+    ) -> Network:
+        score = keras_channels.magnitude(network)
+        if importance == "taylor" and part is not None:
+            score = self._taylor(network, part, seed)
+        channels = Channels(network, self.live(network).shapes)
+        return self._checked(keras_channels.remove(network, channels, ratios, score))
+
+    def _taylor(self, network: Network, part: Part, seed: int) -> Callable:
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(part.labels))[:TAYLOR_IMAGES])
+        inputs, labels = self._inputs(np.asarray(part.images[chosen])), part.labels[chosen].astype(np.int64)
+        size = self._size(GRADIENT_SHARE)
+        pairs = [
+            (tf.constant(inputs[i : i + size]), labels[i : i + size]) for i in range(0, len(labels), size)
+        ]
+        live = self.live(network)
+        slopes = keras_training.gradients(live, pairs)
+        held = {name: [w.numpy() for w in live.layers[name].trainable_weights] for name in slopes}
+        return lambda node: keras_channels.norms(
+            node, [s * w for s, w in zip(slopes[node.layer], held[node.layer], strict=True)]
+        )
+
+    def _checked(self, network: Network) -> Network:
+        try:
+            self.live(network)
+        except Exception as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+            raise keras_channels.Unprunable(
+                f"the network no longer runs once channels are removed ({reason})"
+            ) from None
+        return network
+
+    def slim(self, network: Network, width: float, seed: int) -> Network:
+        random = np.random.default_rng(seed)
+        channels = Channels(network, self.live(network).shapes)
+        ratios = {node.layer: 1 - width for node in network.graph.weighted()}
+        slim = keras_channels.remove(
+            network,
+            channels,
+            ratios,
+            lambda node: (random.uniform(size=len(channels.of[node.name][0])), None),
+        )
+        return self._checked(
+            Network(slim.graph, keras_channels.fresh_weights(slim.graph, slim.weights, seed))
+        )
+
+    def save(self, network: Network, folder: Path, name: str) -> None:
+        arrays = {
+            f"{layer}|{i}": a for layer, arrays in network.weights.items() for i, a in enumerate(arrays)
+        }
+        np.savez(folder / f"{name}.npz", **arrays)
+        sizes = {
+            n.name: {key: n.config[key] for key in ("filters", "units", "target_shape") if key in n.config}
+            for n in network.graph.nodes
+        }
+        is_folded = not any(node.kind == "BatchNormalization" for node in network.graph.nodes)
+        (folder / f"{name}.json").write_text(json.dumps({"folded": is_folded, "channel_plan": sizes}))
+
+    def restore(self, model: ModelFile, folder: Path, name: str) -> Network:
+        plan = json.loads((folder / f"{name}.json").read_text())
+        network = self.load(model)
+        if plan["folded"]:
+            network = folded(network)
+        nodes = tuple(
+            replace(n, config=n.config | plan["channel_plan"].get(n.name, {})) for n in network.graph.nodes
+        )
+        with np.load(folder / f"{name}.npz") as kept:
+            weights = {
+                layer: [kept[f"{layer}|{i}"] for i in range(len(arrays))]
+                for layer, arrays in network.weights.items()
+            }
+        return Network(replace(network.graph, nodes=nodes), weights)
+
+    # ---- files ---------------------------------------------------------------------------------------------
+
+    def export(
+        self, network: Network, spec: QuantSpec | None, calibration: np.ndarray | None, path: Path
+    ) -> Path:
+        target = path.with_name(path.name + ".tflite")
+        exported = keras_export.export(folded(network), self.cache)
+        if spec is None:
+            tflite_quantize.to_sparse(exported)
+        elif spec.kind == "fp16":
+            tflite_quantize.to_fp16(exported)
+        elif spec.kind == "weights":
+            tflite_quantize.to_weights(exported, spec.grids)
+        elif spec.kind == "dynamic_int8":
+            tflite_quantize.to_dynamic(exported)
+        else:
+            if calibration is None:
+                raise BadInput("Full INT8 takes calibration images, and there are none.")
+            ranges = tflite_calibrate.ranges(
+                exported.file, self._inputs(np.asarray(calibration)), spec.calibrate, self.threads
+            )
+            tflite_integer.to_integer(exported, spec, ranges)
+        target.write_bytes(exported.file.bytes())
+        return target
+
+    def stored_tensors(self, artifact: Path) -> list[tuple[bytes, str]]:
+        return stored_tensors(artifact)
+
+    def remarks(self, artifact: Path) -> list[str]:
+        return tflite_remarks.remarks(TFLite.read(artifact))
+
+    def companions(self, artifact: Path) -> list[Path]:
+        file = TFLite.read(artifact)
+        if not tflite_integer.takes_integers(file):
+            return []
+        tflite_integer.bridge(file, set(range(len(file.graph.operators))), float_io=True)
+        beside = artifact.with_name(f"{artifact.stem}_float_io.tflite")
+        beside.write_bytes(file.bytes())
+        return [beside]
+
+    def predict(self, artifact: Path, images: np.ndarray) -> np.ndarray:
+        model = LiteRTModel(artifact, self.threads)
+        return np.concatenate(
+            [
+                model.predict(self._inputs(images[i : i + self._size(1.0)]))
+                for i in range(0, len(images), self._size(1.0))
+            ]
+        )

@@ -1,0 +1,467 @@
+"""The command line: `python -m engine VERB …`. Every verb has --json; exit 0 done, 1 bad input, 2 failed."""
+
+import json
+import math
+import shutil
+import traceback
+from pathlib import Path
+
+import click
+
+from engine.errors import BadInput, EdgewiseError
+from engine.run import jobs
+from engine.store.workspace import Workspace
+from engine.techniques import TECHNIQUES
+from engine.vocabulary import DEVICES, Constraints, Experiment, Goal, Run, parse
+
+
+class Number(click.ParamType):
+    """A finite number of 0 or more; anything else is one sentence."""
+
+    name = "number"
+
+    def convert(self, value, param, ctx):
+        try:
+            number = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        if not math.isfinite(number) or number < 0:
+            self.fail(f"{value} is not a limit: give a number of 0 or more.", param, ctx)
+        return number
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Fit a trained image classifier to an edge device."""
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--dataset", help="Labelled images that help to recognise preprocessing.")
+@json_option
+def inspect(model: str, dataset: str | None, as_json: bool) -> None:
+    """Say what a model file is."""
+    found = open_model(model, dataset)
+    show(
+        found.model_dump(mode="json"),
+        as_json,
+        lambda: "\n".join(
+            f"{name:14} {value}"
+            for name, value in found.model_dump(mode="json").items()
+            if value not in (None, [])
+        ),
+    )
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--dataset", help="digits, mnist, fashion_mnist, cifar10, or a ZIP or folder of class folders.")
+@click.option("--device", required=True, help="One of: " + ", ".join(DEVICES) + ".")
+@click.option("--goal", default="balanced", help="balanced, size, speed or accuracy.")
+@click.option("--max-accuracy-drop", "max_accuracy_drop_pp", type=Number(), metavar="PP")
+@click.option("--max-size-mb", type=Number(), metavar="MB")
+@click.option("--max-latency-ms", type=Number(), metavar="MS")
+@click.option("--max-memory-mb", type=Number(), metavar="MB")
+@click.option("--max-energy-mj", type=Number(), metavar="MJ")
+@click.option("--techniques", help="Comma-separated; default all: " + ",".join(TECHNIQUES) + ".")
+@click.option("--time-budget", "time_budget_s", type=Number(), default=300, metavar="S", show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
+@click.option(
+    "--cautious", is_flag=True, help="Check limits against the upper end of each estimate's interval."
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Copy the result and the artifacts to this folder."
+)
+@json_option
+def optimize(
+    model, dataset, device, goal, techniques, time_budget_s, seed, cautious, output, as_json, **limits
+) -> None:
+    """Run every technique on a model and recommend one variant."""
+    experiment = build_experiment(
+        model, dataset, device, goal, techniques, time_budget_s, seed, cautious, limits
+    )
+    workspace = Workspace()
+    if output is not None:
+        make_folder(output)
+    say_too_few(experiment, workspace.home)
+    run_id = jobs.start(experiment, workspace)
+    if not as_json:
+        click.echo(f"run {run_id}", err=True)
+    try:
+        jobs.wait(run_id, workspace, lambda event: None if as_json else tell(event))
+    except KeyboardInterrupt:
+        jobs.cancel(run_id, workspace)
+        raise EdgewiseError(f"Cancelled; what is finished is kept: python -m engine show {run_id}") from None
+    run = workspace.run(run_id)
+    if output is not None:
+        try:
+            shutil.copytree(workspace.folder(run_id) / "artifacts", output / "artifacts", dirs_exist_ok=True)
+            (output / "run.json").write_text(run.model_dump_json(indent=1))
+        except OSError as error:
+            raise EdgewiseError(
+                f"{output} can't be written ({error.strerror or 'not all files'}): the run itself is kept,"
+                f" see `python -m engine show {run_id}`."
+            ) from None
+    show(run.model_dump(mode="json"), as_json, lambda: table(run))
+    if run.state != "done":
+        raise EdgewiseError(f"The run {run.state}: {run.reason}")
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder for what is written at the end; raises BadInput now, not after minutes of work."""
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"{folder} is a file: give a folder to --output.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            f"{folder} can't be made ({error.strerror}): give another folder to --output."
+        ) from None
+
+
+def build_experiment(
+    model, dataset, device, goal, techniques, time_budget_s, seed, cautious, limits
+) -> Experiment:
+    """Checks everything that was given and returns the Experiment; raises BadInput with one sentence."""
+    if device not in DEVICES:
+        raise BadInput(f"No device is called {device!r}: choose one of {', '.join(DEVICES)}.")
+    if goal not in list(Goal):
+        raise BadInput(f"No goal is called {goal!r}: choose one of {', '.join(Goal)}.")
+    if not 10 <= time_budget_s <= 86_400:
+        raise BadInput(f"A time budget of {time_budget_s:g} s can't be kept: give 10 to 86400 seconds.")
+    chosen = (
+        list(TECHNIQUES)
+        if techniques is None
+        else [name.strip() for name in techniques.split(",") if name.strip()]
+    )
+    constraints = parse(Constraints, limits)
+    check_dataset(dataset)
+    return parse(
+        Experiment,
+        {
+            "model": open_model(model, dataset),
+            "dataset": dataset,
+            "device": device,
+            "goal": goal,
+            "constraints": constraints,
+            "techniques": chosen,
+            "seed": seed,
+            "time_budget_s": int(time_budget_s),
+            "cautious": cautious,
+        },
+    )
+
+
+def say_too_few(experiment: Experiment, home: Path) -> None:
+    """Says on the error stream, before the run, which techniques the data set has too few images for."""
+    from engine.ask import too_few
+    from engine.datasets import describe
+
+    for sentence in (
+        too_few(describe(experiment.dataset, home), experiment.techniques) if experiment.dataset else []
+    ):
+        click.echo(f"Note: {sentence}", err=True)
+
+
+def check_dataset(dataset: str | None) -> None:
+    """Raises BadInput for a data set that is neither a preset nor a ZIP or folder."""
+    from engine.datasets import DATASETS
+
+    if dataset is not None and dataset not in DATASETS and not Path(dataset).exists():
+        raise BadInput(
+            f"No data set is called {dataset!r}: choose one of {', '.join(DATASETS)}, or give a ZIP or a"
+            " folder of class folders."
+        )
+
+
+def open_model(model: str, dataset: str | None = None):
+    """Returns the ModelFile of a shipped id or a path; labelled images settle how it wants to be fed."""
+    from engine.formats.inspect import inspect_model
+
+    home = Workspace().home
+    if dataset is not None:
+        check_dataset(dataset)
+        prepare_dataset(dataset, home)
+    return inspect_model(
+        model, Path(model).name if Path(model).exists() else model, dataset=dataset, home=home
+    )
+
+
+def prepare_dataset(dataset: str, home: Path) -> None:
+    """Makes a data set ready in a child process, since that takes a framework or a download."""
+    from engine.wall import sandbox
+
+    sandbox.run(
+        "engine.run.tasks",
+        {"task": "prepare_data", "dataset": dataset, "home": str(home)},
+        sandbox.Limits(seconds=1800, network=True),
+    )
+
+
+@cli.command("train-starter")
+@click.option("--dataset", required=True, help="A ZIP or folder of class folders, or a preset.")
+@click.option("--size", default="small", show_default=True, help="small or medium.")
+@click.option("--framework", default="pytorch", show_default=True, help="pytorch or keras.")
+@click.option("--time-budget", "seconds", type=Number(), default=120, metavar="S", show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
+@click.option(
+    "--no-mirror",
+    is_flag=True,
+    help="A picture and its mirror image are of different classes, as with letters.",
+)
+@click.option(
+    "--output", required=True, type=click.Path(path_type=Path), help="Write the model to this file."
+)
+@json_option
+def train_starter(dataset, size, framework, seconds, seed, no_mirror, output, as_json) -> None:
+    """Train a small model of ours on your own pictures."""
+    from engine import starter
+
+    check_dataset(dataset)
+    asked = parse(
+        starter.Asked,
+        {
+            "dataset": dataset,
+            "size": size,
+            "framework": framework,
+            "seconds": seconds,
+            "seed": seed,
+            "mirror": not no_mirror,
+        },
+    )
+    make_folder(output.parent)
+    if output.is_dir():
+        raise BadInput(f"{output} is a folder: give a file to --output.")
+    model = starter.train(
+        asked,
+        Workspace().home,
+        lambda m: (
+            None
+            if as_json
+            else click.echo(f"  {100 * m.get('fraction', 0.0):3.0f} %  {m.get('text', '')}", err=True)
+        ),
+    )
+    try:
+        shutil.copyfile(model.path, output)
+    except OSError as error:
+        raise EdgewiseError(
+            f"{output} can't be written ({error.strerror}): give another file to --output."
+        ) from None
+    model = model.model_copy(update={"path": str(output)})
+    show(
+        model.model_dump(mode="json"),
+        as_json,
+        lambda: f"{output} ({model.size_bytes:,} bytes): {model.evidence[0]}",
+    )
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--device", default="all", help="A device id, or all.")
+@click.option("--runtime")
+@click.option("--threads", type=int)
+@click.option("--precision")
+@json_option
+def estimate(model, device, runtime, threads, precision, as_json) -> None:
+    """Predict latency and memory of a model on devices."""
+    from engine.judge.estimates import estimates_of
+
+    found = estimates_of(model, device, runtime, threads, precision)
+    show(
+        {name: value.model_dump(mode="json") for name, value in found.items()},
+        as_json,
+        lambda: "\n".join(
+            f"{name:18} {value.runtime:12} {_ms(value)}  {value.why}" for name, value in found.items()
+        ),
+    )
+
+
+def _ms(value) -> str:
+    return (
+        "no estimate"
+        if value.latency_ms is None
+        else f"{value.latency_ms:9.3g} ms ({value.low_ms:.3g}–{value.high_ms:.3g})"
+    )
+
+
+@cli.command()
+@click.argument("run_id", metavar="RUN")
+@click.argument("variant")
+@click.option("--output", required=True, type=click.Path(path_type=Path))
+@json_option
+def package(run_id, variant, output, as_json) -> None:
+    """Write the zip that runs on the device."""
+    from deploy.package import build
+
+    built = build(run_id, variant, Workspace())
+    make_folder(output.parent)
+    try:
+        shutil.copyfile(built, output)
+    except OSError as error:
+        raise EdgewiseError(
+            f"{output} can't be written ({error.strerror}): give another file to --output."
+        ) from None
+    show(
+        {"path": str(output), "bytes": output.stat().st_size},
+        as_json,
+        lambda: f"{output} ({output.stat().st_size:,} bytes), verified: its infer.py ran",
+    )
+
+
+@cli.command()
+@json_option
+def runs(as_json) -> None:
+    """List the runs of this workspace."""
+    rows = Workspace().runs()
+    show(
+        rows,
+        as_json,
+        lambda: (
+            "\n".join(
+                f"{r['id']}  {r['state']:9}  {r['model']}  {r['device']}  {r['winner'] or ''}" for r in rows
+            )
+            or "No runs yet."
+        ),
+    )
+
+
+@cli.command("show")
+@click.argument("run_id", metavar="RUN")
+@json_option
+def show_run(run_id, as_json) -> None:
+    """Show one run."""
+    run = Workspace().run(run_id)
+    show(run.model_dump(mode="json"), as_json, lambda: table(run))
+
+
+@cli.command()
+@json_option
+def devices(as_json) -> None:
+    """List the devices."""
+    show(DEVICES, as_json, lambda: "\n".join(f"{key:18} {name}" for key, name in DEVICES.items()))
+
+
+@cli.command()
+@json_option
+def datasets(as_json) -> None:
+    """List the data sets."""
+    from engine.datasets import DATASETS
+
+    show(
+        {key: info.title for key, info in DATASETS.items()},
+        as_json,
+        lambda: "\n".join(f"{key:15} {info.title}" for key, info in DATASETS.items()),
+    )
+
+
+@cli.command()
+@json_option
+def models(as_json) -> None:
+    """List the shipped models."""
+    from models.catalog import CATALOG
+
+    show(
+        {
+            key: {"test_accuracy": m.test_accuracy, "size_bytes": m.size_bytes, "parameters": m.parameters}
+            for key, m in CATALOG.items()
+        },
+        as_json,
+        lambda: "\n".join(
+            f"{key:26} {100 * m.test_accuracy:6.2f} %  {m.size_bytes / 1e6:6.2f} MB"
+            for key, m in CATALOG.items()
+        ),
+    )
+
+
+@cli.command()
+@json_option
+def techniques(as_json) -> None:
+    """List the techniques."""
+    show(
+        {t.id: {"title": t.title, "text": t.text, "variants": t.variants} for t in TECHNIQUES.values()},
+        as_json,
+        lambda: "\n".join(f"{t.id:20} {t.text}" for t in TECHNIQUES.values()),
+    )
+
+
+@cli.command()
+@click.argument("device")
+@click.argument("result", type=click.Path(path_type=Path))
+@json_option
+def calibrate(device, result, as_json) -> None:
+    """Correct a device's predictions with a benchmark measured on yours."""
+    from engine.judge.estimates import add_calibration
+
+    summary = add_calibration(device, result, Workspace())
+    show(summary, as_json, lambda: summary["text"])
+
+
+def show(data, as_json: bool, text) -> None:
+    """Prints data as JSON or as text."""
+    click.echo(json.dumps(data, indent=1) if as_json else text())
+
+
+def tell(event: dict) -> None:
+    """Prints one line about an event on the error stream."""
+    if event["kind"] == "technique":
+        click.echo(
+            f"  {event['technique']}: {event['status']}"
+            + (f", {event['reason']}" if event.get("reason") else ""),
+            err=True,
+        )
+
+
+def table(run: Run) -> str:
+    """Returns a run's variants as an aligned table with the recommendation under it."""
+    lines = [
+        f"{'variant':34} {'accuracy':>9} {'drop':>8} {'size':>12} {'compressed':>12} {'MACs':>9}"
+        f" {'p50 here':>10} {'predicted':>22}"
+    ]
+    for v in run.variants:
+        if v.status != "done" or v.parameters is None:
+            lines.append(f"{v.id:34} {v.status}: {v.reason}")
+            continue
+        accuracy = "" if v.accuracy is None else f"{100 * v.accuracy:8.2f}%"
+        drop = "" if v.accuracy_drop_pp is None else f"{v.accuracy_drop_pp:+.2f} pp"
+        timed = f"{v.host.latency_ms.p50:.3f} ms" if v.host and v.host.latency_ms else ""
+        guess = v.estimates.get(run.experiment.device)
+        lines.append(
+            f"{v.id:34} {accuracy:>9} {drop:>8} {v.size_bytes:>12,} {v.compressed_bytes:>12,}"
+            f" {v.macs / 1e6:8.2f}M {timed:>10} {_ms(guess) if guess else '':>22}"
+        )
+    if run.recommendation:
+        lines += [
+            "",
+            f"Recommended: {run.recommendation.winner or 'nothing meets every limit'}",
+            *(f"  {reason}" for reason in run.recommendation.reasons),
+        ]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Runs the command line; returns the exit code."""
+    try:
+        cli(standalone_mode=False)
+        return 0
+    except click.exceptions.Abort:
+        click.echo("Stopped.", err=True)
+        return 2
+    except click.ClickException as error:
+        click.echo(error.format_message(), err=True)
+        return 1
+    except BadInput as error:
+        click.echo(str(error), err=True)
+        return 1
+    except EdgewiseError as error:
+        click.echo(str(error), err=True)
+        return 2
+    except Exception as error:  # a defect of ours: the sentence for everyone, the trace for whoever mends it
+        traceback.print_exc()
+        click.echo(
+            f"An internal error: {type(error).__name__}: {error}. Please report it with the lines above.",
+            err=True,
+        )
+        return 2

@@ -1,0 +1,122 @@
+"""What is this model? Bytes in, facts out (`ModelFile`); the bytes are only ever opened behind the wall.
+
+Imports no framework, so every front may call it.
+"""
+
+import json
+import zipfile
+from pathlib import Path
+
+from engine.errors import BadInput
+from engine.formats.torch import safetensors
+from engine.vocabulary import ModelFile, Preprocessing, parse
+from engine.wall import sandbox
+from models.catalog import CATALOG, ShippedModel, sha256_of
+
+LIMITS = sandbox.Limits(
+    memory_bytes=1_500_000_000, seconds=28, file_bytes=700_000_000, threads=2, programs=False
+)
+
+
+def models() -> list[ModelFile]:
+    """Returns the shipped models. Raises BadInput when the weights of one are missing or changed."""
+    return [_shipped(entry) for entry in CATALOG.values()]
+
+
+def architectures() -> list[str]:
+    """Returns the names that may be chosen by hand for bare weights, besides chains
+    (`chain:28:p0s1m2,p0s1m2:max:relu:flat`).
+    """
+    table = json.loads(
+        (Path(__file__).parent / "torch" / "torchvision_keys.json").read_text(encoding="utf-8")
+    )
+    resnets = [f"cifar_resnet{depth}{shortcut}" for shortcut in ("", "_b") for depth in (20, 32, 44, 56, 110)]
+    shipped = sorted({entry.architecture for entry in CATALOG.values() if entry.framework == "pytorch"})
+    return list(
+        dict.fromkeys(
+            [*shipped, *resnets, *sorted(f"torchvision/{name}" for names in table.values() for name in names)]
+        )
+    )
+
+
+def inspect_model(
+    path: str | Path,
+    name: str | None = None,
+    *,
+    dataset: str | None = None,
+    architecture: str | None = None,
+    home: str | Path | None = None,
+) -> ModelFile:
+    """Recognises, checks and opens a model behind the wall and returns the facts about it.
+
+    Args:
+        path: A file, or the id of a shipped model such as "digits/pytorch/small".
+        name: What to call it; the file's name by default.
+        dataset: A data set prepared under `home`; its labelled validation images settle the preprocessing and
+            what
+            bare weights leave open.
+        architecture: The network that bare weights belong to, when the user chose it.
+        home: The workspace.
+
+    Raises BadInput with one sentence: what is wrong, why, what to do.
+    """
+    if str(path) in CATALOG:
+        return _shipped(CATALOG[str(path)])
+    file = Path(path)
+    name = shown(name or file.name)
+    if not file.is_file():
+        raise BadInput(
+            f"There is no file '{shown(file.name)}' and no shipped model of that id: give the path of a model"
+            f" file, or one of {', '.join(CATALOG)}."
+        )
+    request = {
+        "path": str(file.resolve()),
+        "name": name,
+        "dataset": dataset,
+        "architecture": architecture,
+        "home": str(home) if home else None,
+    }
+    try:
+        answer = sandbox.run("engine.formats.behind_wall", request, LIMITS)
+    except sandbox.Failed as failed:
+        raise BadInput(
+            f"'{name}' could not be opened, because {failed}: check that it is a whole, "
+            "unaltered image classifier."
+        ) from None
+    return parse(ModelFile, answer)
+
+
+def shown(name: str) -> str:
+    """Returns a file's name fit for a line of text: what breaks lines or steers a terminal is replaced."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)[:200]
+
+
+def _shipped(entry: ShippedModel) -> ModelFile:
+    path = entry.weights_path
+    if not path.exists() or sha256_of(path) != entry.sha256:
+        raise BadInput(f"The weights of {entry.id} are missing or changed: get them again from the project.")
+    return ModelFile(
+        name=entry.id,
+        path=str(path),
+        sha256=entry.sha256,
+        size_bytes=path.stat().st_size,
+        format="keras_v3" if entry.framework == "keras" else "safetensors",
+        framework=entry.framework,
+        architecture=entry.architecture,
+        input_shape=entry.input_shape,
+        classes=list(entry.classes),
+        layers=_layers(path),
+        parameters=entry.parameters,
+        preprocessing=parse(Preprocessing, entry.preprocessing),
+    )
+
+
+def _layers(path: Path) -> int:
+    """Counts the layers with weights of a shipped file."""
+    if path.suffix == ".safetensors":
+        return sum(len(shape) in (2, 4) for shape in safetensors.check(path).values())
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read("config.json"))
+    return sum(
+        layer["class_name"] in ("Conv2D", "DepthwiseConv2D", "Dense") for layer in config["config"]["layers"]
+    )

@@ -1,0 +1,196 @@
+"""A SavedModel as a ZIP: its operators are checked one by one, then TensorFlow's converter makes TFLite of
+it.
+
+The graph is walked as bare protobuf, so that no TensorFlow is imported for the check; operators that read or
+write files
+(ReadFile, WriteFile, SaveV2 outside the saver) or run code (PyFunc) are on no list.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine.errors import BadInput
+from engine.store import zips as archives
+
+ADVICE = "save the Keras model itself with `model.save('model.keras')`."
+MAX_GRAPH, MAX_OPERATORS, MAX_VALUES = 50_000_000, 200_000, 300_000_000
+OPERATORS = set(
+    """
+Placeholder Const Identity IdentityN NoOp VarHandleOp ReadVariableOp AssignVariableOp VarIsInitializedOp
+StatefulPartitionedCall
+PartitionedCall Conv2D DepthwiseConv2dNative BiasAdd MatMul BatchMatMulV2 Relu Relu6 LeakyRelu Elu Selu
+Sigmoid Tanh Softmax LogSoftmax
+Softplus MaxPool AvgPool MaxPoolV2 Mean Sum Max Min Prod Add AddV2 AddN Sub Mul RealDiv DivNoNan Maximum
+Minimum Square Sqrt Rsqrt Exp
+Log Pow Neg Abs Reshape Squeeze ExpandDims Transpose Pad PadV2 MirrorPad ConcatV2 Pack Unpack Split Shape
+StridedSlice Slice GatherV2
+Cast FusedBatchNormV3 FusedBatchNormV2 FusedBatchNorm ResizeBilinear ResizeNearestNeighbor SquaredDifference
+Erf ZerosLike
+OnesLike StopGradient Conv2DBackpropInput SpaceToBatchND BatchToSpaceND ArgMax Equal NotEqual Less Greater
+LessEqual GreaterEqual
+LogicalAnd LogicalOr LogicalNot Select SelectV2 Rank Size PreventGradient DisableCopyOnRead Clip ClipByValue
+Round Floor
+SaveV2 RestoreV2 MergeV2Checkpoints ShardedFilename StringJoin StaticRegexFullMatch
+""".split()
+)
+SAVER = {"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename", "StringJoin", "StaticRegexFullMatch"}
+
+
+def check(path: Path) -> None:
+    """Checks the archive, its entries, and every operator of the graph and its functions. Raises BadInput."""
+    with archives.open_checked(path) as archive:
+        names = [name for name in archive.namelist() if not name.endswith("/")]
+        graphs = [name for name in names if re.search(r"(^|/)saved_model\.pb$", name)]
+        if len(graphs) != 1:
+            raise BadInput(f"The ZIP holds {len(graphs)} SavedModels and one is taken: pack one folder.")
+        root = graphs[0].removesuffix("saved_model.pb")
+        allowed = re.compile(
+            re.escape(root) + r"(saved_model\.pb|keras_metadata\.pb|fingerprint\.pb|variables/checkpoint|"
+            r"variables/variables\.(index|data-\d+-of-\d+))$"
+        )
+        for name in names:
+            if not allowed.match(name):
+                raise BadInput(
+                    f"The SavedModel holds '{name[:60]}', which a classifier does not need: pack the folder"
+                    f" without it, or {ADVICE}"
+                )
+        graph = archives.read_entry(archive, graphs[0], MAX_GRAPH)
+    try:
+        nodes = list(_nodes(graph))
+        used = {name.decode("utf-8", "replace") for node in nodes for name in _fields(node, 2)}
+        _check_shapes(nodes)
+    except (IndexError, ValueError):
+        raise BadInput(f"The graph of the SavedModel is damaged: {ADVICE}") from None
+    if not used:
+        raise BadInput(f"The SavedModel has no operators: {ADVICE}")
+    for name in sorted(used - OPERATORS):
+        raise BadInput(
+            f"The SavedModel uses the operator '{name[:60]}', which no image classifier needs: {ADVICE}"
+        )
+
+
+def to_tflite(path: Path, folder: Path) -> Path:
+    """Unpacks a checked SavedModel into `folder` and converts it. Raises BadInput with the converter's
+    reason.
+    """
+    with archives.open_checked(path) as archive:
+        for entry in archive.infolist():
+            if not entry.is_dir():
+                target = folder / "model" / entry.filename
+                target.parent.mkdir(parents=True, exist_ok=True)
+                archives.unpack_entry(archive, entry.filename, target)
+    root = next((folder / "model").rglob("saved_model.pb")).parent
+    import tensorflow as tf
+
+    try:
+        data = tf.lite.TFLiteConverter.from_saved_model(str(root)).convert()
+    except Exception as error:  # the converter's classes of errors share no root
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise BadInput(f"TensorFlow can't convert the SavedModel ({reason[:140]}): {ADVICE}") from None
+    (folder / "model.tflite").write_bytes(data)
+    return folder / "model.tflite"
+
+
+def openings(path: Path, format: str, architecture: str | None, size: int | None) -> list:
+    """Returns the one way to open it: as the TFLite file that it becomes."""
+    import tempfile
+
+    from engine.formats.tflite import check as tflite
+
+    folder = Path(tempfile.mkdtemp())  # in the child's own temporary home, which goes with it
+    converted = to_tflite(path, folder)
+    tflite.check(converted)
+    return tflite.openings(converted, "tflite", architecture, size)
+
+
+def _nodes(data: bytes) -> Iterator[bytes]:
+    """Yields every node: SavedModel.meta_graphs[].graph_def.node[] and .library.function[].node_def[]."""
+    count = 0
+    for meta in _fields(data, 2):
+        for graph in _fields(meta, 2):
+            nodes = [graph_node for graph_node in _fields(graph, 1)]
+            for library in _fields(graph, 2):
+                for function in _fields(library, 1):
+                    nodes += _fields(function, 3)
+            for node in nodes:
+                count += 1
+                if count > MAX_OPERATORS:
+                    raise BadInput(
+                        f"The SavedModel has more than {MAX_OPERATORS:,} operators: choose a smaller model."
+                    )
+                yield node
+
+
+def _check_shapes(nodes: list[bytes]) -> None:
+    """Adds up what constants and variables say of their sizes (AttrValue.tensor.tensor_shape and
+    AttrValue.shape): a constant may
+    state one number for millions. Raises BadInput."""
+    total = 0
+    for node in nodes:
+        for entry in _fields(node, 5):
+            for value in _fields(entry, 2):
+                shapes = [
+                    *_fields(value, 7),
+                    *(shape for tensor in _fields(value, 8) for shape in _fields(tensor, 2)),
+                ]
+                for shape in shapes:
+                    total += math.prod(max(_number(dim, 1), 1) for dim in _fields(shape, 2))
+    if total > MAX_VALUES:
+        raise BadInput(
+            f"The constants and variables of the SavedModel hold {total:,} numbers, more than an edge"
+            f" device's classifier can have: {ADVICE}"
+        )
+
+
+def _number(data: bytes, wanted: int) -> int:
+    """Returns a message's whole number of that field, 0 where it has none (or a negative one, which stands
+    for an open size).
+    """
+    place, found = 0, 0
+    while place < len(data):
+        tag, place = _varint(data, place)
+        if tag & 7 == 0:
+            value, place = _varint(data, place)
+            found = value if tag >> 3 == wanted and value < 2**63 else found
+        elif tag & 7 == 2:
+            length, place = _varint(data, place)
+            place += length
+        else:
+            raise ValueError("wire type")
+    return found
+
+
+def _fields(data: bytes, wanted: int) -> Iterator[bytes]:
+    """Yields the length-delimited fields of that number; raises ValueError or IndexError when the bytes are
+    no message.
+    """
+    place = 0
+    while place < len(data):
+        tag, place = _varint(data, place)
+        wire = tag & 7
+        if wire == 0:
+            _, place = _varint(data, place)
+        elif wire == 2:
+            length, place = _varint(data, place)
+            if place + length > len(data):
+                raise ValueError("cut off")
+            if tag >> 3 == wanted:
+                yield data[place : place + length]
+            place += length
+        elif wire in (1, 5):
+            place += 8 if wire == 1 else 4
+        else:
+            raise ValueError("wire type")
+
+
+def _varint(data: bytes, place: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = data[place]
+        place += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, place
+    raise ValueError("number")

@@ -1,0 +1,36 @@
+"""A checked file opened as a plain ONNX graph, for what works on the graph itself. Runs behind the wall."""
+
+import tempfile
+from pathlib import Path
+
+import onnx
+
+from engine.errors import BadInput
+from engine.formats.onnx import check as onnx_format
+from engine.formats.onnx.face import face_of
+from engine.formats.onnx.plain import plain
+from engine.vocabulary import ModelFile
+from models.catalog import sha256_of
+
+
+def open_plain(model: ModelFile) -> onnx.ModelProto:
+    """Opens an ONNX file, or a TorchScript program exported to ONNX: `input` to `logits`, as
+    formats/onnx_plain.py has it.
+
+    Raises BadInput when the file was changed since it was checked, or the graph can't be run.
+    """
+    path = Path(model.path)
+    if sha256_of(path) != model.sha256:
+        raise BadInput(f"The file of {model.name} was changed since it was checked: add it again.")
+    if model.format == "torchscript":
+        from engine.formats.torch.open import script_as_onnx
+
+        with tempfile.TemporaryDirectory() as folder:
+            return _plain(script_as_onnx(path, model, Path(folder, "script.onnx")), model)
+    return _plain(path, model)
+
+
+def _plain(path: Path, model: ModelFile) -> onnx.ModelProto:
+    onnx_format.check(path)
+    parsed = onnx_format.parse(path)
+    return plain(parsed, face_of(parsed.graph, model.input_shape[0]))

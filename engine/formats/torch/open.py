@@ -1,0 +1,353 @@
+"""PyTorch's formats opened as one kind of thing: an `nn.Module` in eval mode, float32, on the CPU, channels
+first.
+
+Runs behind the wall. Weights never meet torch.load: torchfile.py reads them without running anything.
+"""
+
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from engine.errors import BadInput
+from engine.formats.detect import Opening
+from engine.formats.onnx import network as onnx_network
+from engine.formats.torch import architectures
+from engine.formats.torch import check as torchfile
+from engine.formats.torch import modules as torch_modules
+from engine.formats.torch import pickle as torch_pickle
+from engine.formats.torch import safetensors as safetensors_format
+from engine.formats.torch import script as torchscript
+from engine.formats.torch.architectures import Candidate
+from engine.vocabulary import ModelFile
+from models.catalog import sha256_of
+
+WRAPPERS = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "net",
+    "network",
+    "weights",
+    "params",
+    "module",
+    "ema",
+    "model_state",
+    "net_state_dict",
+)
+AS_ONNX = (
+    "export the whole network with `torch.onnx.export(model.eval(), example, 'model.onnx',"
+    " external_data=False)`."
+)
+NOT_CLASSIFIERS = (
+    (r"rpn\.|roi_heads|bbox|anchor|detect|yolo", "an object detector"),
+    (r"embed_tokens|token_embd|word_embeddings|lm_head|wte\.|self_attn\.q_proj", "a language model"),
+    (r"weight_ih_l0|weight_hh_l0|lstm|gru\.", "a recurrent network for text or series"),
+    (r"decoder|up\d|upconv|segmentation|aux_classifier", "a segmentation network or an autoencoder"),
+    (r"mel|wav2vec|spectro", "a network for sound"),
+)
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "_model.")
+
+
+def open_network(model: ModelFile) -> nn.Module:
+    """Opens a checked model file: float32 [n, channels, height, width] in, [n, classes] out.
+
+    Raises BadInput when the file was changed since it was checked, or no longer fits its architecture.
+    """
+    path = Path(model.path)
+    if sha256_of(path) != model.sha256:
+        raise BadInput(f"The file of {model.name} was changed since it was checked: add it again.")
+    if model.format in ("safetensors", "state_dict"):
+        return architectures.build(model.architecture or "", read_weights(path, model.format))
+    if model.format == "onnx":
+        return onnx_network.open_onnx(path)
+    if model.format == "torch_module":
+        return _open_module(path, model.architecture)
+    if model.format == "torchscript":
+        return _open_script(path, model)
+    raise BadInput(f"A file of format {model.format} is no PyTorch model: open it with the Keras backend.")
+
+
+def openings(path: Path, format: str, architecture: str | None, size: int | None) -> list[Opening]:
+    """Returns the ways to open a PyTorch file: one, or one for each network that its bare weights fit.
+
+    `size` is the side in pixels of the data set's images. Raises BadInput when nothing fits.
+    """
+    if format == "torchscript":
+        return [_script_opening(path, size)]
+    if format == "torch_module":
+        found = _module_openings(path, architecture, size)
+        if found:
+            return found
+    weights = read_weights(path, format)
+    fitting = architectures.candidates(weights, size)
+    if architecture:
+        architectures.build(architecture, weights)  # says why when it doesn't fit
+        fitting = [c for c in fitting if c.architecture == architecture] or architectures.named(
+            architecture, weights
+        )
+    if not fitting:
+        raise unmatched(weights)
+    return [_opening(candidate, weights) for candidate in fitting]
+
+
+def _facts(weights: Mapping[str, Any], **more: Any) -> dict:
+    return {
+        "framework": "pytorch",
+        "layers": sum(len(value.shape) in (2, 4) for value in weights.values()),
+        "parameters": int(
+            sum(
+                np.prod(value.shape)
+                for key, value in weights.items()
+                if "running_" not in key and not key.endswith("num_batches_tracked")
+            )
+        ),
+        **more,
+    }
+
+
+def _module_openings(path: Path, architecture: str | None, size: int | None) -> list[Opening]:
+    """Opens a pickled module of known classes, or of a user's class whose layers run in their order."""
+    record = torch_modules.find(torchfile.read(path).value)
+    own_class = torch_modules.is_known(record) and not record.kind.endswith(("ModuleList", "ModuleDict"))
+    network = torch_modules.rebuild(record) if own_class else torch_modules.rebuild_in_order(record)
+    fits_known = not own_class and architectures.candidates(clean(torch_modules.state_of(record)), size)
+    if (
+        network is None
+        or architecture not in (None, torch_modules.IN_ORDER)
+        or (fits_known and not fits_known[0].architecture.startswith("chain:"))
+    ):
+        return []
+    kind = record.kind
+    del record  # the network has weights of its own by now
+    side, channels, classes = _try_sizes(network, size)
+    facts = _facts(network.state_dict())
+    if not own_class:
+        facts["warnings"] = [
+            f"The code of the class '{kind[:80]}' is not in the file: its layers are run in the order "
+            "in which they were registered."
+        ]
+    return [
+        Opening(
+            None if own_class else torch_modules.IN_ORDER,
+            side,
+            side,
+            channels,
+            classes,
+            _predict(network),
+            facts=facts,
+        )
+    ]
+
+
+def _open_module(path: Path, architecture: str | None) -> nn.Module:
+    record = torch_modules.find(torchfile.read(path).value)
+    if architecture == torch_modules.IN_ORDER:
+        network = torch_modules.rebuild_in_order(record)
+        if network is None:
+            raise BadInput(
+                f"The layers can't be run in their order: save the weights with {torch_pickle.SAVE_WEIGHTS}."
+            )
+        return network
+    if architecture:
+        return architectures.build(architecture, clean(torch_modules.state_of(record)))
+    return torch_modules.rebuild(record)
+
+
+def _script_opening(path: Path, size: int | None) -> Opening:
+    script = torchscript.load(path)
+    weights = clean({key: value.numpy() for key, value in script.state_dict().items()})
+    channels = next((value.shape[1] for value in weights.values() if value.ndim == 4), 1)
+    side = torchscript.image_size(script, channels, size)
+    with torch.inference_mode():
+        classes = script(torch.zeros(2, channels, side, side)).shape[1]
+    for candidate in architectures.candidates(weights, side):
+        for name in (candidate.architecture, *architectures.variations(candidate.architecture)):
+            if torchscript.same_answers(script, architectures.build(name, weights), channels, side):
+                return _opening(replace(candidate, architecture=name, size=side), weights)
+    warning = "The program's weights fit no network that is known here: only post-training techniques apply."
+    return Opening(
+        None,
+        side,
+        side,
+        channels,
+        classes,
+        _predict(script),
+        facts=_facts(weights, reach="post_training", warnings=[warning]),
+    )
+
+
+def _open_script(path: Path, model: ModelFile) -> nn.Module:
+    torchscript.check(path)
+    script = torchscript.load(path)
+    if model.architecture:
+        return architectures.build(
+            model.architecture, clean({k: v.numpy() for k, v in script.state_dict().items()})
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        return onnx_network.open_onnx(script_as_onnx(path, model, Path(folder, "script.onnx")))
+
+
+def script_as_onnx(path: Path, model: ModelFile, target: Path) -> Path:
+    """Writes a checked TorchScript program as ONNX, its batch free; returns `target`. Raises BadInput when
+    torch can't.
+    """
+    torchscript.check(path)
+    height, width, channels = model.input_shape
+    try:
+        torch.onnx.export(
+            torchscript.load(path),
+            (torch.rand(2, channels, height, width),),
+            str(target),
+            dynamo=False,
+            input_names=["input"],
+            output_names=["scores"],
+            dynamic_axes={"input": {0: "batch"}, "scores": {0: "batch"}},
+        )
+    except Exception as error:  # the exporter's many ways to fail each mean the same here
+        raise BadInput(
+            f"The TorchScript program can't be exported to ONNX ({type(error).__name__}): {AS_ONNX}"
+        ) from None
+    return target
+
+
+def _try_sizes(network: nn.Module, size: int | None) -> tuple[int, int, int]:
+    """Returns side, channels and classes of a network, found by running it. Raises BadInput when no image
+    fits.
+    """
+    stem = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
+    for side in dict.fromkeys(filter(None, (size, *torch_modules.SIDES))):
+        for channels in (stem.in_channels,) if stem else (1, 3):
+            try:
+                torch_modules.check_growth(network, channels, side)
+                with torch.inference_mode():
+                    scores = network(torch.zeros(1, channels, side, side))
+            except BadInput:
+                raise
+            except Exception:  # a user's own layers may object to a wrong size in any way
+                continue
+            if isinstance(scores, torch.Tensor) and scores.ndim == 2:
+                return side, channels, scores.shape[1]
+    raise BadInput(
+        "The network takes no square image of a usual size or gives no row of scores, so it is no image "
+        f"classifier that is known here: {AS_ONNX}"
+    )
+
+
+def _predict(network: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
+    def predict(x: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return network(torch.from_numpy(x)).numpy()
+
+    return predict
+
+
+def _opening(candidate: Candidate, weights: Mapping[str, np.ndarray]) -> Opening:
+    network: list[nn.Module] = []
+
+    def predict(x: np.ndarray) -> np.ndarray:
+        if not network:
+            network.append(architectures.build(candidate.architecture, weights))
+        with torch.inference_mode():
+            return network[0](torch.from_numpy(x)).numpy()
+
+    def variations() -> list[Opening]:
+        return [
+            _opening(replace(candidate, architecture=name), weights)
+            for name in architectures.variations(candidate.architecture)
+        ]
+
+    return Opening(
+        candidate.architecture,
+        candidate.size,
+        candidate.size,
+        candidate.channels,
+        candidate.classes,
+        predict,
+        variations=variations,
+        facts=_facts(weights),
+    )
+
+
+def unmatched(weights: Mapping[str, np.ndarray]) -> BadInput:
+    """Returns the refusal of weights that fit no known network, saying what they look like."""
+    names = " ".join(weights).lower()
+    for words, kind in NOT_CLASSIFIERS:
+        if re.search(words, names):
+            return BadInput(
+                f"The weights look like those of {kind}, and Edgewise fits image classifiers: {AS_ONNX}"
+            )
+    if any(value.ndim == 3 for value in weights.values()):
+        return BadInput(
+            f"The weights have one-dimensional convolutions, as for sound or series, not images: {AS_ONNX}"
+        )
+    first = ", ".join(list(weights)[:3])
+    return BadInput(
+        f"The weights fit no network that is known here (they begin with {first[:120]}): choose the"
+        f" architecture by hand, or {AS_ONNX}"
+    )
+
+
+def read_weights(path: Path, format: str) -> dict[str, np.ndarray]:
+    """Returns the tensors of a safetensors file or state dict: float32 (integers as they are), without
+    wrappers,
+    common prefixes or "num_batches_tracked". Raises BadInput when there are none."""
+    if format == "safetensors":
+        safetensors_format.check(path)
+        from safetensors.torch import load_file
+
+        loaded = {
+            name: value.float().numpy() if value.is_floating_point() else value.numpy()
+            for name, value in load_file(path).items()
+        }
+        return clean(loaded)
+    if format == "torch_module":
+        return clean(torch_modules.state_of(torch_modules.find(torchfile.read(path).value)))
+    return clean({name: tensor.array() for name, tensor in find_state(torchfile.read(path).value).items()})
+
+
+def find_state(value: Any) -> Mapping[str, torch_pickle.Tensor]:
+    """Returns the state dict inside a checkpoint. Raises BadInput when there is none."""
+    for _ in range(4):
+        if not isinstance(value, dict):
+            break
+        tensors = {
+            key: item
+            for key, item in value.items()
+            if isinstance(key, str) and isinstance(item, torch_pickle.Tensor)
+        }
+        if tensors and len(tensors) >= len(value) / 2:
+            return tensors
+        inner = [value[key] for key in WRAPPERS if isinstance(value.get(key), dict)]
+        if not inner:
+            break
+        value = inner[0]
+    raise BadInput(
+        "The file holds no weights that could be found: save them with "
+        f"{torch_pickle.SAVE_WEIGHTS} and upload that file."
+    )
+
+
+def clean(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Drops counters and the prefixes that wrappers such as DataParallel put before every name."""
+    tensors = {
+        key: value
+        for key, value in tensors.items()
+        if not key.endswith(("num_batches_tracked", "total_ops", "total_params"))
+    }
+    while prefix := next(
+        (p for p in PREFIXES if tensors and all(key.startswith(p) for key in tensors)), None
+    ):
+        tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
+    for key, value in tensors.items():
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise BadInput(
+                f"The weights of '{key[:60]}' hold values that are not finite: train or save the model again."
+            )
+    return tensors

@@ -1,0 +1,133 @@
+"""TorchScript: a program with its weights. Taken on the user's own machine only, and only from a list of
+operators.
+"""
+
+import io
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from engine.errors import BadInput
+from engine.formats.torch import pickle as torch_pickle
+from engine.store import zips as archives
+
+ADVICE = "export the network with `torch.onnx.export(model, example, 'model.onnx', dynamo=False)`."
+OPERATORS = set(
+    """
+_convolution conv2d conv_transpose2d batch_norm layer_norm group_norm instance_norm linear addmm matmul bmm mm
+baddbmm
+relu relu_ relu6 hardtanh hardtanh_ sigmoid sigmoid_ tanh tanh_ silu silu_ gelu elu elu_ leaky_relu
+leaky_relu_ hardswish
+hardswish_ hardsigmoid hardsigmoid_ mish mish_ prelu softplus selu softmax log_softmax clamp clamp_ max_pool2d
+max_pool2d_with_indices avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d dropout dropout_ feature_dropout
+alpha_dropout
+flatten view reshape permute transpose t contiguous squeeze unsqueeze cat chunk split stack select slice
+narrow add add_
+sub sub_ mul mul_ div div_ rsub neg pow sqrt rsqrt abs exp mean sum max min pad constant_pad_nd size dim len
+to
+type_as detach clone eq ne lt gt le ge __is__ __isnot__ __not__ is_floating_point format int float bool list
+append
+unchecked_cast warn floordiv floor_divide upsample_nearest2d upsample_bilinear2d channel_shuffle pixel_shuffle
+scaled_dot_product_attention unbind expand expand_as einsum native_batch_norm norm linalg_vector_norm var
+tensor
+numel item ones_like zeros_like __getitem__ __contains__ NumToTensor ScalarImplicit IntImplicit FloatImplicit
+device dtype
+""".split()
+)
+CONSTANTS = {
+    "float32",
+    "float",
+    "int64",
+    "long",
+    "strided",
+    "Tensor",
+    "nn",
+    "jit",
+    "device",
+    "contiguous_format",
+}
+
+
+def check(path: Path) -> None:
+    """Checks the container, what its pickles name and every operator of its code. Raises BadInput."""
+    if os.environ.get("EDGEWISE_PUBLIC"):
+        raise BadInput(f"A TorchScript file is a program, and this public server runs none: {ADVICE}")
+    with archives.open_checked(path) as archive:
+        for name in archive.namelist():
+            if name.endswith(".pkl"):
+                _check_pickle(archives.read_entry(archive, name, torch_pickle.MAX_PICKLE))
+            elif name.endswith(".py") and "/code/" in f"/{name}":
+                _check_code(archives.read_entry(archive, name, 20_000_000).decode("utf-8", "replace"))
+
+
+def _check_pickle(data: bytes) -> None:
+    if any(opcode.name == "STACK_GLOBAL" for opcode, _, _ in torch_pickle.opcodes(io.BytesIO(data))):
+        raise BadInput(
+            "A pickle of the TorchScript file builds its names as it runs, which PyTorch never does:"
+            f" {ADVICE}"
+        )
+    for name in torch_pickle.globals_of(data):
+        if not (
+            name.startswith(("__torch__.", "torch._utils._rebuild_", "torch.jit._pickle."))
+            or name == "collections.OrderedDict"
+            or name.removeprefix("torch.") in torch_pickle.STORAGES
+        ):
+            raise BadInput(
+                f"The TorchScript file asks to load '{name[:80]}', which is on no allow-list: {ADVICE}"
+            )
+
+
+def _check_code(code: str) -> None:
+    code = re.sub(r'"(?:[^"\\\n]|\\.)*"', '""', code)
+    if re.search(r"^\s*(while|for)\b", code, re.M):
+        raise BadInput(f"The TorchScript program has loops, which may never end: {ADVICE}")
+    used = re.findall(r"\btorch\.(\w+)", code) + re.findall(r"\bops\.(?:aten|prim)\.(\w+)", code)
+    for name in re.findall(r"\bops\.(\w+)", code):
+        if name not in ("aten", "prim"):
+            raise BadInput(
+                f"The TorchScript program uses operators of '{name[:40]}', which are not torch's own:"
+                f" {ADVICE}"
+            )
+    for name in used:
+        if name not in OPERATORS and name not in CONSTANTS:
+            raise BadInput(
+                f"The TorchScript program uses torch.{name[:40]}, which no image classifier needs: {ADVICE}"
+            )
+
+
+def load(path: Path) -> torch.jit.ScriptModule:
+    """Opens a checked program, on the CPU, in eval mode. Raises BadInput when torch can't."""
+    try:
+        return torch.jit.load(str(path), map_location="cpu").float().eval()
+    except Exception as error:  # what C++ throws at damage comes through as any class
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise BadInput(f"The TorchScript file can't be opened ({reason[:120]}): {ADVICE}") from None
+
+
+def image_size(script: nn.Module, channels: int, size: int | None) -> int:
+    """Returns the side of the square images that the program takes, found by trying. Raises BadInput: none
+    worked.
+    """
+    for side in dict.fromkeys(filter(None, (size, 28, 32, 224, 64, 96, 128, 160, 48))):
+        try:
+            with torch.inference_mode():
+                scores = script(torch.zeros(2, channels, side, side))
+        except Exception:  # of a wrong size, or of a damaged program
+            continue
+        if isinstance(scores, torch.Tensor) and scores.ndim == 2:
+            return side
+    raise BadInput(f"The TorchScript program takes no square image and gives no row of scores: {ADVICE}")
+
+
+def same_answers(script: nn.Module, network: nn.Module, channels: int, size: int) -> bool:
+    """Tells whether a network made of the program's weights gives the program's scores, on random images."""
+    images = torch.from_numpy(np.random.default_rng(0).random((4, channels, size, size), np.float32))
+    with torch.inference_mode():
+        try:
+            return torch.allclose(script(images), network(images), rtol=1e-3, atol=1e-4)
+        except Exception:  # the program's own, whatever it is
+            return False

@@ -1,0 +1,42 @@
+"""The process of one run: `python -m engine.run.worker ID`. It outlives the server that started it."""
+
+import sys
+
+from engine.errors import EdgewiseError
+from engine.run import jobs
+from engine.run.optimize import optimize
+from engine.store.workspace import ENDED, Workspace
+
+
+def work(run_id: str) -> None:
+    """Runs one experiment under its lease, writes every event, and starts the next run of the queue."""
+    workspace = Workspace()
+    with workspace.lease(run_id) as held:
+        if not held:
+            return  # another worker has it
+        if workspace.state(run_id) in ENDED:
+            return  # cancelled while this process was starting
+
+        def on_event(event: dict) -> None:
+            workspace.append(run_id, event)
+
+        try:
+            optimize(workspace.experiment(run_id), workspace, run_id, on_event)
+            state = {"state": "done"}
+        except EdgewiseError as error:
+            state = {"state": "failed", "reason": str(error)}
+        except Exception as error:  # a defect of ours must still end the run with a reason
+            import traceback
+
+            traceback.print_exc()
+            state = {
+                "state": "failed",
+                "reason": f"An internal error: {type(error).__name__}: {error}. The log has more.",
+            }
+        if workspace.state(run_id) not in ENDED:
+            on_event({"kind": "state", **state})
+    jobs.dispatch(workspace)
+
+
+if __name__ == "__main__":
+    work(sys.argv[1])

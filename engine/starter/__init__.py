@@ -1,0 +1,248 @@
+"""Train a starter model on someone's own data: asked for by a page or the command line, done behind the wall.
+
+    <home>/starters/<id>.json       how far a training is, written by its own process: `python -m
+    engine.starter ID`
+    <home>/uploads/<sha256>/…       the trained model with its `model.json`, as if it had been uploaded
+
+Imports no framework.
+"""
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+from pydantic import Field
+
+from engine.errors import BadInput, EdgewiseError
+from engine.store.workspace import read_json, sentence_on_full_disk, write_json
+from engine.vocabulary import ModelFile, Plain, Preprocessing, parse
+from engine.wall import sandbox
+from models.catalog import sha256_of
+
+ORIGINS = {"small": "cifar10/pytorch/small", "medium": "cifar10/pytorch/medium"}
+MEMORY_BYTES = 2_000_000_000
+GRACE_S = 240  # to start, to resize the pictures and to try the result, besides the training itself
+FEW_A_CLASS = 50
+ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+Tell = Callable[[dict[str, Any]], None]
+
+
+class Asked(Plain):
+    """What a starter model is trained on and how. `mirror`: a picture and its mirror image are of the same
+    class.
+    """
+
+    dataset: str
+    size: Literal["small", "medium"] = "small"
+    framework: Literal["pytorch", "keras"] = "pytorch"
+    seconds: float = Field(default=120, ge=5, le=3600)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    mirror: bool = True
+
+
+def train(asked: Asked, home: Path, tell: Tell = lambda message: None) -> ModelFile:
+    """Trains a starter model and keeps it among the uploads; returns it, ready for a run.
+
+    `tell` hears `{"fraction", "remaining_s", "accuracy", "text"}`. Raises BadInput for a data set that can't
+    be used,
+    Failed when a child broke down.
+    """
+    began = time.monotonic()
+    work = {"dataset": asked.dataset, "home": str(home)}
+    watch = sandbox.Watch(on_message=tell)
+    sandbox.run(
+        "engine.run.tasks",
+        {"task": "prepare_data", **work},
+        sandbox.Limits(seconds=1800, network=True),
+        watch,
+    )
+    limits = sandbox.Limits(memory_bytes=MEMORY_BYTES, seconds=2 * asked.seconds + GRACE_S)
+    with tempfile.TemporaryDirectory(dir=home, prefix=".starter-") as folder:
+        work["folder"] = folder
+        facts = sandbox.run(
+            "engine.starter.task",
+            {
+                "task": "train",
+                "origin": ORIGINS[asked.size],
+                **work,
+                **asked.model_dump(include={"seconds", "seed", "mirror"}),
+            },
+            limits,
+            watch,
+        )
+        if asked.framework == "keras":
+            tell(
+                {
+                    "fraction": 1.0,
+                    "remaining_s": None,
+                    "accuracy": facts["validation_accuracy"],
+                    "text": "Turning it into a Keras model",
+                }
+            )
+            sandbox.run(
+                "engine.starter.task",
+                {"task": "to_keras", **work, **facts, "classes": len(facts["classes"])},
+                limits,
+                watch,
+            )
+        return _kept(asked, facts, Path(folder), home, time.monotonic() - began)
+
+
+def _kept(asked: Asked, facts: dict, folder: Path, home: Path, seconds: float) -> ModelFile:
+    """Moves the file to the uploads, under the hash of its bytes, and writes what is known of it beside
+    it.
+    """
+    made = folder / ("model.keras" if asked.framework == "keras" else "weights.safetensors")
+    digest = sha256_of(made)
+    path = home / "uploads" / digest / "model"
+    spec = facts["preprocessing"] | {"layout": "NHWC" if asked.framework == "keras" else "NCHW"}
+    fewest = min(facts["class_counts"])
+    model = parse(
+        ModelFile,
+        {
+            "name": f"starter/{asked.framework}/{asked.size}",
+            "path": str(path),
+            "sha256": digest,
+            "size_bytes": made.stat().st_size,
+            "format": "keras_v3" if asked.framework == "keras" else "safetensors",
+            "framework": asked.framework,
+            "architecture": facts["architecture"],
+            "input_shape": facts["input_shape"],
+            "classes": facts["classes"],
+            "layers": facts["layers"],
+            "parameters": facts["parameters"],
+            "preprocessing": parse(Preprocessing, spec),
+            "evidence": [
+                f"Trained here on your data in {seconds:.0f} s ({facts['epochs']:.0f} epochs):"
+                f" {facts['validation_accuracy']:.1%} of {facts['validation_images']:,} validation images are"
+                " right, which also chose the weights."
+            ],
+            "warnings": (
+                [f"The smallest class has only {fewest} training images: more of them would make it surer."]
+                if fewest < FEW_A_CLASS
+                else []
+            ),
+        },
+    )
+    with sentence_on_full_disk():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(made, path)
+        path.with_name("model.json").write_text(model.model_dump_json())
+    return model
+
+
+# ---- in a process of its own, so that a page may be closed meanwhile ---------------------------------------
+
+
+def start(asked: Asked, home: Path) -> str:
+    """Starts a training in a process of its own and returns its id; raises BadInput while another one is at
+    work.
+    """
+    folder = home / "starters"
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(status(path.stem, home)["state"] == "running" for path in folder.glob("*.json")):
+        raise BadInput("Another starter model is being trained: wait until it is done, or cancel it.")
+    starter = "s" + secrets.token_urlsafe(16)
+    write_json(
+        folder / f"{starter}.json",
+        {"state": "running", "asked": asked.model_dump(), "process": None, "began": time.time()},
+    )
+    with open(folder / f"{starter}.log", "ab") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "engine.starter", starter],
+            cwd=sandbox.ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=os.environ | {"EDGEWISE_HOME": str(home)},
+            start_new_session=True,
+        )
+    threading.Thread(target=worker.wait, daemon=True).start()  # an ended child must not stay as a zombie
+    return starter
+
+
+def status(starter: str, home: Path) -> dict[str, Any]:
+    """Returns how far a training is: `state` running, done, failed or cancelled, and what it told last.
+
+    Raises BadInput for an unknown id.
+    """
+    found = read_json(home / "starters" / f"{starter}.json") if ID.fullmatch(starter) else None
+    if found is None:
+        raise BadInput("No starter model is trained under this id: start one on the upload page.")
+    gone = (found["process"] is None and time.time() - found["began"] > 20) or (
+        found["process"] and not _lives(found["process"])
+    )
+    if found["state"] == "running" and gone:
+        # it may have ended between the two looks
+        found = read_json(home / "starters" / f"{starter}.json") or found
+        if found["state"] == "running":
+            found |= {"state": "failed", "reason": "Its process was killed: train it again."}
+    return found
+
+
+def trained(found: dict[str, Any]) -> ModelFile | None:
+    """Returns the model of a training that is done, else None."""
+    return parse(ModelFile, found["model"]) if found["state"] == "done" else None
+
+
+def cancel(starter: str, home: Path) -> None:
+    """Stops a training; one that has ended stays as it is."""
+    found = status(starter, home)
+    if found["state"] != "running":
+        return
+    write_json(home / "starters" / f"{starter}.json", found | {"state": "cancelled"})
+    if found["process"] and _lives(found["process"]):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(found["process"]["pid"], signal.SIGKILL)
+
+
+def _lives(process: dict[str, Any]) -> bool:
+    try:
+        return (
+            psutil.Process(process["pid"]).status() != psutil.STATUS_ZOMBIE
+            and sandbox.identity(process["pid"])["started"] == process["started"]
+        )
+    except psutil.Error:
+        return False
+
+
+def work(starter: str, home: Path) -> None:
+    """Runs in the training's own process: trains, and writes how far it is."""
+    path = home / "starters" / f"{starter}.json"
+    state = {**read_json(path), "process": sandbox.identity(os.getpid())}
+
+    def note(**more: Any) -> None:
+        if (read_json(path) or state)["state"] == "cancelled":
+            os._exit(0)
+        state.update(more)
+        write_json(path, state)
+
+    note(fraction=0.0, text="Starting")
+    try:
+        model = train(
+            parse(Asked, state["asked"]),
+            home,
+            lambda message: note(
+                **{k: message.get(k) for k in ("fraction", "remaining_s", "accuracy", "text")}
+            ),
+        )
+        note(state="done", model=model.model_dump(mode="json"))
+    except EdgewiseError as error:
+        note(state="failed", reason=str(error))
+    except Exception as error:  # a defect of ours must still end the training with a reason
+        import traceback
+
+        traceback.print_exc()
+        note(state="failed", reason=f"An internal error: {type(error).__name__}: {error}.")

@@ -1,0 +1,337 @@
+"""Experiments on disk. The truth is a folder a run; the SQLite file is an index that `rebuild_index` makes
+anew.
+
+<home>/runs/<id>/experiment.json       what was asked (written once, whole)
+                 events.jsonl          what happened, append only; the run's state is its last `state` event
+                 variants/<id>.json    one a variant, written atomically
+                 artifacts/<id>/…      deployable files
+                 cache/                checkpoints and graphs shared by techniques (safe to delete)
+                 result.json           recommendation and sensitivity
+                 lease                 locked for as long as the one writer lives
+<home>/uploads/<sha256>/…              uploaded models
+<home>/starters/…                      starter models in training
+<home>/calibration/<device>/…          benchmark results from the user's devices
+<home>/datasets/<id>/…                 data sets made ready
+"""
+
+import errno
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from engine.errors import BadInput, EdgewiseError
+from engine.vocabulary import (
+    SCHEMA_VERSION,
+    Experiment,
+    LayerSensitivity,
+    Recommendation,
+    Run,
+    Variant,
+    parse,
+)
+
+ENDED = ("done", "failed", "cancelled")
+ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+TABLE = """create table if not exists runs
+           (id text primary key, created real, state text, model text, dataset text,
+           device text, goal text, winner text)"""
+
+
+class Workspace:
+    """A folder of runs. Raises BadInput when the folder can't be written."""
+
+    def __init__(self, home: str | Path | None = None):
+        self.home = Path(home or os.environ.get("EDGEWISE_HOME") or "~/.edgewise").expanduser()
+        try:
+            (self.home / "runs").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._not_writable(error) from None
+        self._open_index()
+
+    def _open_index(self) -> None:
+        """Makes the index where there is none, and makes it anew where it is lost or damaged."""
+        path = self.home / "index.sqlite"
+        lost = not path.exists()
+        try:
+            with self._index() as index:
+                index.execute(TABLE)
+        except sqlite3.DatabaseError:  # not a database: what it held stands in the folders too
+            path.unlink(missing_ok=True)
+            lost = True
+        if lost:
+            self.rebuild_index()
+
+    def _not_writable(self, error: Exception) -> BadInput:
+        return BadInput(
+            f"The workspace {self.home} can't be written ({error}): set EDGEWISE_HOME to a folder of yours "
+            "with free space."
+        )
+
+    # ---- runs ----------------------------------------------------------------------------------------------
+
+    def create(self, experiment: Experiment) -> str:
+        """Writes a new run, whole or not at all, and returns its unguessable id (128 random bits)."""
+        run_id = secrets.token_urlsafe(16)
+        while run_id[0] in "-_":  # an id must not look like an option on the command line
+            run_id = secrets.token_urlsafe(16)
+        draft, folder = self.home / "runs" / f".draft-{run_id}", self.home / "runs" / run_id
+        with sentence_on_full_disk():
+            try:
+                for name in ("variants", "artifacts", "cache"):
+                    (draft / name).mkdir(parents=True)
+                write_json(
+                    draft / "experiment.json", {"created": time.time(), **experiment.model_dump(mode="json")}
+                )
+                (draft / "events.jsonl").write_text(_line({"kind": "state", "state": "queued"}))
+                draft.rename(folder)
+                self._reindex(run_id)
+            except BaseException:
+                shutil.rmtree(draft, ignore_errors=True)
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+        return run_id
+
+    def folder(self, run_id: str) -> Path:
+        """Returns the run's folder; raises BadInput when there is no such run."""
+        folder = self.home / "runs" / run_id
+        if not ID.fullmatch(run_id) or not (folder / "experiment.json").exists():
+            raise BadInput(
+                f"No run has the id {run_id!r}: check it, or list your runs with `python -m engine runs`."
+            )
+        return folder
+
+    def experiment(self, run_id: str) -> Experiment:
+        """Returns what was asked; raises BadInput for a file that is damaged or of another schema."""
+        data = self._read(run_id)
+        data.pop("created", None)
+        return parse(Experiment, data)
+
+    def _read(self, run_id: str) -> dict:
+        path = self.folder(run_id) / "experiment.json"
+        try:
+            data = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise BadInput(f"The run {run_id} can't be read ({error}): delete it and run it again.") from None
+        version = data.get("schema_version") if isinstance(data, dict) else None
+        if version != SCHEMA_VERSION:
+            raise BadInput(
+                f"The run {run_id} was written with schema {version}, this Edgewise reads schema "
+                f"{SCHEMA_VERSION}: run it again with this version, or open it with the one that wrote it."
+            )
+        return data
+
+    def run(self, run_id: str) -> Run:
+        """Returns the run as it stands on disk."""
+        data = self._read(run_id)
+        created = data.pop("created", 0.0)
+        events = self.events(run_id)
+        states = self._states(events)
+        result = read_json(self.folder(run_id) / "result.json") or {}
+        started = next((e["time"] for e in states if e["state"] == "running"), None)
+        end = states[-1]["time"] if states[-1]["state"] in ENDED else time.time()
+        return Run(
+            id=run_id,
+            state=states[-1]["state"],
+            reason=states[-1].get("reason", ""),
+            experiment=parse(Experiment, data),
+            created=created,
+            seconds=round(end - started, 2) if started else 0,
+            peak_memory_bytes=max((e["bytes"] for e in events if e["kind"] == "memory"), default=0),
+            variants=self.variants(run_id),
+            sensitivity=[LayerSensitivity(**row) for row in result.get("sensitivity", [])],
+            recommendation=(
+                Recommendation(**result["recommendation"]) if result.get("recommendation") else None
+            ),
+        )
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Returns a row a run, newest first: id, created, state, model, dataset, device, goal, winner."""
+        with self._index() as index:
+            rows = index.execute("select * from runs order by created desc").fetchall()
+        return [dict(row) for row in rows if (self.home / "runs" / row["id"]).is_dir()]
+
+    def delete(self, run_id: str) -> None:
+        """Removes a run and all its files; raises BadInput while it is being written."""
+        folder = self.folder(run_id)
+        with self.lease(run_id) as held:
+            if not held:
+                raise BadInput("This run is still at work: cancel it first, then delete it.")
+            shutil.rmtree(folder)
+        with self._index() as index:
+            index.execute("delete from runs where id = ?", (run_id,))
+
+    def rebuild_index(self) -> None:
+        """Makes the SQLite index anew from the folders."""
+        with self._index() as index:
+            index.execute("drop table if exists runs")
+            index.execute(TABLE)
+        for folder in (self.home / "runs").iterdir():
+            if ID.fullmatch(folder.name) and (folder / "experiment.json").exists():
+                self._reindex(folder.name)
+
+    # ---- what a run writes ---------------------------------------------------------------------------------
+
+    def append(self, run_id: str, event: dict[str, Any]) -> None:
+        """Adds one event (`kind` and what belongs to it) with its time; a `state` event also goes into the
+        index.
+        """
+        with sentence_on_full_disk(), open(self.folder(run_id) / "events.jsonl", "ab+", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 1))
+            # a line that a crash or a full disk cut off must not swallow this one
+            torn = size and file.read(1) != b"\n"
+            line = b"\n" * torn + _line(event).encode()
+            if file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, "the line was cut off")
+        if event["kind"] == "state":
+            self._reindex(run_id)
+
+    def events(self, run_id: str) -> list[dict[str, Any]]:
+        """Returns all events in order; a last line that was cut off by a crash is left out."""
+        path, events = self.folder(run_id) / "events.jsonl", []
+        for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
+            try:
+                events.append(json.loads(line))
+            except ValueError:
+                continue
+        return events
+
+    def state(self, run_id: str) -> str:
+        """Returns the run's state: queued, running, done, failed or cancelled."""
+        return self._states(self.events(run_id))[-1]["state"]
+
+    def _states(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        lost = {
+            "kind": "state",
+            "state": "failed",
+            "time": 0.0,
+            "reason": "Its events are lost: delete it and run it again.",
+        }
+        return [event for event in events if event["kind"] == "state"] or [lost]
+
+    def write_variant(self, run_id: str, variant: Variant) -> None:
+        """Writes one variant atomically, over an earlier version of itself."""
+        write_json(self.folder(run_id) / "variants" / f"{variant.id}.json", variant.model_dump(mode="json"))
+
+    def variants(self, run_id: str) -> list[Variant]:
+        """Returns the variants that are finished, the baseline first, in the order they were finished."""
+        paths = (self.folder(run_id) / "variants").glob("*.json")
+        found = [Variant(**data) for data in map(read_json, paths) if data]
+        order: dict[str, int] = {}
+        for place, event in enumerate(self.events(run_id)):
+            if event["kind"] == "variant":
+                order.setdefault(event["variant"], place)  # a later one only says that it was timed again
+        return sorted(found, key=lambda v: (v.id != "baseline", order.get(v.id, len(order)), v.id))
+
+    def write_result(self, run_id: str, **parts: Any) -> None:
+        """Adds parts (`recommendation`, `sensitivity`) to the run's result."""
+        path = self.folder(run_id) / "result.json"
+        write_json(path, (read_json(path) or {}) | parts)
+
+    # ---- locks and index -----------------------------------------------------------------------------------
+
+    @contextmanager
+    def lease(self, name: str) -> Iterator[bool]:
+        """Holds the right to write one run (or `queue`); yields False when another living process has it."""
+        folder = self.home / "runs" / name if name != "queue" else self.home
+        with open(folder / "lease", "a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                yield False
+                return
+            yield True
+
+    @contextmanager
+    def _index(self) -> Iterator[sqlite3.Connection]:
+        try:
+            connection = sqlite3.connect(self.home / "index.sqlite", timeout=10)
+        except sqlite3.OperationalError as error:
+            raise self._not_writable(error) from None
+        connection.row_factory = sqlite3.Row
+        try:
+            with connection:
+                yield connection
+        except sqlite3.OperationalError as error:
+            raise self._not_writable(error) from None
+        finally:
+            connection.close()
+
+    def _reindex(self, run_id: str) -> None:
+        """Writes a run's row. Of a run that can't be read only the state is kept up, so that it holds up no
+        other.
+        """
+        state = self.state(run_id)
+        result = read_json(self.folder(run_id) / "result.json") or {}
+        winner = (result.get("recommendation") or {}).get("winner")
+        try:
+            data = self._read(run_id)
+            row = (
+                run_id,
+                data["created"],
+                state,
+                data["model"]["name"],
+                data["dataset"],
+                data["device"],
+                data["goal"],
+                winner,
+            )
+        except (BadInput, KeyError, TypeError):
+            row = None
+        with self._index() as index:
+            index.execute(TABLE)
+            if row:
+                index.execute("insert or replace into runs values (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            else:
+                index.execute("update runs set state = ? where id = ?", (state, run_id))
+
+
+def _line(event: dict[str, Any]) -> str:
+    return json.dumps({"time": time.time(), **event}) + "\n"
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Writes JSON so that a reader sees the old file or the new one, never half of it."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with sentence_on_full_disk():
+        try:
+            draft.write_text(json.dumps(data, indent=1))
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any:
+    """Returns what a JSON file holds, or None when it isn't there or is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+@contextmanager
+def sentence_on_full_disk() -> Iterator[None]:
+    """Turns "no space left" and "not permitted" into a sentence that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise EdgewiseError(
+                "The disk is full: free some space or set EDGEWISE_HOME to another disk; what was "
+                "finished is kept."
+            ) from None
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise EdgewiseError(
+                f"{error.filename} can't be written ({error.strerror}): set EDGEWISE_HOME to a folder "
+                "of yours."
+            ) from None
+        raise

@@ -1,0 +1,81 @@
+"""Rounding that looks at the data: error feedback through the inputs' second moments, then bias correction.
+
+Frantar et al., "GPTQ" (arXiv 2210.17323), for the weights; Nagel et al., "Data-Free Quantization" (arXiv
+1906.04721) and Finkelstein et al. (arXiv 1906.03193) for the biases.
+"""
+
+import numpy as np
+
+from engine.backends import Backend, Grid, Network
+from engine.techniques.shared.sensitivity import dequantized, nearest_grid
+
+DAMPING = 0.01  # share of the mean diagonal that is added to it, as in the GPTQ paper
+MAX_INPUTS = 4_096  # above it the factorisation takes longer than the accuracy is worth
+BLOCK = 128
+
+
+def rounded(
+    backend: Backend, folded: Network, images: np.ndarray, bits: dict[str, int], progress
+) -> dict[str, Grid]:
+    """Returns a grid a layer. Dense and plain convolution layers are rounded with error feedback, others to
+    nearest.
+    """
+    weights = backend.weights(folded)
+    able = [name for name in bits if bits[name] == 4 and weights[name][0].size <= MAX_INPUTS]
+    grams = backend.input_grams(folded, images, able)
+    grids = {}
+    for number, (name, wanted) in enumerate(bits.items()):
+        grid = nearest_grid(weights[name], wanted)
+        if name in grams and wanted == 4:
+            grid = with_feedback(weights[name], grid, grams[name])
+        grids[name] = grid
+        progress((number + 1) / len(bits))
+    return grids
+
+
+def with_feedback(weight: np.ndarray, start: Grid, gram: np.ndarray) -> Grid:
+    """Rounds column after column and spreads each column's error over those that are still free, so that the
+    layer's
+    outputs, not its weights, stay close. gram: float64 [d, d], the inputs' mean x xᵀ."""
+    high = 2 ** (start.bits - 1) - 1
+    w = weight.reshape(len(weight), -1).astype(np.float64)
+    d = w.shape[1]
+    hessian = gram + np.eye(d) * (DAMPING * max(np.mean(np.diag(gram)), 1e-12))
+    order = np.argsort(-np.diag(gram), kind="stable")
+    w, hessian = w[:, order], hessian[np.ix_(order, order)]
+    upper = np.linalg.cholesky(np.linalg.inv(hessian)).T.astype(np.float32)
+    w, scales, codes = w.astype(np.float32), start.scales, np.zeros_like(w, np.int8)
+    for begin in range(0, d, BLOCK):
+        end = min(begin + BLOCK, d)
+        errors = np.zeros((len(w), end - begin), np.float32)
+        for i in range(begin, end):
+            codes[:, i] = np.clip(np.rint(w[:, i] / scales), -high - 1, high)
+            errors[:, i - begin] = (w[:, i] - codes[:, i] * scales) / upper[i, i]
+            w[:, i + 1 : end] -= np.outer(errors[:, i - begin], upper[i, i + 1 : end])
+        w[:, end:] -= errors @ upper[begin:end, end:]
+    unordered = np.empty_like(codes)
+    unordered[:, order] = codes
+    feedback = Grid(start.bits, unordered.reshape(weight.shape), start.scales)
+    return feedback if _error(weight, feedback, gram) < _error(weight, start, gram) else start
+
+
+def _error(weight: np.ndarray, grid: Grid, gram: np.ndarray) -> float:
+    difference = (weight - dequantized(grid)).reshape(len(weight), -1)
+    return float(np.sum(difference @ gram.astype(np.float32) * difference, dtype=np.float64))
+
+
+def with_corrected_biases(
+    backend: Backend, folded: Network, grids: dict[str, Grid], images: np.ndarray
+) -> Network:
+    """Returns the network on its grids, each bias moved by what rounding shifted its channel's mean
+    output.
+    """
+    wanted = backend.output_means(folded, images)
+    snapped = backend.with_weights(folded, {name: dequantized(grid) for name, grid in grids.items()})
+    biases = backend.biases(folded)
+    # two sweeps: correcting one layer changes the inputs of those behind it
+    for _ in range(2):
+        means = backend.output_means(snapped, images)
+        biases = {name: biases[name] + (wanted[name] - means[name]).astype(np.float32) for name in biases}
+        snapped = backend.with_weights(snapped, {}, biases)
+    return snapped

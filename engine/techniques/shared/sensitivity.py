@@ -1,0 +1,119 @@
+"""How fragile each layer is: what is lost when only this layer is quantized or pruned, the rest left in
+float.
+
+Computed once a run, in the framework on folded weights and validation images; `ptq_int4`, `prune_structured`
+and
+`hybrid` use it, the compare page shows it.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from engine import memory
+from engine.backends import Backend, Facts, Grid, Network
+from engine.datasets import Part
+from engine.vocabulary import LayerSensitivity
+
+IMAGES = 500
+PRUNED_SHARE = 0.5
+# of a layer's weights in rounding, which makes six copies of them: some layers have 100 million
+VALUES_AT_ONCE = 1_000_000
+
+
+def sensitivity(
+    backend: Backend,
+    network: Network,
+    facts: Facts,
+    validation: Part,
+    seconds: float,
+    on_layer: Callable[[float, str], None],
+    has_time: Callable[[], bool] = lambda: True,
+) -> list[LayerSensitivity]:
+    """Returns a row a layer and change, worst first within a change. Uses fewer images where `seconds` is
+    short.
+
+    Layers come by their number of weights, the largest first; those whose turn does not come while `has_time`
+    have no row.
+    `loss_increase` is the rise of the mean cross-entropy against the labels: it tells layers apart long
+    before the
+    accuracy of a few hundred images does.
+    """
+    passes = 3 * len(facts.layers) + 1
+    count = int(
+        np.clip(seconds * facts.evaluate_images_per_s / passes, 100, min(IMAGES, len(validation.labels)))
+    )
+    images, labels = np.asarray(validation.images[:count]), np.asarray(validation.labels[:count])
+    folded = backend.folded(network)
+    weights = backend.weights(folded)
+    base = _scores(backend.logits(folded, images), labels)
+    rows = []
+    for number, layer in enumerate(sorted(facts.layers, key=lambda layer: -layer.weights)):
+        if not has_time():
+            break
+        for change, changed in _changes(weights[layer.name]):
+            accuracy, loss = _scores(
+                backend.logits(backend.with_weights(folded, {layer.name: changed}), images), labels
+            )
+            rows.append(
+                LayerSensitivity(
+                    layer=layer.name,
+                    change=change,
+                    accuracy_drop_pp=round(100 * (base[0] - accuracy), 3),
+                    loss_increase=round(loss - base[1], 6),
+                )
+            )
+        if layer.weights > VALUES_AT_ONCE:
+            # a network's parts refer to each other, so that a changed copy stays until it is looked for
+            memory.release()
+        on_layer((number + 1) / len(facts.layers), layer.name)
+    return sorted(rows, key=lambda row: (row.change, -row.loss_increase))
+
+
+def _changes(weight: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    yield "int8", dequantized(nearest_grid(weight, 8))
+    yield "int4", dequantized(nearest_grid(weight, 4))
+    norms = np.abs(weight).reshape(len(weight), -1).sum(axis=1)
+    keep = norms >= np.quantile(norms, PRUNED_SHARE) if len(weight) > 1 else np.ones(1, bool)
+    yield "prune", weight * keep.reshape((-1,) + (1,) * (weight.ndim - 1))
+
+
+def _scores(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    if logits.min() >= 0 and np.allclose(logits.sum(axis=1), 1, atol=1e-3):
+        logits = np.log(np.maximum(logits, 1e-7))  # the network ends in a softmax
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    log_probability = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return float((logits.argmax(1) == labels).mean()), float(
+        -log_probability[np.arange(len(labels)), labels].mean()
+    )
+
+
+def nearest_grid(weight: np.ndarray, bits: int) -> Grid:
+    """Rounds a weight [out, …] to the nearest codes, each channel's scale chosen for the least square
+    error.
+    """
+    flat = weight.reshape(len(weight), -1)
+    channels = max(1, VALUES_AT_ONCE // flat.shape[1])
+    parts = [_nearest(flat[i : i + channels], bits) for i in range(0, len(flat), channels)]
+    codes, scales = (np.concatenate(found) for found in zip(*parts, strict=True))
+    return Grid(bits, codes.reshape(weight.shape), scales)
+
+
+def _nearest(flat: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the codes [channels, values], int8, and the scales [channels], float32, of some channels."""
+    high = 2 ** (bits - 1) - 1
+    full = np.maximum(np.abs(flat).max(axis=1), 1e-8) / high
+    best, error = full.copy(), np.full(len(flat), np.inf)
+    for share in (
+        np.linspace(0.5, 1.0, 26).tolist() if bits == 4 else (1.0,)
+    ):  # a NumPy number would make all of it float64
+        scale = (full * share)[:, None]
+        now = ((np.clip(np.rint(flat / scale), -high - 1, high) * scale - flat) ** 2).sum(axis=1)
+        best, error = np.where(now < error, scale[:, 0], best), np.minimum(now, error)
+    codes = np.clip(np.rint(flat / best[:, None]), -high - 1, high).astype(np.int8)
+    return codes, best.astype(np.float32)
+
+
+def dequantized(grid: Grid) -> np.ndarray:
+    """Returns the float32 weights that a grid stands for."""
+    return grid.codes.astype(np.float32) * grid.scales.reshape((-1,) + (1,) * (grid.codes.ndim - 1))

@@ -1,0 +1,294 @@
+"""Fits the cost model to measured rows and writes `coefficients.json`. Deterministic; one core, under two
+minutes.
+
+Every group (device x runtime x precision x threads) gets non-negative coefficients of its own, drawn towards
+the
+shape that all groups of its pool share: for each of several forms and strengths, whose results
+`forms.weights` says
+how to average. Whatever is said of a family was predicted without it: in the group, in the pool and in the
+weights.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from estimator import coefficients, features, memory
+from estimator.devices import all_devices
+from estimator.fitting import forms, large, power, rows, transfer
+from estimator.fitting.forms import CANDIDATES, columns
+from estimator.fitting.roofline import fit_group, fit_shape, row_weights
+
+POOLED = {"litert", "armnn", "ncnn"}
+COUNTS = 0.5  # of an even share; a candidate with less says nothing of how large an overhead may be
+NETWORKS, FAMILIES = 5, 2  # fewer can't be checked by leaving a family out
+
+
+@dataclass
+class Group:
+    """The rows of one device x runtime x precision x threads, and what was fitted to them."""
+
+    name: str
+    x: np.ndarray
+    latency_ms: np.ndarray
+    family: np.ndarray
+    network: np.ndarray
+    pool: str
+    frozen: bool
+    terms: tuple[str, ...] = ()
+    coefficients: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    most_overhead_ms: float = 0.0
+    held_out: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    random: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    base: float = 0.0
+    slope: float = 0.0
+    nested: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    @cached_property
+    def first(self) -> np.ndarray:
+        """Index of one row of each network."""
+        return np.unique(self.network, return_index=True)[1]
+
+    @cached_property
+    def typical_ms(self) -> np.ndarray:
+        """Each network's median latency: what is fitted, so that a network counts once, however often it was
+        measured.
+        """
+        return np.array([np.median(self.latency_ms[self.network == self.network[i]]) for i in self.first])
+
+    @property
+    def weights(self) -> np.ndarray:
+        """So that a network counts once in what is said of rows."""
+        return row_weights(self.network)
+
+    @property
+    def kind(self) -> str:
+        """Groups that share what they think of forms: a runtime's, on processors also of one precision."""
+        _, runtime, precision, _ = self.name.split("|")
+        return f"{runtime}, {precision}" if runtime in POOLED else runtime
+
+    @property
+    def errors(self) -> np.ndarray:
+        """Log errors on held-out families."""
+        return np.log(self.held_out / self.latency_ms)
+
+
+def groups_of(data: pd.DataFrame) -> list[Group]:
+    """Every group that has enough networks with known layers, relatives on other devices included."""
+    known = data[data.features.notna()]
+    found = []
+    for name, part in known.groupby("group", sort=True):
+        if part.feat_key.nunique() >= NETWORKS and part.family.nunique() >= FAMILIES:
+            found.append(
+                Group(
+                    name,
+                    np.stack(part.features.to_list()),
+                    part.latency_ms.to_numpy(),
+                    part.family.to_numpy(str),
+                    part.feat_key.to_numpy(str),
+                    pool_of(name),
+                    not bool(part.shippable.all()),
+                )
+            )
+    return found
+
+
+def pool_of(name: str) -> str:
+    """The relatives a group borrows from: any processor, float or integer, with one or several threads."""
+    _, runtime, precision, threads = name.split("|")
+    if runtime not in POOLED:
+        return runtime
+    return f"cpu|{'int8' if precision == 'int8' else 'float'}|{'one' if threads == '1' else 'many'}"
+
+
+class Pools:
+    """Shapes of pools, without a family where one is held out; computed once each."""
+
+    def __init__(self, groups: list[Group]) -> None:
+        self.groups = groups
+        self.shapes: dict[tuple[str, tuple[str, ...], str], np.ndarray | None] = {}
+
+    def shape(self, pool: str, form: tuple[str, ...], without: str = "") -> np.ndarray | None:
+        """Coefficients up to a factor, None where the pool is one group only."""
+        key = (pool, form, without)
+        if key not in self.shapes:
+            members = [(g, g.family[g.first] != without) for g in self.groups if g.pool == pool]
+            kept = [(i, g, mask) for i, (g, mask) in enumerate(members) if mask.any()]
+            self.shapes[key] = (
+                None
+                if len(kept) < 2
+                else fit_shape(
+                    np.vstack([g.x[g.first][m] for _, g, m in kept])[:, columns(form)],
+                    np.concatenate([g.typical_ms[m] for _, g, m in kept]),
+                    np.concatenate([np.full(m.sum(), i) for i, _, m in kept]),
+                    np.concatenate([np.full(m.sum(), 1 / np.sqrt(m.sum())) for _, _, m in kept]),
+                )
+            )
+        return self.shapes[key]
+
+
+def leave_out(
+    group: Group,
+    pools: Pools,
+    form: tuple[str, ...],
+    strength: float,
+    labels: np.ndarray,
+    pooled: bool = True,
+) -> np.ndarray:
+    """Predictions for each row by a fit that saw no row of its label; `pooled` leaves it out of the pool as
+    well.
+
+    All rows of a network must have one label.
+    """
+    x = group.x[:, columns(form)]
+    predicted = np.full(len(x), np.nan)
+    for label in np.unique(labels):
+        out, kept = labels == label, labels[group.first] != label
+        if kept.any():
+            shape = pools.shape(group.pool, form, label if pooled else "") if strength else None
+            predicted[out] = x[out] @ fit_group(
+                x[group.first][kept], group.typical_ms[kept], np.ones(kept.sum()), shape, strength
+            )
+    return np.maximum(predicted, 1e-6)
+
+
+def fit_kind(groups: list[Group], pools: Pools) -> None:
+    """Fits the groups of one kind: every candidate on each, then their weighted means."""
+    candidates = [
+        (forms.terms_of(groups[0].name.split("|")[1], form), strength) for form, strength in CANDIDATES
+    ]
+    tried = [
+        np.stack([leave_out(g, pools, *candidate, g.family) for candidate in candidates]) for g in groups
+    ]
+    for family in np.unique(np.concatenate([g.family for g in groups])):
+        weights = forms.weights(groups, tried, family)
+        for group, predicted, weight in zip(groups, tried, weights, strict=True):
+            out = group.family == family
+            group.held_out = group.held_out if len(group.held_out) else np.zeros(len(group.x))
+            group.held_out[out] = weight @ predicted[:, out]
+    for group, shares in zip(groups, forms.weights(groups, tried), strict=True):
+        fold = pd.factorize(group.network, sort=True)[0] % 5
+        group.random = shares @ np.stack(
+            [leave_out(group, pools, *c, fold, pooled=False) for c in candidates]
+        )
+        group.terms = tuple(n for n in features.NAMES if any(n in form for form, _ in candidates))
+        group.coefficients = np.zeros(len(group.terms))
+        for share, (form, strength) in zip(shares, candidates, strict=True):
+            found = fit_group(
+                group.x[group.first][:, columns(form)],
+                group.typical_ms,
+                np.ones(len(group.first)),
+                pools.shape(group.pool, form) if strength else None,
+                strength,
+            )
+            group.coefficients[[group.terms.index(term) for term in form]] += share * found
+            if form[0] == "overhead" and share > COUNTS / len(candidates):
+                group.most_overhead_ms = max(group.most_overhead_ms, float(found[0]))
+
+
+def ours(groups: list[Group]) -> list[Group]:
+    """The groups that may be asked for: of a device that is described here and a runtime that it names."""
+    found = []
+    for group in groups:
+        device, runtime = group.name.split("|")[:2]
+        if device in all_devices() and runtime in all_devices()[device].runtimes:
+            found.append(group)
+    return found
+
+
+def fit(path: Path, before: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fits all groups on the rows of a folder.
+
+    Returns the content of `coefficients.json` and of `held_out.json`. Frozen groups whose rows are absent are
+    taken
+    from `before`, the coefficients as they were.
+    """
+    from estimator.fitting import intervals, validate  # they read Group
+
+    data = rows.read(path)
+    # Rows that may not ship would make this fit differ from one on the shipped rows, so they only feed frozen
+    # groups.
+    open_groups = [g for g in groups_of(data[data.shippable]) if g.pool != "edgetpu"]
+    closed = [g for g in groups_of(data) if g.pool == "edgetpu"] if not data.shippable.all() else []
+    pools = Pools(open_groups + closed)
+    mine = ours(open_groups + closed)
+    for kind in sorted({g.kind for g in mine}):
+        fit_kind([g for g in mine if g.kind == kind], pools)
+    intervals.calibrate(mine)
+    nas = rows.read_nasbench(path)
+    bench = large.fit_all(nas)
+    entries = {g.name: _entry(g) for g in mine} | {g["name"]: _large_entry(g) for g in bench}
+    shippable = data[data.shippable]
+    ratios = transfer.measure(shippable, set(rows.DEVICES.values()))
+    runtimes = transfer.between_runtimes(nas)
+    kept = {k: v for k, v in (before or {}).get("groups", {}).items() if v["frozen"] and k not in entries}
+    if not runtimes and before:
+        runtimes = before["frozen_ratios"]
+    known = rows.table_of_features(path)
+    networks = {key: known[key] for entry in (entries | kept).values() for key in entry.get("networks", [])}
+    content = {
+        "schema_version": coefficients.SCHEMA_VERSION,
+        "rows_sha256": rows.digest(rows.SHIPPED),
+        "groups": entries | kept,
+        "networks": networks,
+        **ratios,
+        "frozen_ratios": runtimes,
+        "memory": memory.measure(shippable, rows.largest_activation(path)),
+        "power": power.measure(
+            shippable[shippable.device.isin(list(all_devices()))], nas, (before or {}).get("power", {})
+        ),
+        "ranks": {**(before or {}).get("ranks", {}), **validate.ranks(mine)},
+        "confidence": validate.confidence_bins(mine) if closed else (before or {}).get("confidence", []),
+    }
+    points = {
+        g.name: [[k, m, p] for k, m, p in zip(g.network.tolist(), g.latency_ms, g.held_out, strict=True)]
+        for g in mine
+        if not g.frozen
+    }
+    return content, points
+
+
+def smallest_work_ms(parts: np.ndarray, form: tuple[str, ...]) -> float:
+    """The least time that a measured network spends on anything but the overhead of an inference."""
+    return float(parts[:, [i for i, name in enumerate(form) if name != "overhead"]].sum(axis=1).min())
+
+
+def _entry(group: Group) -> dict[str, Any]:
+    from estimator.fitting import validate
+
+    parts = group.x[:, columns(group.terms)] * group.coefficients
+    return {
+        "pool": group.pool,
+        "frozen": group.frozen,
+        "smallest_work_ms": smallest_work_ms(parts, group.terms),
+        "most_overhead_ms": group.most_overhead_ms,
+        "terms": dict(zip(group.terms, group.coefficients, strict=True)),
+        "correction": None,
+        "networks": sorted(set(group.network)),
+        "half_width": group.base,
+        "novelty_slope": group.slope,
+        "validation": validate.of_group(group),
+    }
+
+
+def _large_entry(group: dict[str, Any]) -> dict[str, Any]:
+    from estimator.fitting import validate
+
+    parts = group["x"][:, columns(group["form"])] * group["coefficients"]
+    return {
+        "pool": "",
+        "frozen": True,
+        "smallest_work_ms": smallest_work_ms(parts, group["form"]),
+        "most_overhead_ms": float(group["coefficients"][0]),
+        "terms": dict(zip(group["form"], group["coefficients"], strict=True)),
+        "correction": None if group["correction"] is None else group["correction"],
+        "reference": group["reference"],
+        "radius": group["radius"],
+        "half_width": group["base"],
+        "novelty_slope": large.GROWTH / group["base"],
+        "validation": validate.of_large(group),
+    }

@@ -1,0 +1,230 @@
+"""Which variant wins, and why: every rule by a case made by hand."""
+
+import pytest
+
+from engine.judge.recommend import check, judge, recommend
+from engine.vocabulary import Constraints, Estimate, Goal, Host, Latency, Variant
+
+DEVICE = "raspberry_pi_4"
+
+
+def variant(
+    name: str,
+    mb: float,
+    ms: float,
+    test: float,
+    validation: float | None = None,
+    estimate: tuple | None = None,
+    **changes,
+) -> Variant:
+    """Returns a finished variant. estimate: middle latency, upper latency, memory in MB."""
+    estimates = {}
+    if estimate:
+        middle, high, memory = estimate
+        estimates[DEVICE] = Estimate(
+            device=DEVICE,
+            runtime="onnxruntime",
+            precision="float32",
+            threads=1,
+            latency_ms=middle,
+            low_ms=middle / 2,
+            high_ms=high,
+            memory_mb=memory,
+            memory_high_mb=2 * memory,
+            energy_mj=middle * 3,
+        )
+    fields = {
+        "id": name,
+        "technique": name.split("@")[0],
+        "status": "done",
+        "accuracy": test,
+        "accuracy_drop_pp": round(100 * (0.99 - test), 6),
+        "validation_accuracy": test if validation is None else validation,
+        "size_bytes": int(mb * 1e6),
+        "test_images": 1000,
+        "p_value": 0.01,
+        "host": Host(
+            runtime="onnxruntime", runtime_version="1", threads=1, latency_ms=Latency(p50=ms, p95=ms, p99=ms)
+        ),
+        "estimates": estimates,
+    }
+    return Variant(**(fields | changes))
+
+
+BASELINE = variant("baseline", 4.0, 8.0, 0.99)
+INT8 = variant("ptq_int8", 1.0, 4.0, 0.988)
+PRUNED = variant("prune_structured@0.7", 0.8, 1.0, 0.975)
+TINY = variant("hybrid@smallest", 0.1, 7.0, 0.972)
+ALL = [BASELINE, INT8, PRUNED, TINY]
+
+
+def choose(variants=ALL, goal=Goal.balanced, cautious=False, **limits):
+    return recommend(variants, Constraints(**limits), goal, DEVICE, cautious)
+
+
+@pytest.mark.parametrize(
+    ("goal", "order"),
+    [
+        (Goal.size, ["hybrid@smallest", "prune_structured@0.7", "ptq_int8", "baseline"]),
+        (Goal.speed, ["prune_structured@0.7", "ptq_int8", "hybrid@smallest", "baseline"]),
+        (Goal.accuracy, ["baseline", "ptq_int8", "prune_structured@0.7", "hybrid@smallest"]),
+        # balanced, by hand: (ln size ratio + ln speed ratio) / 2 − ln 2 · pp lost: 0.90, 0.80, 0.66, 0
+        (Goal.balanced, ["ptq_int8", "prune_structured@0.7", "hybrid@smallest", "baseline"]),
+    ],
+)
+def test_each_goal_ranks_by_its_own(goal, order):
+    assert choose(goal=goal).ranking == order
+
+
+def test_the_ranking_looks_at_validation_and_never_at_test():
+    lucky = variant("fp16", 1.0, 4.0, 0.995, validation=0.90)
+    steady = variant("ptq_int8", 1.0, 4.0, 0.970, validation=0.99)
+    for goal in (Goal.accuracy, Goal.balanced):
+        assert choose([BASELINE, lucky, steady], goal).winner in ("ptq_int8", "baseline")
+        assert choose([BASELINE, lucky, steady], goal).ranking.index("ptq_int8") < choose(
+            [BASELINE, lucky, steady], goal
+        ).ranking.index("fp16")
+    # and the limit on accuracy looks at what is reported
+    assert "ptq_int8" not in choose([BASELINE, lucky, steady], max_accuracy_drop_pp=1).ranking
+
+
+def test_a_limit_keeps_out_what_breaks_it_and_says_by_how_much():
+    assert check(PRUNED, Constraints(max_accuracy_drop_pp=1), DEVICE) == (
+        "no",
+        {"max_accuracy_drop_pp": pytest.approx(0.5)},
+    )
+    assert check(PRUNED, Constraints(max_accuracy_drop_pp=1.5), DEVICE) == (
+        "yes",
+        {},
+    )  # exactly at the limit is within it
+    assert check(PRUNED, Constraints(max_accuracy_drop_pp=1, max_size_mb=0.5), DEVICE)[1] == {
+        "max_accuracy_drop_pp": pytest.approx(0.5),
+        "max_size_mb": pytest.approx(0.3),
+    }
+    assert choose(max_accuracy_drop_pp=1).ranking == ["ptq_int8", "baseline"]
+
+
+def test_what_did_not_finish_is_never_admissible():
+    failed = variant("fp16", 0.01, 0.1, 0.99, status="failed", reason="it crashed")
+    assert check(failed, Constraints(), DEVICE) == ("no", {})
+    assert "fp16" not in choose([*ALL, failed]).ranking
+    assert choose([failed]).winner is None and choose([]).ranking == []
+
+
+def test_without_an_estimate_a_limit_is_unknown_and_ranks_behind():
+    known = variant("baseline", 4.0, 8.0, 0.99, estimate=(8, 9, 50))
+    unknown = variant("ptq_int8", 1.0, 4.0, 0.99)
+    assert check(unknown, Constraints(max_latency_ms=10), DEVICE) == ("unknown", {})
+    assert choose([known, unknown], Goal.size, max_latency_ms=10).ranking == ["baseline", "ptq_int8"]
+    assert choose([known, unknown], Goal.size).ranking == ["ptq_int8", "baseline"]
+    # one broken limit is enough to know
+    assert check(unknown, Constraints(max_latency_ms=10, max_size_mb=0.5), DEVICE)[0] == "no"
+
+
+def test_cautious_takes_the_upper_end():
+    close = variant("ptq_int8", 1.0, 4.0, 0.99, estimate=(9, 12, 60))
+    limits = {"max_latency_ms": 10}
+    assert check(close, Constraints(**limits), DEVICE) == ("yes", {})
+    assert check(close, Constraints(**limits), DEVICE, cautious=True) == (
+        "no",
+        {"max_latency_ms": pytest.approx(2)},
+    )
+    assert check(close, Constraints(max_memory_mb=100), DEVICE)[0] == "yes"
+    assert check(close, Constraints(max_memory_mb=100), DEVICE, cautious=True) == (
+        "no",
+        {"max_memory_mb": pytest.approx(20)},
+    )
+    assert check(close, Constraints(max_energy_mj=20), DEVICE) == ("no", {"max_energy_mj": pytest.approx(7)})
+
+
+def test_speed_goes_by_the_device_where_it_is_known():
+    here_slow = variant("ptq_int8", 1.0, 9.0, 0.99, estimate=(2, 3, 50))
+    here_fast = variant("fp16", 2.0, 4.0, 0.99, estimate=(20, 30, 50))
+    base = variant("baseline", 4.0, 8.0, 0.99, estimate=(16, 20, 50))
+    assert choose([base, here_slow, here_fast], Goal.speed).ranking == ["ptq_int8", "baseline", "fp16"]
+
+
+def test_without_a_limit_on_accuracy_a_wreck_is_ranked_last():
+    wreck = variant("ptq_int4", 0.001, 0.01, 0.2)
+    for goal in (Goal.size, Goal.speed, Goal.balanced):
+        assert choose([*ALL, wreck], goal).ranking[-1] == "ptq_int4"
+    assert (
+        choose([*ALL, wreck], Goal.size, max_accuracy_drop_pp=100).winner == "ptq_int4"
+    )  # who asks for it gets it
+
+
+def test_the_binding_limit_is_the_one_that_costs_most():
+    assert choose(goal=Goal.size, max_accuracy_drop_pp=1).binding == "max_accuracy_drop_pp"
+    assert choose(goal=Goal.size, max_size_mb=10).binding is None
+    both = choose(goal=Goal.accuracy, max_size_mb=2, max_accuracy_drop_pp=50)
+    assert both.winner == "ptq_int8" and both.binding == "max_size_mb"
+
+
+def test_a_flip_really_flips():
+    limits = {"max_accuracy_drop_pp": 1.0, "max_size_mb": 3.0}
+    found = choose(goal=Goal.size, **limits)
+    assert found.winner == "ptq_int8" and found.flips
+    for flip in found.flips:
+        again = choose(goal=Goal.size, **(limits | {flip.constraint: flip.to}))
+        assert (again.winner or "") == flip.winner != found.winner, flip.text
+    looser = [f for f in found.flips if f.constraint == "max_accuracy_drop_pp" and f.to > 1]
+    assert (
+        looser[0].to == pytest.approx(1.5) and looser[0].winner == "prune_structured@0.7"
+    )  # the least that is needed
+
+
+def test_when_nothing_is_left_the_nearest_is_named_with_its_miss():
+    found = choose(max_size_mb=0.05, max_accuracy_drop_pp=0.5)
+    assert (found.winner, found.ranking, found.nearest) == (None, [], "hybrid@smallest")
+    assert found.reasons[0] == "No variant meets all your limits."
+    assert (
+        "0.05 MB over your limit of 0.05" in found.reasons[1]
+        and "1.3 pp over your limit of 0.5" in found.reasons[1]
+    )
+    assert found.picks == {"quality": None, "balanced": None, "compact": None}
+
+
+def test_picks_are_the_winners_of_three_goals():
+    assert choose().picks == {"quality": "baseline", "balanced": "ptq_int8", "compact": "hybrid@smallest"}
+
+
+def test_nothing_is_most_accurate_where_no_image_had_a_label():
+    blind = [
+        v.model_copy(update={"validation_accuracy": None, "accuracy": None, "accuracy_drop_pp": None})
+        for v in (BASELINE, INT8)
+    ]
+    assert choose(blind).picks == {"quality": None, "balanced": "ptq_int8", "compact": "ptq_int8"}
+
+
+def test_reasons_do_not_call_noise_a_difference():
+    noisy = variant("ptq_int8", 1.0, 4.0, 0.988, p_value=0.6)
+    assert "cannot tell from zero" in choose([BASELINE, noisy]).reasons[0]
+    assert "cannot tell from zero" not in choose([BASELINE, INT8]).reasons[0]
+    assert (
+        "4 times smaller" in choose([BASELINE, INT8]).reasons[0]
+        and "2 times faster" in choose([BASELINE, INT8]).reasons[0]
+    )
+    assert choose([BASELINE]).reasons[0].startswith("Your model as it is")
+
+
+def test_without_labelled_images_it_still_ranks():
+    blind = [
+        v.model_copy(
+            update={"accuracy": None, "accuracy_drop_pp": None, "validation_accuracy": None, "p_value": None}
+        )
+        for v in (BASELINE, INT8)
+    ]
+    found = choose(blind)
+    assert found.winner == "ptq_int8" and "accuracy is not known" in found.reasons[0]
+    assert check(blind[1], Constraints(max_accuracy_drop_pp=1), DEVICE)[0] == "unknown"
+
+
+def test_judge_writes_the_verdict_into_the_variant(asked):
+    judged = judge(PRUNED, asked(constraints=Constraints(max_size_mb=0.5)))
+    assert (judged.admissible, judged.misses) == ("no", {"max_size_mb": pytest.approx(0.3)})
+    assert PRUNED.admissible == "unknown"
+
+
+def test_an_equal_score_is_settled_the_same_way_every_time():
+    twins = [BASELINE, variant("b", 1.0, 4.0, 0.99), variant("a", 1.0, 4.0, 0.99)]
+    assert choose(twins).ranking == choose(twins[::-1]).ranking == ["a", "b", "baseline"]

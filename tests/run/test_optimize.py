@@ -1,0 +1,322 @@
+"""The run as a supervisor, with children that are told how to end: what one breaks, the others don't feel."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from engine.errors import BadInput, EdgewiseError
+from engine.run import optimize
+from engine.store.workspace import write_json
+from engine.techniques import TECHNIQUES
+from engine.vocabulary import Artifact, Step, Variant
+from engine.wall.sandbox import Failed
+
+LAYERS = [
+    {"name": "conv1", "kind": "conv", "shape": [8, 1, 3, 3], "macs": 1000, "is_output": False},
+    {"name": "fc", "kind": "dense", "shape": [10, 8], "macs": 80, "is_output": True},
+]
+FACTS = {
+    "framework": "pytorch",
+    "layers": LAYERS,
+    "parameters": 152,
+    "macs": 1080,
+    "labelled": True,
+    "quantized": False,
+    "unprunable": "",
+    "untraceable": "",
+    "evaluate_images_per_s": 5000.0,
+}
+
+
+class Children:
+    """Stands in for the wall: answers each task, or ends as `trouble` says, {(task, technique or variant):
+    error}.
+    """
+
+    def __init__(self, trouble: dict | None = None, **facts):
+        self.found, self.trouble, self.asked = FACTS | facts, trouble or {}, []
+        self.limits_s: dict[tuple[str, str], float] = {}
+
+    def __call__(self, module: str, request: dict, limits, watch, log) -> dict:
+        task, technique = request["task"], request.get("technique", "")
+        self.asked.append((task, technique))
+        self.limits_s[task, technique] = limits.seconds
+        for name in (
+            technique,
+            *request.get("artifacts", {}),
+            *request.get("paths", {}),
+            Path(request.get("path", "")).parent.name,
+        ):
+            if (task, name) in self.trouble:
+                # what a technique finished before it died stays
+                if technique in TECHNIQUES:
+                    self.make(request, TECHNIQUES[technique].variants[:1])
+                raise self.trouble[task, name]
+        return getattr(self, task)(request)
+
+    def make(self, request: dict, variants: tuple[str, ...]) -> None:
+        for name in variants:
+            path = Path(request["folder"], "artifacts", name, "model.onnx")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(name.encode())
+            artifact = Artifact(
+                path=f"artifacts/{name}/model.onnx",
+                format="onnx",
+                bytes=len(name),
+                sha256=hashlib.sha256(name.encode()).hexdigest(),
+            )
+            made = Variant(
+                id=name,
+                technique=name.split("@")[0],
+                status="done",
+                artifacts=[artifact],
+                size_bytes=len(name),
+                validation_accuracy=0.9,
+                steps=[Step(what="make", why="A test wants it.")],
+            )
+            write_json(Path(request["folder"], "variants", f"{name}.json"), made.model_dump(mode="json"))
+
+    def prepare_data(self, request: dict) -> dict:
+        return {}
+
+    def facts(self, request: dict) -> dict:
+        return self.found
+
+    def technique(self, request: dict) -> dict:
+        if request["technique"] == "sensitivity":
+            write_json(Path(request["folder"], "cache", "sensitivity.json"), [])
+        else:
+            self.make(
+                request,
+                (
+                    TECHNIQUES[request["technique"]].variants
+                    if request["technique"] in TECHNIQUES
+                    else ("baseline",)
+                ),
+            )
+        return {}
+
+    def accuracy(self, request: dict) -> dict:
+        return {
+            name: {
+                "parameters": 152,
+                "nonzero_parameters": 152,
+                "macs": 1080,
+                "zero_share": 0.0,
+                "accuracy": 0.9,
+                "accuracy_drop_pp": 0.0,
+                "compressed_bytes": 5,
+            }
+            for name in request["artifacts"]
+        }
+
+    def timing(self, request: dict) -> dict:
+        return {
+            name: {
+                "runtime": "onnxruntime",
+                "runtime_version": "1",
+                "threads": 1,
+                "interleaved": True,
+                "throughput_per_s": 1000.0,
+                "latency_ms": {"p50": 1.0, "p95": 1.0, "p99": 1.0},
+            }
+            for name in request["paths"]
+        }
+
+    def memory(self, request: dict) -> dict:
+        return {"peak_memory_bytes": 30_000_000}
+
+
+@pytest.fixture
+def supervise(workspace, asked, monkeypatch):
+    """Runs an experiment with these children; returns the variants by id and the events."""
+
+    def run(children: Children, **changes):
+        monkeypatch.setattr(optimize.sandbox, "run", children)
+        run_id, events = workspace.create(asked(**changes)), []
+        made = optimize.optimize(workspace.experiment(run_id), workspace, run_id, events.append)
+        run.id = run_id
+        return {v.id: v for v in made}, events
+
+    return run
+
+
+def ended(events: list[dict]) -> dict[str, dict]:
+    return {e["technique"]: e for e in events if e["kind"] == "technique" and e["status"] != "working"}
+
+
+def test_all_is_well(supervise, workspace):
+    found, events = supervise(Children())
+    assert set(found) == {"baseline", *(v for t in TECHNIQUES.values() for v in t.variants)}
+    assert all(
+        v.status == "done" and v.host.interleaved and v.host.peak_memory_bytes == 30_000_000
+        for v in found.values()
+    )
+    assert {e["status"] for e in ended(events).values()} == {"done"}
+    assert workspace.run(supervise.id).recommendation.winner in found
+
+
+def test_variants_that_do_not_fit_into_memory_together_are_timed_in_lots_beside_the_baseline(
+    supervise, monkeypatch
+):
+    monkeypatch.setattr(optimize, "needed_bytes", lambda model: 0)
+    children = Children()
+    found, events = supervise(children)
+    assert children.asked.count(("timing", "")) == 1 + len(TECHNIQUES) + len(found) - 1
+    assert all(
+        v.status == "done" and v.host.interleaved and v.host.peak_memory_bytes == 30_000_000
+        for v in found.values()
+    )
+    assert (
+        sum("timed in lots, each with baseline: 1.000 ms" in e.get("text", "") for e in events)
+        == len(found) - 2
+    )
+
+
+def test_sensitivity_is_asked_for_once_and_only_where_needed(supervise):
+    children = Children()
+    supervise(children)
+    assert children.asked.count(("technique", "sensitivity")) == 1
+    children = Children()
+    supervise(children, techniques=["fp16", "ptq_int8"])
+    assert ("technique", "sensitivity") not in children.asked
+
+
+def test_a_technique_that_dies_keeps_what_it_finished_and_harms_no_other(supervise):
+    reason = "its process was killed (signal 9, SIGKILL)"
+    found, events = supervise(Children(trouble={("technique", "prune_structured"): Failed(reason)}))
+    first, *rest = TECHNIQUES["prune_structured"].variants
+    assert found[first].status == "done" and found[first].accuracy == 0.9
+    assert {found[v].reason for v in rest} == {reason} and {found[v].status for v in rest} == {"failed"}
+    assert all(v.status == "done" for v in found.values() if v.technique != "prune_structured")
+    assert ended(events)["hybrid"]["status"] == "done"
+
+
+def test_a_file_that_no_runtime_survives_fails_alone(supervise):
+    found, _ = supervise(
+        Children(trouble={("accuracy", "ptq_int4"): Failed("its process was killed (signal 11, SIGSEGV)")})
+    )
+    assert (
+        found["ptq_int4"].status == "failed"
+        and "could not be measured: its process was killed" in found["ptq_int4"].reason
+    )
+    assert found["ptq_int4@mixed"].status == "done"
+
+
+def test_without_a_baseline_there_is_no_run(supervise):
+    with pytest.raises(EdgewiseError, match="The model could not be exported: an operator is missing"):
+        supervise(Children(trouble={("technique", "baseline"): Failed("an operator is missing")}))
+
+
+@pytest.mark.parametrize("task", ["prepare_data", "facts"])
+def test_a_wrong_data_set_ends_the_run_with_its_sentence(supervise, task):
+    children = Children(
+        trouble={(task, ""): BadInput("The model takes images of 28x28x1 and the data set has 32x32x3.")}
+    )
+    with pytest.raises(BadInput, match="The model takes images"):
+        supervise(children)
+
+
+def test_what_does_not_apply_is_skipped_before_any_time_is_spent(supervise):
+    children = Children(unprunable="its layers can't be followed")
+    found, events = supervise(children)
+    for name in ("prune_structured", "hybrid", "distill"):
+        assert {found[v].status for v in TECHNIQUES[name].variants} == {"skipped"}
+        assert ended(events)[name]["reason"] == "its layers can't be followed"
+        assert ("technique", name) not in children.asked
+    assert found["ptq_int8"].status == "done"
+
+
+def test_a_quantized_model_or_one_without_layers_is_left_alone(supervise):
+    found, _ = supervise(Children(quantized=True))
+    assert {v.status for v in found.values() if v.id != "baseline"} == {"skipped"} and found[
+        "fp16"
+    ].reason == "the model is quantized already"
+    found, _ = supervise(Children(layers=[]))
+    assert "no convolution or dense layer" in found["ptq_int8"].reason
+
+
+@pytest.mark.parametrize(
+    "facts", [{"parameters": 129_000_000}, {"layers": 120 * LAYERS[:1] + LAYERS[1:]}], ids=["large", "deep"]
+)
+def test_a_large_or_deep_network_counts_as_hanging_later(supervise, facts):
+    small, other = Children(), Children(**facts)
+    for children in (small, other):
+        supervise(children, techniques=["ptq_int4"])
+    for child in (("technique", "ptq_int4"), ("technique", "sensitivity")):
+        assert other.limits_s[child] > 2 * small.limits_s[child] > 200
+
+
+def test_lost_sensitivity_or_timing_or_memory_does_not_lose_the_run(supervise, workspace):
+    found, _ = supervise(
+        Children(trouble={("technique", "sensitivity"): Failed("it crashed")}), techniques=["ptq_int4"]
+    )
+    assert found["ptq_int4"].status == "done"
+    found, _ = supervise(Children(trouble={("memory", "fp16"): Failed("it crashed")}), techniques=["fp16"])
+    assert (
+        found["fp16"].host.peak_memory_bytes is None
+        and found["baseline"].host.peak_memory_bytes == 30_000_000
+    )
+    assert workspace.run(supervise.id).recommendation
+
+
+def test_finished_variants_are_not_made_again(supervise, workspace, monkeypatch):
+    children = Children(trouble={("technique", "ptq_int4"): KeyboardInterrupt()})
+    with pytest.raises(KeyboardInterrupt):
+        supervise(children, techniques=["ptq_int8", "fp16", "ptq_int4"])
+    again = Children()
+    monkeypatch.setattr(optimize.sandbox, "run", again)
+    run_id = workspace.runs()[0]["id"]
+    optimize.optimize(workspace.experiment(run_id), workspace, run_id, lambda event: None)
+    assert [asked for asked in again.asked if asked[0] in ("technique", "facts")] == [
+        ("technique", "ptq_int4")
+    ]
+    assert {v.status for v in workspace.variants(run_id)} == {"done"}
+
+
+def test_the_budget_is_split_by_weight_over_what_trains(supervise):
+    _, events = supervise(Children(), time_budget_s=1000)
+    seconds = next(e["seconds"] for e in events if e["kind"] == "plan")
+    trains = [t for t in TECHNIQUES.values() if t.trains]
+    spent = sum(seconds[t.id] - 6 - 2 * len(t.variants) for t in trains)
+    assert spent == pytest.approx(0.7 * 1000)
+    hybrid = TECHNIQUES["hybrid"]
+    assert seconds["hybrid"] - 6 - 2 * len(hybrid.variants) == pytest.approx(
+        700 * hybrid.weight / sum(t.weight for t in trains)
+    )
+
+
+def test_only_preparing_data_may_use_the_network(workspace, asked, monkeypatch):
+    allowed = {}
+    children = Children()
+
+    def watched(module, request, limits, watch, log):
+        allowed.setdefault(request["task"], set()).add(limits.network)
+        return children(module, request, limits, watch, log)
+
+    monkeypatch.setattr(optimize.sandbox, "run", watched)
+    run_id = workspace.create(asked(techniques=["fp16"]))
+    optimize.optimize(workspace.experiment(run_id), workspace, run_id, lambda event: None)
+    assert allowed.pop("prepare_data") == {True} and all(v == {False} for v in allowed.values())
+
+
+class WithProfiles(Children):
+    """Leaves a profile beside each artifact, as the accuracy task does, but one that the estimator can't
+    read.
+    """
+
+    def accuracy(self, request: dict) -> dict:
+        for files in request["artifacts"].values():
+            write_json(
+                Path(request["folder"], files["path"]).with_suffix(".profile.json"),
+                {"layers": "none of them"},
+            )
+        return super().accuracy(request)
+
+
+def test_an_error_in_the_estimator_costs_the_estimate_and_not_the_run(supervise):
+    found, events = supervise(WithProfiles(), techniques=["ptq_int8"])
+    assert {v.status for v in found.values()} == {"done"} and not any(v.estimates for v in found.values())
+    said = [e["text"] for e in events if e["kind"] == "log" and "error in the estimator" in e["text"]]
+    assert len(said) == len(found)

@@ -1,0 +1,248 @@
+"""Experiments on disk: whole or not at all, found again from their folders alone, read by nobody
+half-written.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from engine.errors import BadInput
+from engine.store.workspace import Workspace, read_json, write_json
+from engine.vocabulary import Recommendation, Variant
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def run_id(workspace, asked) -> str:
+    """A queued run."""
+    return workspace.create(asked())
+
+
+def variant(name: str, **changes) -> Variant:
+    return Variant(**({"id": name, "technique": name.split("@")[0], "status": "done"} | changes))
+
+
+def sentence(error: Exception) -> str:
+    """Returns an error's text after checking that it is one line."""
+    assert "\n" not in str(error) and str(error).endswith(".")
+    return str(error)
+
+
+def test_a_run_reads_back_as_it_was_asked(workspace, run_id, asked):
+    run = workspace.run(run_id)
+    assert run.experiment == asked()
+    assert (run.state, run.variants, run.recommendation) == ("queued", [], None)
+    assert [row["id"] for row in workspace.runs()] == [run_id]
+
+
+def test_ids_cannot_be_guessed_nor_mistaken(workspace, asked):
+    ids = {workspace.create(asked()) for _ in range(40)}
+    assert len(ids) == 40 and all(len(i) >= 22 and i[0] not in "-_" for i in ids)
+
+
+@pytest.mark.parametrize("wrong", ["nothing", "", ".", "..", "../runs", "a/b", ".draft-x", "\0", "x" * 5000])
+def test_an_unknown_id_is_one_sentence(workspace, run_id, wrong):
+    for ask in (workspace.run, workspace.experiment, workspace.folder, workspace.delete):
+        with pytest.raises(BadInput, match="No run has the id"):
+            ask(wrong)
+
+
+def test_state_and_seconds_come_from_events(workspace, run_id):
+    for state in ("running", "cancelled"):
+        workspace.append(run_id, {"kind": "state", "state": state, "reason": "You cancelled it."})
+    workspace.append(run_id, {"kind": "memory", "bytes": 7})
+    run = workspace.run(run_id)
+    assert (run.state, run.reason, run.peak_memory_bytes) == ("cancelled", "You cancelled it.", 7)
+    assert workspace.runs()[0]["state"] == "cancelled"
+
+
+def test_a_line_that_was_cut_off_is_left_out_and_harms_no_later_one(workspace, run_id):
+    path = workspace.folder(run_id) / "events.jsonl"
+    with open(path, "a") as file:
+        file.write('{"time": 1.0, "kind": "sta')
+    assert workspace.state(run_id) == "queued"
+    workspace.append(run_id, {"kind": "state", "state": "running"})
+    assert workspace.state(run_id) == "running"
+    with open(path, "ab") as file:
+        file.write('{"time": 2.0, "text": "ü'.encode()[:-1])  # cut in the middle of a letter
+    assert workspace.state(run_id) == "running"
+
+
+@pytest.mark.parametrize("harm", [lambda path: path.unlink(), lambda path: path.write_text("")])
+def test_a_run_without_events_has_failed(workspace, run_id, harm):
+    harm(workspace.folder(run_id) / "events.jsonl")
+    run = workspace.run(run_id)
+    assert run.state == "failed" and "events are lost" in run.reason
+    workspace.rebuild_index()
+    assert workspace.runs()[0]["state"] == "failed"
+
+
+def test_many_writers_lose_no_event(workspace, run_id):
+    def write(writer: int) -> None:
+        for i in range(50):
+            workspace.append(run_id, {"kind": "log", "technique": str(writer), "text": "x" * 3000 + str(i)})
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
+    [t.start() for t in threads], [t.join() for t in threads]
+    assert sum(e["kind"] == "log" for e in workspace.events(run_id)) == 200
+
+
+def test_variants_come_baseline_first_and_then_as_they_were_finished(workspace, run_id):
+    for name in ("fp16", "baseline", "ptq_int8"):
+        workspace.write_variant(run_id, variant(name))
+        workspace.append(run_id, {"kind": "variant", "variant": name, "status": "done"})
+    workspace.write_variant(run_id, variant("fp16", notes=["timed again"]))
+    workspace.append(run_id, {"kind": "variant", "variant": "fp16", "status": "done"})
+    found = workspace.variants(run_id)
+    assert [v.id for v in found] == ["baseline", "fp16", "ptq_int8"]
+    assert found[1].notes == ["timed again"]
+
+
+def test_the_index_is_made_anew_from_the_folders(workspace, run_id, asked):
+    workspace.create(asked(goal="size"))
+    workspace.append(run_id, {"kind": "state", "state": "failed"})
+    workspace.write_result(
+        run_id, recommendation=Recommendation(winner="fp16", ranking=["fp16"], reasons=[]).model_dump()
+    )
+    workspace.append(run_id, {"kind": "state", "state": "done"})
+    before = workspace.runs()
+    assert before[-1]["winner"] == "fp16"
+    (workspace.home / "runs" / "stray").mkdir()
+    workspace.rebuild_index()
+    assert workspace.runs() == before
+
+
+@pytest.mark.parametrize("harm", ["deleted", "damaged"])
+def test_a_lost_index_comes_back_by_itself(workspace, run_id, harm):
+    before, index = workspace.runs(), workspace.home / "index.sqlite"
+    index.unlink() if harm == "deleted" else index.write_bytes(b"no database at all" * 500)
+    assert Workspace().runs() == before
+
+
+def test_a_run_whose_files_are_gone_is_not_listed(workspace, run_id, asked):
+    other = workspace.create(asked())
+    workspace.delete(run_id)
+    assert [row["id"] for row in workspace.runs()] == [other]
+    with pytest.raises(BadInput, match="No run has the id"):
+        workspace.run(run_id)
+
+
+def test_a_run_at_work_is_not_deleted(workspace, run_id):
+    with workspace.lease(run_id) as held:
+        assert held
+        with workspace.lease(run_id) as second:
+            assert not second
+        with pytest.raises(BadInput, match="still at work"):
+            workspace.delete(run_id)
+    workspace.delete(run_id)
+
+
+@pytest.mark.parametrize("version", [0, 2, None, "one"])
+def test_another_schema_is_one_sentence(workspace, run_id, version):
+    path = workspace.folder(run_id) / "experiment.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": version}))
+    for ask in (workspace.run, workspace.experiment):
+        with pytest.raises(BadInput, match="written with schema") as caught:
+            ask(run_id)
+        assert "run it again" in sentence(caught.value)
+    workspace.rebuild_index()  # and it keeps nobody from reading the others
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema_version": 1}', "\x00\x01"])
+def test_a_damaged_run_is_one_sentence(workspace, run_id, text):
+    (workspace.folder(run_id) / "experiment.json").write_text(text)
+    for ask in (workspace.run, workspace.experiment):
+        with pytest.raises(BadInput) as caught:
+            ask(run_id)
+        sentence(caught.value)
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path):
+    path, stop, seen = tmp_path / "v.json", threading.Event(), []
+    write_json(path, {"n": 0, "fill": "x" * 200_000})
+
+    def read() -> None:
+        while not stop.is_set():
+            seen.append(json.loads(path.read_text())["n"])
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for n in range(1, 200):
+        write_json(path, {"n": n, "fill": "x" * 200_000})
+    stop.set(), reader.join()
+    assert seen == sorted(seen)
+    assert os.listdir(tmp_path) == ["v.json"]
+
+
+def test_what_cannot_be_written_leaves_the_old_file(tmp_path):
+    path = tmp_path / "v.json"
+    write_json(path, {"n": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"n": object()})
+    assert read_json(path) == {"n": 1} and os.listdir(tmp_path) == ["v.json"]
+    assert read_json(tmp_path / "none.json") is None
+
+
+@pytest.mark.parametrize("home", ["/proc/edgewise", "a_file", "a_file/below"])
+def test_a_home_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch, home):
+    (tmp_path / "a_file").write_text("")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match="EDGEWISE_HOME") as caught:
+        Workspace(home)
+    sentence(caught.value)
+
+
+FULL_DISK = """
+import resource, sys
+from engine.errors import EdgewiseError
+from engine.vocabulary import Experiment, Variant
+from engine.store.workspace import Workspace
+
+workspace, run = Workspace(), sys.argv[1]
+experiment = workspace.experiment(run)
+resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400))  # every file of more than 400 bytes meets a full disk
+try:
+    {act}
+except EdgewiseError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "workspace.create(experiment)",
+        (
+            "workspace.write_variant(run, Variant(id='fp16', technique='fp16', status='done', notes=['x' *"
+            " 5000]))"
+        ),
+        "workspace.append(run, {'kind': 'log', 'text': 'x' * 5000})",
+        "workspace.write_result(run, sensitivity=['x' * 5000])",
+    ],
+)
+def test_a_full_disk_is_one_sentence_and_nothing_is_half_done(workspace, run_id, act):
+    workspace.write_variant(run_id, variant("fp16", notes=["the old one"]))
+    before = sorted(str(p) for p in workspace.home.rglob("*"))
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK.format(act=act), run_id],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (
+        done.stdout.strip()
+        == "The disk is full: free some space or set EDGEWISE_HOME to another disk; what was finished is"
+        " kept."
+    ), done.stderr
+    assert sorted(str(p) for p in workspace.home.rglob("*")) == before
+    assert [v.notes for v in workspace.variants(run_id)] == [["the old one"]]
+    assert workspace.state(run_id) == "queued"
+    workspace.append(run_id, {"kind": "state", "state": "running"})  # once there is space again, it goes on
+    assert workspace.state(run_id) == "running"

@@ -1,0 +1,74 @@
+"""Reconstruction after channels went: exact where the lost channels can be told from those that stay."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from engine.backends.torch.backend import PyTorchBackend
+from engine.techniques.shared.reconstruct import _kept, reconstructed
+from engine.vocabulary import Preprocessing
+
+PREPROCESSING = Preprocessing(height=8, width=8, color="grey", layout="NCHW", mean=[0.0], std=[1.0])
+
+
+@pytest.fixture
+def backend(tmp_path):
+    return PyTorchBackend(PREPROCESSING, tmp_path)
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (800, 8, 8, 1), dtype=np.uint8)
+
+
+def twice_the_same(reader: Callable[[], nn.Module]) -> nn.Sequential:
+    """Returns a seeded network whose first layer says everything twice, read by what `reader` makes."""
+    torch.manual_seed(0)
+    first = nn.Conv2d(1, 16, 3, padding=1)
+    first.weight.data[8:], first.bias.data[8:] = (
+        first.weight.data[:8].clone() * 1.001,
+        first.bias.data[:8].clone() * 1.001,
+    )
+    return nn.Sequential(first, nn.ReLU(), reader(), nn.Flatten(), nn.LazyLinear(5))
+
+
+@pytest.mark.parametrize("reader", [lambda: nn.Conv2d(16, 6, 3), nn.Flatten], ids=["convolution", "dense"])
+def test_what_others_say_as_well_is_made_up_for(backend, images, reader):
+    network = twice_the_same(reader)
+    network(torch.zeros(2, 1, 8, 8))
+    network.eval().requires_grad_(False)
+    left = backend.remove_channels(network, {"0": 0.5}, "l2", None, 0)
+    assert left[0].weight.shape[0] == 8
+    wanted = backend.logits(network, images)
+    far, near = (
+        np.abs(backend.logits(n, images) - wanted).mean()
+        for n in (left, reconstructed(backend, network, left, images))
+    )
+    assert near < 0.3 * far
+
+
+def test_a_network_that_lost_nothing_stays_as_it_is(backend, images):
+    network = twice_the_same(nn.Flatten)
+    network(torch.zeros(2, 1, 8, 8))
+    network.eval().requires_grad_(False)
+    np.testing.assert_array_equal(
+        backend.logits(reconstructed(backend, network, network, images), images),
+        backend.logits(network, images),
+    )
+
+
+@pytest.mark.parametrize("shape", [(12, 9, 3, 3), (12, 9)])
+def test_what_is_left_is_found_by_its_values(shape):
+    old = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    outputs, inputs = np.array([0, 3, 4, 9]), np.array([2, 3, 8])
+    found = _kept(old, old[np.ix_(outputs, inputs)])
+    np.testing.assert_array_equal(found[0], outputs)
+    np.testing.assert_array_equal(found[1], inputs)
+
+
+def test_values_that_repeat_are_left_alone():
+    assert _kept(np.ones((6, 6), np.float32), np.ones((6, 3), np.float32)) is None
+    assert _kept(np.zeros((6, 6), np.float32), np.zeros((6, 3), np.float32)) is None

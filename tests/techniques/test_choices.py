@@ -1,0 +1,106 @@
+"""What techniques decide before they train: how much each layer loses, how boldly to train, how long."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from engine.backends import Facts, LayerInfo
+from engine.datasets import Part
+from engine.techniques import hybrid, prune_structured
+from engine.techniques.workbench import Data, Making, Workbench
+
+
+def layer(name: str, kind: str = "conv", is_output: bool = False) -> LayerInfo:
+    return LayerInfo(name=name, kind=kind, shape=(16, 16, 3, 3), macs=1, is_output=is_output)
+
+
+def bench_of(locked: dict[str, str]) -> SimpleNamespace:
+    """Returns what `fragility` and `layer_ratios` look at: four layers, the last the output, and their
+    losses.
+    """
+    facts = Facts(
+        "pytorch",
+        (layer("a"), layer("b"), layer("c"), layer("out", "dense", True)),
+        0,
+        0,
+        True,
+        locked=locked,
+    )
+    losses = {"a": 3.0, "b": 1.0, "c": 2.0, "out": 0.5}
+    rows = {name: SimpleNamespace(loss_increase=loss) for name, loss in losses.items()}
+    return SimpleNamespace(facts=facts, sensitivity=lambda change: rows)
+
+
+def test_ratios_average_over_the_layers_that_can_lose_channels():
+    bench = bench_of({"b": "its channels are padded"})
+    fragile = prune_structured.fragility(bench)
+    assert "b" not in fragile and fragile["a"] > fragile["c"]
+    ratios = prune_structured.layer_ratios(bench, 0.5, fragile)
+    assert set(ratios) == {"a", "c"} and ratios["a"] < 0.5 < ratios["c"]
+    assert np.mean(list(ratios.values())) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("right", "expected"),
+    [(0.97, prune_structured.LEARNING_RATE), (0.60, prune_structured.BOLD_LEARNING_RATE)],
+)
+def test_a_cut_that_cost_much_is_trained_boldly(right, expected):
+    accuracy = {"whole": 0.99, "cut": right}
+    bench = SimpleNamespace(
+        network=lambda: "whole",
+        backend=SimpleNamespace(logits=lambda network, images: network),
+        validation_accuracy=lambda predict, most: accuracy[predict(None)],
+    )
+    assert prune_structured.learning_rate(bench, "cut") == expected
+
+
+@pytest.mark.parametrize(("seconds", "images"), [(6, 1_000), (30, 20_000)])
+def test_the_teacher_answers_each_image_once(tmp_path, seconds, images):
+    """200 images a second for the teacher, 1,000 for training: its 10 s for all 2,000 images are paid once,
+    not each epoch.
+    """
+    backend = SimpleNamespace(cost=lambda network: (100, 100))
+    facts = Facts("pytorch", (), 100, 100, True, step_s=0.0, image_s=1e-3, evaluate_images_per_s=200)
+    part = Part(np.zeros((2_000, 8, 8, 1), np.uint8), np.zeros(2_000, int))
+    bench = Workbench(
+        "distill",
+        None,
+        backend,
+        facts,
+        Data(part, part, part),
+        tmp_path,
+        0,
+        seconds,
+        0.01,
+        False,
+        lambda message: None,
+    )
+    bench.teacher_answers = lambda: np.full((2_000, 10), np.nan, np.float32)
+    steps, batch = Making(bench, "distill@0.5")._plan("network", 1.0, True, False)
+    assert steps * batch == pytest.approx(images, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("widths", "found"),
+    [
+        (1, [0.35]),
+        (2, [0.35, 0.22]),
+        (5, [0.35, 0.22, 0.14, 0.09, 0.06]),
+        (9, [0.35, 0.22, 0.14, 0.09, 0.06]),
+    ],
+)
+def test_a_search_that_is_out_of_time_keeps_what_it_found(monkeypatch, widths, found):
+    """The first cut was made when widths were tried and is not made again."""
+    tried, steps = [], []
+    monkeypatch.setattr(hybrid, "_boldest", lambda bench, making, floor: (3, "cut"))
+    monkeypatch.setattr(
+        hybrid,
+        "_at_width",
+        lambda bench, making, start, width, floor, made: tried.append((width, made)) or width,
+    )
+    bench = SimpleNamespace(network=lambda: "whole", has_time=lambda: len(tried) < widths)
+    making = SimpleNamespace(step=lambda what, why, **parameters: steps.append(what))
+    assert hybrid._narrower(bench, making, 0.9) == ["whole", *found]
+    assert tried[0] == (0.35, "cut") and all(made is None for _, made in tried[1:])
+    assert steps == (["stop"] if widths < 5 else [])  # nothing is left to try after the narrowest

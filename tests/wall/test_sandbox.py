@@ -1,0 +1,213 @@
+"""The wall: whatever happens in a child becomes one sentence here, and nothing of it stays."""
+
+import json
+import os
+import platform
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from engine.errors import BadInput
+from engine.wall import sandbox, system_calls
+from engine.wall.sandbox import Cancelled, Failed, Limits, Watch
+
+MODULE = "tests.wall.misbehaving"
+
+
+SHORT = Limits(seconds=30)
+
+
+def act(name: str, limits: Limits = SHORT, watch: Watch | None = None, **request) -> dict:
+    return sandbox.run(MODULE, {"act": name, **request}, limits, watch)
+
+
+def is_gone(pid: int, within_s: float = 2.0) -> bool:
+    """Tells whether a process ends in time; a zombie that its own parent must reap counts as ended."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_a_child_that_behaves_answers_and_is_heard():
+    heard = []
+    assert act("talk", watch=Watch(on_message=heard.append), words=["a", 1]) == {"echo": ["a", 1]}
+    assert [m["fraction"] for m in heard] == [0, 1 / 3, 2 / 3]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("crash", "SIGSEGV"), ("kill", "SIGKILL"), ("leave", "code 3 and no result")]
+)
+def test_a_death_becomes_a_sentence(name, words):
+    with pytest.raises(Failed, match=words):
+        act(name)
+
+
+@pytest.mark.parametrize("name", ["eat", "eat_in_a_grandchild"])
+def test_too_much_memory_is_stopped(name):
+    peak = []
+    with pytest.raises(Failed, match="more than the 300 MB of memory"):
+        act(name, Limits(memory_bytes=300_000_000, seconds=60), Watch(on_memory=peak.append))
+    assert max(peak) < 1_500_000_000
+
+
+def test_pages_of_a_large_data_set_are_no_memory_that_a_child_holds(tmp_path):
+    (tmp_path / "data").write_bytes(b"1" * 400_000_000)
+    peak = []
+    result = act(
+        "read_a_large_file",
+        Limits(memory_bytes=300_000_000, seconds=60),
+        Watch(on_memory=peak.append),
+        path=str(tmp_path / "data"),
+    )
+    assert result["total"] > 0
+    assert max(peak) > 400_000_000  # they are in memory, and told
+
+
+def test_an_endless_loop_ends_on_time():
+    began, pids = time.monotonic(), []
+    with pytest.raises(Failed, match="longer than the 2 s"):
+        act("loop", Limits(seconds=2), Watch(on_start=pids.append))
+    assert time.monotonic() - began < 4
+    assert is_gone(pids[0], 0.1)
+
+
+def test_cancel_stops_a_busy_child():
+    heard, began = [], time.monotonic()
+    with pytest.raises(Cancelled):
+        act("loop", watch=Watch(on_message=heard.append, cancelled=lambda: bool(heard)))
+    assert time.monotonic() - began < 10
+
+
+def test_nothing_that_a_child_started_outlives_it():
+    answer = act("sleep_with_a_grandchild")
+    assert is_gone(answer["pid"]) and is_gone(answer["own"])
+
+
+def test_a_child_dies_with_its_parent():
+    code = (
+        f"from engine import sandbox; sandbox.run({MODULE!r}, {{'act': 'loop'}},"
+        " watch=sandbox.Watch(on_start=lambda pid: print(pid, flush=True), on_message=lambda m: print('up',"
+        " flush=True)))"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=sandbox.ROOT, stdout=subprocess.PIPE, text=True
+    )
+    pid = int(parent.stdout.readline())
+    assert parent.stdout.readline().strip() == "up"
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    assert is_gone(pid)
+
+
+def test_there_is_no_network_behind_the_wall():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(Failed, match="Error"):
+            act("connect", port=port)
+        # the same call succeeds where the network is allowed, so it was the wall that stopped it
+        assert act("connect", Limits(network=True, seconds=30), port=port) == {}
+
+
+FILTERED = sys.platform == "linux" and platform.machine() in system_calls.MACHINES
+
+
+@pytest.mark.skipif(not FILTERED, reason="the filter on system calls is for Linux on x86-64 and ARM64")
+def test_no_program_is_started_where_none_may_be():
+    assert act("start_a_program", Limits(programs=True, seconds=30)) == {"said": "hello\n"}
+    with pytest.raises(Failed, match="PermissionError"):
+        act("start_a_program", Limits(programs=False, seconds=30))
+
+
+@pytest.mark.skipif(not FILTERED, reason="the filter on system calls is for Linux on x86-64 and ARM64")
+def test_no_socket_leads_out_even_where_the_kernel_forbids_to_leave_the_network():
+    found = act("open_sockets", Limits(seconds=30))
+    assert found.pop("AF_UNIX") == "opened" and set(found.values()) == {"PermissionError"}
+
+
+def test_the_environment_is_clean(monkeypatch):
+    monkeypatch.setenv("SECRET_TOKEN", "hunter2")
+    monkeypatch.setenv("EDGEWISE_HOME", "/somewhere")
+    seen = act("look", Limits(threads=1))
+    assert "hunter2" not in json.dumps(seen)
+    assert seen["environment"]["EDGEWISE_HOME"] == "/somewhere"
+    assert seen["environment"]["OMP_NUM_THREADS"] == "1"
+    assert seen["home"] == [] and not os.path.exists(seen["environment"]["HOME"])
+    assert "EDGEWISE_CHILD" not in seen["environment"]
+
+
+def test_a_large_file_is_refused():
+    assert act("write", Limits(file_bytes=2_000_000, seconds=30), bytes=1_000_000) == {}
+    with pytest.raises(Failed, match="File too large"):
+        act("write", Limits(file_bytes=2_000_000, seconds=30), bytes=3_000_000)
+
+
+def test_wrong_input_stays_wrong_input():
+    with pytest.raises(BadInput, match="^The file is a picture of a cat: give a model.$"):
+        act("refuse")
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [("fail", "the layer 'conv9' has no weights"), ("stumble", "KeyError: 'conv1\\nand a second line'")],
+)
+def test_a_reason_is_one_line(name, sentence):
+    with pytest.raises(Failed) as caught:
+        act(name)
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize(
+    "bytes_",
+    [
+        "not JSON\n",
+        "[1, 2]\n",
+        "7\n",
+        '{"error": 1}\n',
+        '{"error": {"kind": 3}}\n',
+        '{"result": 5}\n',
+        "\xff\n",
+        "[" * 60_000 + "\n",
+    ],
+)
+def test_what_is_no_message_fails_the_child_alone(bytes_):
+    with pytest.raises(Failed):
+        act("babble", bytes=bytes_)
+
+
+def test_a_line_without_end_is_cut():
+    own = psutil.Process().memory_info().rss
+    with pytest.raises(Failed, match="message without end"):
+        act("flood", Limits(seconds=20))
+    assert psutil.Process().memory_info().rss - own < 500_000_000
+
+
+def test_memory_counts_the_whole_group():
+    child = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            (
+                "import subprocess, sys; subprocess.run([sys.executable, '-c', "
+                "'x = bytearray(b\"1\" * 200_000_000); print(1, flush=True); input()'])"
+            ),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    child.stdout.readline()
+    try:
+        assert sandbox.resident_bytes(child.pid) > 200_000_000
+    finally:
+        child.communicate(b"\n")
+    assert sandbox.resident_bytes(child.pid) == 0
