@@ -4,10 +4,11 @@ FROM python:3.11-slim
 RUN useradd --create-home --uid 1000 edgewise
 WORKDIR /home/edgewise/app
 
-# PyTorch's own index has the CPU wheels, a tenth of the size of those with CUDA; the versions are those of requirements.txt.
+# PyTorch's own index has the CPU wheels, a tenth of the size of those with CUDA; the versions are the project's own.
 COPY requirements.txt .
+COPY requirements requirements
 RUN pip install --no-cache-dir --index-url https://download.pytorch.org/whl/cpu \
-        $(grep -E '^torch(vision)?==' requirements.txt) \
+        $(grep -hE '^torch(vision)?==' requirements/pytorch.txt) \
     && pip install --no-cache-dir -r requirements.txt
 
 COPY --chown=edgewise . .

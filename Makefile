@@ -1,6 +1,7 @@
 # make app    the dashboard on http://localhost:8501
 # make demo   the same job without a browser: digits on a Raspberry Pi 4, ends with the table and the package
 # make test   all tests; make test ARGS='-m "not slow"' the fast part
+# make lint   form and types: ruff and mypy
 # Each sets up .venv by itself the first time.
 
 VENV := .venv
@@ -13,7 +14,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c '$(IN_RANGE)' 2>/dev/null && echo $$p && break; done)
 DEMO := build/demo
 
-.PHONY: help app demo demo-pytorch demo-keras test environment chromium
+.PHONY: help app demo demo-pytorch demo-keras test lint environment chromium
 
 help:
 	@sed -n '/^#/s/^# //p;/^$$/q' $(MAKEFILE_LIST)
@@ -32,9 +33,14 @@ demo-pytorch demo-keras: demo-%: $(VENV)/.installed
 test: $(VENV)/.installed-tests chromium
 	$(RUN) -m pytest -n $(WORKERS) $(ARGS)
 
+lint: $(VENV)/.installed-tests
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
 environment: $(VENV)/.installed-tests
 
-$(VENV)/.installed: requirements.txt
+$(VENV)/.installed: requirements.txt $(wildcard requirements/*.txt)
 	@$(RUN) -c '$(IN_RANGE)' 2>/dev/null && $(RUN) -m pip --version >/dev/null 2>&1 || { \
 		test -n "$(PYTHON)" || { echo "Edgewise needs Python 3.11, 3.12 or 3.13, and none is installed: install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }; \
 		$(PYTHON) -c '$(IN_RANGE)' || { echo "$(PYTHON) is $$($(PYTHON) -V 2>&1): Edgewise needs Python 3.11, 3.12 or 3.13." >&2; exit 1; }; \

@@ -1,7 +1,9 @@
 """The set-up files: exactly pinned, from no particular index, and complete for what is imported."""
 
+import ast
 import re
 import sys
+import tomllib
 from importlib.metadata import packages_distributions
 
 import pytest
@@ -12,15 +14,40 @@ from tests.test_imports import OURS, ROOT, modules, sources
 FILES = ("requirements.txt", "requirements-test.txt")
 
 
+def lines(name: str) -> list[str]:
+    """Returns the lines of a requirements file and of those that it includes, without comments."""
+    found = []
+    for line in (ROOT / name).read_text().splitlines():
+        line = line.split("#")[0].strip()
+        if line.startswith("-r "):
+            found += lines(line.removeprefix("-r "))
+        elif line:
+            found.append(line)
+    return found
+
+
 def requirements(name: str) -> list[Requirement]:
-    lines = [line.split("#")[0].strip() for line in (ROOT / name).read_text().splitlines()]
-    return [Requirement(line) for line in lines if line]
+    return [Requirement(line) for line in dict.fromkeys(lines(name))]
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_version_is_pinned_and_no_index_is_named(name):
     assert all(re.fullmatch(r"==[\w.+]+", str(r.specifier)) and not r.url for r in requirements(name))
-    assert "index" not in (ROOT / name).read_text() and "://" not in (ROOT / name).read_text()
+    assert not any("index" in line or "://" in line for line in lines(name))
+
+
+def test_a_package_that_two_parts_need_has_one_version():
+    names = [r.name for r in requirements("requirements.txt") if not r.marker]
+    assert len(names) == len(set(names))
+
+
+def test_the_extras_are_the_parts_of_the_requirements():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    dynamic = project["tool"]["setuptools"]["dynamic"]
+    files = [dynamic["dependencies"], *dynamic["optional-dependencies"].values()]
+    parts = {file for entry in files for file in entry["file"]}
+    assert parts == {f"requirements/{path.name}" for path in (ROOT / "requirements").glob("*.txt")}
+    assert parts == set(re.findall(r"^-r (.+)$", (ROOT / "requirements.txt").read_text(), re.M))
 
 
 def test_one_tensorflow_on_every_system():
@@ -57,7 +84,7 @@ def test_all_that_is_imported_is_required():
 
 
 def test_what_ships_in_a_package_is_written_for_old_pythons():
-    import ast
-
-    for path in (ROOT / "deploy" / "runtime").glob("*.py"):
+    files = list((ROOT / "engine" / "device").glob("*.py"))
+    assert {"infer.py", "preprocessing.py"} <= {path.name for path in files}
+    for path in files:
         ast.parse(path.read_text(), feature_version=(3, 7))
