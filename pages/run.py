@@ -44,6 +44,8 @@ def watch() -> None:
     """Shows the run as the workspace has it. When it ends, the whole page is drawn once more, and polling
     stops.
     """
+    if run.state not in ENDED:
+        jobs.tick(home)
     view = jobs.view(run.id, home)
     if view.state in ENDED and run.state not in ENDED:
         st.rerun()

@@ -1,11 +1,9 @@
 """Start, watch, cancel and resume runs from any front. Runs live in processes of their own, outside every
 session.
 
-One run works at a time; the others wait in the order they came. No process watches the queue: whoever looks
-at it
-(a page that polls, a command, a worker that ends) calls `dispatch`, under a lock, which starts what is due
-and
-resumes a run whose worker was killed.
+One run works at a time; the others wait in the order they came. No process watches the queue: a worker that
+ends, a server that starts and whoever waits for a run (a page that polls, a command) call `tick`, under a
+lock, which starts what is due and resumes a run whose worker was killed. To look at a run changes nothing.
 """
 
 import os
@@ -20,6 +18,8 @@ from typing import Any
 import psutil
 
 from engine import memory
+from engine.errors import BadInput
+from engine.run.plan import needs_sensitivity
 from engine.store.workspace import ENDED, Workspace
 from engine.techniques import TECHNIQUES
 from engine.vocabulary import Experiment, Variant
@@ -68,32 +68,37 @@ def start(experiment: Experiment, workspace: Workspace) -> str:
     """
     memory.check(experiment.model)
     run_id = workspace.create(experiment)
-    dispatch(workspace)
+    tick(workspace)
     return run_id
 
 
-def dispatch(workspace: Workspace) -> None:
-    """Starts the next queued run if none is at work, and resumes one whose worker died."""
+def tick(workspace: Workspace) -> None:
+    """Keeps the queue moving: starts the oldest waiting run if none is at work, and resumes one whose worker
+    died. What can't be started (its memory is gone meanwhile, it can't be read) fails with its sentence."""
     with workspace.lease("queue") as held:
         if not held:
             return
         rows = [row for row in reversed(workspace.runs()) if row["state"] not in ENDED]
+        # a resumed run may be older than the one at work: all are looked at before any is started
+        if any(row["state"] == "running" and _is_alive(workspace, row["id"]) for row in rows):
+            return
         for row in rows:
-            if row["state"] == "running":
-                if _is_alive(workspace, row["id"]):
-                    return
-                if _starts(workspace, row["id"]) > RESUMES:
-                    workspace.append(
-                        row["id"],
-                        {
-                            "kind": "state",
-                            "state": "failed",
-                            "reason": "Its worker was killed again and again; what is finished is kept.",
-                        },
-                    )
-                    continue
+            if reason := _why_not(workspace, row):
+                workspace.append(row["id"], {"kind": "state", "state": "failed", "reason": reason})
+                continue
             _start_worker(workspace, row["id"])
             return
+
+
+def _why_not(workspace: Workspace, row: dict[str, Any]) -> str:
+    """Returns why a run can't be started now, or an empty string."""
+    if row["state"] == "running" and _starts(workspace, row["id"]) > RESUMES:
+        return "Its worker was killed again and again; what is finished is kept."
+    try:
+        memory.check(workspace.experiment(row["id"]).model)  # hours may have passed since it was asked for
+    except BadInput as error:
+        return str(error)
+    return ""
 
 
 def _start_worker(workspace: Workspace, run_id: str) -> None:
@@ -120,7 +125,13 @@ def _reap_later(worker: subprocess.Popen) -> None:
 
 
 def _starts(workspace: Workspace, run_id: str) -> int:
-    return sum(e["kind"] == "process" and e["what"] == "worker" for e in workspace.events(run_id))
+    """Counts the workers since the run was last queued: each time that it is asked to go on counts anew."""
+    count = 0
+    for event in workspace.events(run_id):
+        if event["kind"] == "state" and event["state"] == "queued":
+            count = 0
+        count += event["kind"] == "process" and event["what"] == "worker"
+    return count
 
 
 def _is_alive(workspace: Workspace, run_id: str) -> bool:
@@ -152,7 +163,7 @@ def cancel(run_id: str, workspace: Workspace) -> None:
                 os.killpg(process["pid"], signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
                 continue
-    dispatch(workspace)
+    tick(workspace)
 
 
 def resume(run_id: str, workspace: Workspace) -> None:
@@ -160,14 +171,14 @@ def resume(run_id: str, workspace: Workspace) -> None:
     if workspace.state(run_id) in ("cancelled", "failed"):
         memory.check(workspace.experiment(run_id).model)
         workspace.append(run_id, {"kind": "state", "state": "queued"})
-    dispatch(workspace)
+    tick(workspace)
 
 
 def wait(run_id: str, workspace: Workspace, on_event=lambda event: None) -> None:
     """Blocks until the run has ended, handing over each event as it comes."""
     seen = 0
     while True:
-        dispatch(workspace)
+        tick(workspace)
         events = workspace.events(run_id)
         for event in events[seen:]:
             on_event(event)
@@ -184,19 +195,12 @@ def queue_place(run_id: str, workspace: Workspace) -> int | None:
 
 
 def view(run_id: str, workspace: Workspace) -> RunView:
-    """Reads a run for display and, in passing, keeps the queue moving. Raises BadInput for an unknown id."""
-    if workspace.state(run_id) not in ENDED:
-        dispatch(workspace)
+    """Reads a run for display, and changes nothing. Raises BadInput for an unknown id."""
     run = workspace.run(run_id)
     events = workspace.events(run_id)
     # the stages around the techniques are lines like any other, so that no wait goes unexplained
-    stages = {
-        "baseline": "Baseline",
-        **{t: TECHNIQUES[t].title for t in run.experiment.techniques},
-        "timing": "Final timing of all variants",
-    }
-    lines = {name: TechniqueView(name, title) for name, title in stages.items()}
-    now = time.time() if run.state not in ENDED else events[-1]["time"]
+    lines = {name: TechniqueView(name, title) for name, title in _stages(run.experiment.techniques).items()}
+    now = time.time() if run.state not in ENDED else events[-1]["time"] if events else run.created
     _fold(lines, events, now)
     for variant in run.variants:
         if variant.technique in lines:
@@ -215,6 +219,16 @@ def view(run_id: str, workspace: Workspace) -> RunView:
         queue_place(run_id, workspace),
         [f"{e.get('technique', '')}: {e['text']}" for e in events if e["kind"] == "log"],
     )
+
+
+def _stages(techniques: list[str]) -> dict[str, str]:
+    """Returns the titles of a run's lines by id, in the order of the work."""
+    lines = {"baseline": "Baseline"}
+    for name in techniques:
+        if needs_sensitivity([name]):
+            lines.setdefault("sensitivity", "Sensitivity of each layer")
+        lines[name] = TECHNIQUES[name].title
+    return lines | {"timing": "Final timing of all variants"}
 
 
 def _fold(lines: dict[str, TechniqueView], events: list[dict], now: float) -> None:

@@ -14,12 +14,18 @@ from engine.errors import BadInput, EdgewiseError
 from engine.judge.estimates import estimates_for
 from engine.judge.recommend import judge, recommend
 from engine.memory import lots, needed_bytes
-from engine.run.plan import expected_seconds, grace_s, training_seconds
+from engine.run.plan import (
+    expected_seconds,
+    grace_s,
+    needs_sensitivity,
+    sensitivity_seconds,
+    training_seconds,
+)
 from engine.store.workspace import Workspace, read_json, write_json
 from engine.techniques import TECHNIQUES
 from engine.vocabulary import Experiment, Host, Latency, LayerSensitivity, Variant
 from engine.wall import sandbox
-from engine.wall.sandbox import Cancelled, Failed, Limits, Watch
+from engine.wall.sandbox import Failed, Limits, Watch
 from estimator import capability
 from estimator.types import Profile
 
@@ -27,7 +33,6 @@ THREADS = (
     1  # one thread is timed: what a device's single core does, and the steadiest figure on a shared machine
 )
 WORK_THREADS = 2
-SENSITIVITY_SHARE = 0.05
 DOT_PRODUCT_DEVICES = ("raspberry_pi_5",)  # Cortex-A76: the dot-product instructions of ARMv8.2
 TOLERANCE, LIMIT_SHARE = (
     0.005,
@@ -57,6 +62,7 @@ def optimize(
         if "sensitivity" in technique.needs:
             run.sensitivity(facts)
         run.stage(technique.id, facts)
+    run.close_sensitivity()
     run.time_all()
     run.conclude()
     return workspace.variants(run_id)
@@ -73,6 +79,7 @@ class _Run:
         self.framework = experiment.model.framework
         self.seconds: dict[str, float] = {}
         self.peak = 0
+        self.has_sensitivity = False
 
     # ---- children ------------------------------------------------------------------------------------------
 
@@ -172,7 +179,7 @@ class _Run:
             if TECHNIQUES[t].trains and not (TECHNIQUES[t].why_not(facts) or self.lacks(TECHNIQUES[t]))
         ]
         self.training = training_seconds(trained, self.experiment.time_budget_s)
-        self.seconds = expected_seconds(chosen, self.training)
+        self.seconds = expected_seconds(chosen, self.training, self.experiment.time_budget_s)
         self.on_event({"kind": "plan", "seconds": self.seconds})
 
     def stage(self, name: str, facts: Facts) -> None:
@@ -193,18 +200,47 @@ class _Run:
                 seconds=share,
             )
             self.measure(name, wanted)
-        except Cancelled:
-            raise
         except (Failed, BadInput) as error:
             self.measure_one_by_one(name, wanted)
             self.fail(name, wanted, str(error))
         self.end(name, wanted)
 
     def sensitivity(self, facts: Facts) -> None:
-        """Computes the per-layer sensitivity once; a run goes on without it if that fails."""
-        if (self.folder / "cache" / "sensitivity.json").exists() or not facts.labelled:
+        """Computes the per-layer sensitivity once; a run goes on without it if that fails, and a failure is
+        remembered with its reason, so that nobody waits for it again.
+        """
+        if self.has_sensitivity:
             return
-        seconds = SENSITIVITY_SHARE * self.experiment.time_budget_s
+        self.has_sensitivity = True
+        kept = self.folder / "cache" / "sensitivity.json"
+        found = read_json(kept)
+        if found is None:
+            self.begin("sensitivity")
+            found = self._sensitivity(facts)
+            write_json(kept, found)
+        reason = found.get("reason", "") if isinstance(found, dict) else ""
+        self.on_event(
+            {
+                "kind": "technique",
+                "technique": "sensitivity",
+                "status": "failed" if reason else "done",
+                "reason": reason,
+            }
+        )
+
+    def close_sensitivity(self) -> None:
+        """Ends the line of the sensitivity where every technique that needs it was skipped."""
+        if needs_sensitivity(self.experiment.techniques) and not self.has_sensitivity:
+            reason = "no technique that needs it can be used on this model"
+            self.on_event(
+                {"kind": "technique", "technique": "sensitivity", "status": "skipped", "reason": reason}
+            )
+
+    def _sensitivity(self, facts: Facts) -> list | dict:
+        """Returns the rows as plain data, or `{"reason"}`."""
+        if not facts.labelled:
+            return {"reason": "it needs labelled images, and this run has none: choose a data set"}
+        seconds = sensitivity_seconds(self.experiment.time_budget_s)
         try:
             self.child(
                 "technique",
@@ -214,13 +250,11 @@ class _Run:
                 facts=self.plain_facts,
                 seconds=seconds,
             )
-            self.workspace.write_result(
-                self.id, sensitivity=read_json(self.folder / "cache" / "sensitivity.json") or []
-            )
-        except (Failed, BadInput) as error:
-            self.on_event(
-                {"kind": "log", "technique": "sensitivity", "text": f"per-layer sensitivity failed: {error}"}
-            )
+        except EdgewiseError as error:
+            return {"reason": str(error)}
+        rows = read_json(self.folder / "cache" / "sensitivity.json") or []
+        self.workspace.write_result(self.id, sensitivity=rows)
+        return rows
 
     # ---- lines and variants --------------------------------------------------------------------------------
 
@@ -405,33 +439,11 @@ class _Run:
             v for v in self.workspace.variants(self.id) if v.status == "done" and v.parameters is not None
         ]
         self.begin("timing")
-        paths = {v.id: self.runs(v) for v in done}
-        hosts: dict[str, dict] = {}
-        try:
-            for lot in lots({v.id: v.parameters for v in done}, needed_bytes(self.experiment.model)):
-                timed = self.child(
-                    "timing",
-                    "timing",
-                    600,
-                    threads=THREADS,
-                    seconds=min(60.0, 1.0 * len(lot)),
-                    paths={name: paths[name] for name in lot},
-                )
-                self._tell_difference(lot[0], hosts, timed)
-                hosts = timed | hosts
-        except Failed as error:
-            self.on_event(
-                {"kind": "technique", "technique": "timing", "status": "failed", "reason": str(error)}
-            )
-            return
+        hosts, reasons = self._time_in_lots(done)
         for number, variant in enumerate(done):
-            peak = self._peak_memory(paths[variant.id])
-            host = Host(
-                **{
-                    **hosts[variant.id],
-                    "latency_ms": Latency(**hosts[variant.id]["latency_ms"]),
-                    "peak_memory_bytes": peak,
-                }
+            # what a lost lot held keeps its first, provisional timing
+            host = hosts.get(variant.id, variant.host).model_copy(
+                update={"peak_memory_bytes": self._peak_memory(self.runs(variant))}
             )
             self.write(judge(variant.model_copy(update={"host": host}), self.experiment))
             self.on_event(
@@ -442,12 +454,41 @@ class _Run:
                     "text": f"peak memory of {variant.id}",
                 }
             )
-        self.on_event({"kind": "technique", "technique": "timing", "status": "done"})
+        self.on_event(
+            {
+                "kind": "technique",
+                "technique": "timing",
+                "status": "failed" if reasons else "done",
+                "reason": "; ".join(reasons),
+            }
+        )
 
-    def _tell_difference(self, name: str, before: dict[str, dict], now: dict[str, dict]) -> None:
+    def _time_in_lots(self, done: list[Variant]) -> tuple[dict[str, Host], list[str]]:
+        """Returns the final timing by variant, and why a lot has none: what the others gave is kept."""
+        hosts: dict[str, Host] = {}
+        reasons = []
+        for lot in lots({v.id: v.parameters for v in done}, needed_bytes(self.experiment.model)):
+            try:
+                timed = self.child(
+                    "timing",
+                    "timing",
+                    600,
+                    threads=THREADS,
+                    seconds=min(60.0, 1.0 * len(lot)),
+                    paths={v.id: self.runs(v) for v in done if v.id in lot},
+                )
+            except EdgewiseError as error:
+                reasons.append(str(error))
+                continue
+            now = {name: Host(**host) for name, host in timed.items()}
+            self._tell_difference(lot[0], hosts, now)
+            hosts = now | hosts
+        return hosts, reasons
+
+    def _tell_difference(self, name: str, before: dict[str, Host], now: dict[str, Host]) -> None:
         """Says how much an artifact's second timing differs from the first, which stands."""
         if name in before:
-            was, is_ = (hosts[name]["latency_ms"]["p50"] for hosts in (before, now))
+            was, is_ = (hosts[name].latency_ms.p50 for hosts in (before, now))
             self.on_event(
                 {
                     "kind": "log",
@@ -462,7 +503,7 @@ class _Run:
     def _peak_memory(self, path: str) -> int | None:
         try:
             return self.child("memory", "timing", 120, threads=THREADS, path=path)["peak_memory_bytes"]
-        except Failed as error:
+        except EdgewiseError as error:
             self.on_event(
                 {"kind": "log", "technique": "timing", "text": f"peak memory of {path} failed: {error}"}
             )
@@ -472,7 +513,8 @@ class _Run:
         """Ranks the variants and writes the recommendation and the sensitivity."""
         e = self.experiment
         choice = recommend(self.workspace.variants(self.id), e.constraints, e.goal, e.device, e.cautious)
-        rows = read_json(self.folder / "cache" / "sensitivity.json") or []
+        found = read_json(self.folder / "cache" / "sensitivity.json")
+        rows = found if isinstance(found, list) else []
         self.workspace.write_result(
             self.id,
             recommendation=choice.model_dump(mode="json"),

@@ -7,6 +7,7 @@ from typing import Any
 from engine.techniques import TECHNIQUES
 
 TRAINING_SHARE = 0.7  # of the time budget; the rest is for exports, measuring and sensitivity
+SENSITIVITY_SHARE = 0.05
 BASELINE_S = 8.0
 TECHNIQUE_S, VARIANT_S, TIMING_S = (
     6.0,
@@ -25,13 +26,31 @@ def training_seconds(trained: list[str], budget_s: float) -> dict[str, float]:
     return {name: TRAINING_SHARE * budget_s * TECHNIQUES[name].weight / total for name in trained}
 
 
-def expected_seconds(chosen: list[str], training: dict[str, float]) -> dict[str, float]:
-    """Returns what each line of the run page is expected to take: `baseline`, the techniques, `timing`."""
+def needs_sensitivity(techniques: list[str]) -> bool:
+    """Tells whether any of these techniques uses the sensitivity of each layer, computed once a run."""
+    return any("sensitivity" in TECHNIQUES[name].needs for name in techniques)
+
+
+def sensitivity_seconds(budget_s: float) -> float:
+    """Returns the seconds that the sensitivity of each layer may take."""
+    return SENSITIVITY_SHARE * budget_s
+
+
+def expected_seconds(chosen: list[str], training: dict[str, float], budget_s: float) -> dict[str, float]:
+    """Returns what each line of the run page is expected to take: `baseline`, `sensitivity` where something
+    needs it, the techniques, `timing`.
+    """
     variants = {name: len(TECHNIQUES[name].variants) for name in chosen}
+    shared = {"sensitivity": TECHNIQUE_S + sensitivity_seconds(budget_s)} if needs_sensitivity(chosen) else {}
     lines = {
         name: TECHNIQUE_S + VARIANT_S * count + training.get(name, 0.0) for name, count in variants.items()
     }
-    return {"baseline": BASELINE_S, **lines, "timing": TIMING_S + VARIANT_S * sum(variants.values())}
+    return {
+        "baseline": BASELINE_S,
+        **shared,
+        **lines,
+        "timing": TIMING_S + VARIANT_S * sum(variants.values()),
+    }
 
 
 def grace_s(facts: dict[str, Any]) -> float:

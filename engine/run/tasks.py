@@ -359,14 +359,15 @@ def profile(request: dict, send: Send) -> dict:
     return read(path).model_dump(mode="json")
 
 
-def peak_bytes() -> int:
+def peak_bytes() -> int | None:
     """Returns this process's peak resident bytes as the kernel counted them, so that no spike falls between
-    samples.
+    samples; None where the system does not tell.
     """
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            return int(line.split()[1]) * 1024
-    raise BadInput("This system does not tell a process's peak memory.")
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), None)
 
 
 TASKS = {task.__name__: task for task in (prepare_data, facts, technique, accuracy, timing, memory, profile)}

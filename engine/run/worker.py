@@ -35,7 +35,7 @@ def work(run_id: str) -> None:
             }
         if workspace.state(run_id) not in ENDED:
             on_event({"kind": "state", **state})
-    jobs.dispatch(workspace)
+    jobs.tick(workspace)
 
 
 if __name__ == "__main__":

@@ -136,15 +136,13 @@ class Workspace:
         events = self.events(run_id)
         states = self._states(events)
         result = read_json(self.folder(run_id) / "result.json") or {}
-        started = next((e["time"] for e in states if e["state"] == "running"), None)
-        end = states[-1]["time"] if states[-1]["state"] in ENDED else time.time()
         return Run(
             id=run_id,
             state=states[-1]["state"],
             reason=states[-1].get("reason", ""),
             experiment=parse(Experiment, data),
             created=created,
-            seconds=round(end - started, 2) if started else 0,
+            seconds=round(_seconds_at_work(events), 2),
             peak_memory_bytes=max((e["bytes"] for e in events if e["kind"] == "memory"), default=0),
             variants=self.variants(run_id),
             sensitivity=[LayerSensitivity(**row) for row in result.get("sensitivity", [])],
@@ -293,6 +291,21 @@ class Workspace:
                 index.execute("insert or replace into runs values (?, ?, ?, ?, ?, ?, ?, ?)", row)
             else:
                 index.execute("update runs set state = ? where id = ?", (state, run_id))
+
+
+def _seconds_at_work(events: list[dict[str, Any]]) -> float:
+    """Sums the spans in which the run was at work; what it lay in the queue, ended or dead between counts
+    nothing.
+    """
+    total, began, last = 0.0, None, 0.0
+    for event in events:
+        if event["kind"] == "state":
+            if began is not None:
+                # "running" once more: its worker was killed and a new one took over, some time later
+                total += (last if event["state"] == "running" else event["time"]) - began
+            began = event["time"] if event["state"] == "running" else None
+        last = event["time"]
+    return total + (time.time() - began if began is not None else 0.0)
 
 
 def _line(event: dict[str, Any]) -> str:

@@ -113,7 +113,8 @@ class Workbench:
         """Returns the shared per-layer sensitivity for one kind of change (`int8`, `int4`, `prune`), by
         layer.
         """
-        rows = read_json(self.folder / "cache" / "sensitivity.json") or []
+        found = read_json(self.folder / "cache" / "sensitivity.json")
+        rows = found if isinstance(found, list) else []  # where it failed, its reason stands there
         return {row["layer"]: LayerSensitivity(**row) for row in rows if row["change"] == change}
 
     def validation_accuracy(

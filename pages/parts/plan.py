@@ -67,6 +67,5 @@ def total_seconds(chosen: list[str], budget: float) -> float:
 
 def expected(chosen: list[str], budget: float) -> dict[str, float]:
     """Returns the expected seconds of each line of the run page, as the run itself will plan them."""
-    return expected_seconds(
-        chosen, training_seconds([name for name in chosen if TECHNIQUES[name].trains], budget)
-    )
+    training = training_seconds([name for name in chosen if TECHNIQUES[name].trains], budget)
+    return expected_seconds(chosen, training, budget)

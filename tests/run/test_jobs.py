@@ -12,6 +12,7 @@ from engine import memory
 from engine.errors import BadInput
 from engine.run import jobs, worker
 from engine.store.workspace import ENDED, Workspace, write_json
+from engine.techniques import TECHNIQUES
 from engine.wall import sandbox
 
 
@@ -70,9 +71,59 @@ def test_one_run_at_a_time_in_the_order_they_came(workspace, asked, nothing_star
     assert [jobs.queue_place(run, workspace) for run in (first, second, third)] == [None, 1, 2]
     assert [jobs.view(run, workspace).queue_place for run in (first, second, third)] == [None, 1, 2]
     workspace.append(first, {"kind": "state", "state": "done"})
-    jobs.dispatch(workspace)
+    jobs.tick(workspace)
     assert nothing_starts == [first, second]
     assert [jobs.queue_place(run, workspace) for run in (first, second, third)] == [None, None, 1]
+
+
+def test_a_resumed_older_run_does_not_start_beside_a_living_newer_one(workspace, asked, nothing_starts):
+    older, newer = (jobs.start(asked(), workspace) for _ in range(2))
+    jobs.cancel(older, workspace)
+    assert nothing_starts == [older, newer]
+    jobs.resume(older, workspace)
+    assert nothing_starts == [older, newer]
+    assert [workspace.state(run) for run in (older, newer)] == ["queued", "running"]
+    workspace.append(newer, {"kind": "state", "state": "done"})
+    jobs.tick(workspace)
+    assert nothing_starts == [older, newer, older]
+
+
+def test_a_run_whose_memory_is_gone_when_its_turn_comes_fails_and_the_next_starts(
+    workspace, asked, nothing_starts, monkeypatch
+):
+    first, second = (jobs.start(asked(), workspace) for _ in range(2))
+    monkeypatch.setattr(memory, "free_bytes", lambda: 123_000_000)
+    workspace.append(first, {"kind": "state", "state": "done"})
+    jobs.tick(workspace)
+    run = workspace.run(second)
+    assert (nothing_starts, run.state) == ([first], "failed") and "123 MB are free" in run.reason
+
+
+def test_looking_at_a_run_starts_nothing(workspace, asked, nothing_starts):
+    run_id = idle(workspace, asked)
+    before = workspace.events(run_id)
+    assert jobs.view(run_id, workspace).queue_place == 1
+    assert nothing_starts == [] and workspace.events(run_id) == before
+    jobs.tick(workspace)
+    assert nothing_starts == [run_id]
+
+
+def test_each_time_a_run_is_asked_to_go_on_it_may_be_resumed_anew(workspace, asked, nothing_starts):
+    run_id = jobs.start(asked(), workspace)
+    for _ in range(jobs.RESUMES + 1):
+        jobs.cancel(run_id, workspace)
+        jobs.resume(run_id, workspace)
+    dead = {"kind": "process", "pid": 2**22 + 1, "started": 0.0, "what": "worker"}
+    workspace.append(run_id, dead)
+    jobs.tick(workspace)
+    assert workspace.state(run_id) == "running"
+
+
+def test_a_run_whose_events_are_lost_is_a_view(workspace, asked):
+    run_id = idle(workspace, asked)
+    (workspace.folder(run_id) / "events.jsonl").unlink()
+    view = jobs.view(run_id, workspace)
+    assert (view.state, view.elapsed_s) == ("failed", 0) and "events are lost" in view.reason
 
 
 def test_a_cancelled_run_leaves_the_queue(workspace, asked, nothing_starts):
@@ -97,7 +148,7 @@ def test_a_worker_that_dies_again_and_again_fails_its_run(workspace, asked, monk
     )
     run_id = jobs.start(asked(), workspace)
     for _ in range(10):
-        jobs.dispatch(workspace)
+        jobs.tick(workspace)
     assert len(processes(workspace, run_id, "worker")) == jobs.RESUMES + 1
     assert "killed again and again" in workspace.run(run_id).reason
 
@@ -184,7 +235,7 @@ def test_a_killed_worker_resumes_where_it_was_and_makes_the_same_files(workspace
     shutil.copy(
         workspace.folder(unbroken) / "cache" / "facts.json", workspace.folder(broken) / "cache" / "facts.json"
     )
-    jobs.dispatch(workspace)
+    jobs.tick(workspace)
     until(lambda: processes(workspace, broken, "prune_unstructured"))
     at_work = everything_of(workspace, broken)
     os.kill(at_work[0].pid, signal.SIGKILL)
@@ -208,7 +259,10 @@ def test_a_killed_worker_resumes_where_it_was_and_makes_the_same_files(workspace
 def test_view_shows_every_stage_and_no_negative_time(digits_run):
     view = jobs.view(digits_run.id, digits_run.workspace)
     lines = {line.id: line for line in view.techniques}
-    assert list(lines) == ["baseline", *digits_run.run.experiment.techniques, "timing"]
+    techniques = list(digits_run.run.experiment.techniques)
+    before = next(i for i, name in enumerate(techniques) if "sensitivity" in TECHNIQUES[name].needs)
+    techniques.insert(before, "sensitivity")
+    assert list(lines) == ["baseline", *techniques, "timing"]
     assert all(line.status == "done" and line.fraction == 1 and line.elapsed_s > 0 for line in lines.values())
     assert (view.fraction, view.remaining_s, view.state) == (1.0, None, "done")
     assert {v.id for line in view.techniques for v in line.variants} == {

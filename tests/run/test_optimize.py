@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import BadInput, EdgewiseError
-from engine.run import optimize
+from engine.run import optimize, tasks
 from engine.store.workspace import write_json
 from engine.techniques import TECHNIQUES
 from engine.vocabulary import Artifact, Step, Variant
@@ -259,6 +259,78 @@ def test_lost_sensitivity_or_timing_or_memory_does_not_lose_the_run(supervise, w
         and found["baseline"].host.peak_memory_bytes == 30_000_000
     )
     assert workspace.run(supervise.id).recommendation
+
+
+def test_sensitivity_that_failed_is_remembered_with_its_reason_and_asked_for_once(supervise, workspace):
+    children = Children(trouble={("technique", "sensitivity"): Failed("it crashed")})
+    found, events = supervise(children)
+    assert children.asked.count(("technique", "sensitivity")) == 1
+    line = ended(events)["sensitivity"]
+    assert (line["status"], line["reason"]) == ("failed", "it crashed")
+    optimize.optimize(workspace.experiment(supervise.id), workspace, supervise.id, lambda event: None)
+    assert children.asked.count(("technique", "sensitivity")) == 1
+    assert {v.status for v in found.values()} == {"done"}
+
+
+def test_sensitivity_that_nothing_can_use_is_told_as_skipped(supervise):
+    _, events = supervise(Children(quantized=True))
+    assert ended(events)["sensitivity"]["status"] == "skipped"
+
+
+@pytest.mark.parametrize("error", [Failed("it crashed"), BadInput("No image is left.")])
+def test_timing_that_is_lost_does_not_lose_the_run(supervise, workspace, error):
+    """The first timing of each variant stands; only the last one, of all together, is lost."""
+    children = Children()
+
+    def timing(request: dict) -> dict:
+        if len(request["paths"]) > 2:
+            raise error
+        return Children.timing(children, request)
+
+    children.timing = timing
+    found, events = supervise(children, techniques=["fp16", "dynamic_int8"])
+    assert {v.status for v in found.values()} == {"done"}
+    assert all(
+        not v.host.interleaved and v.host.latency_ms.p50 == 1.0 and v.host.peak_memory_bytes == 30_000_000
+        for v in found.values()
+    )
+    assert ended(events)["timing"]["status"] == "failed" and ended(events)["timing"]["reason"] == str(error)
+    assert workspace.run(supervise.id).recommendation
+
+
+def test_a_lot_that_is_lost_does_not_lose_the_others(supervise, monkeypatch):
+    monkeypatch.setattr(optimize, "needed_bytes", lambda model: 0)
+    children = Children()
+    techniques = ["fp16", "dynamic_int8"]
+
+    def timing(request: dict) -> dict:
+        if list(request["paths"]) == ["baseline", "dynamic_int8"] and len(children.asked) > 11:
+            raise Failed("it crashed")
+        return Children.timing(children, request)
+
+    children.timing = timing
+    found, events = supervise(children, techniques=techniques)
+    assert [found[name].host.interleaved for name in ("baseline", "fp16", "dynamic_int8")] == [
+        True,
+        True,
+        False,
+    ]
+    assert ended(events)["timing"]["reason"] == "it crashed"
+
+
+def test_a_system_that_tells_no_peak_memory_does_not_lose_the_run(supervise, workspace):
+    found, _ = supervise(
+        Children(trouble={("memory", "fp16"): BadInput("This system does not tell.")}), techniques=["fp16"]
+    )
+    assert found["fp16"].host.peak_memory_bytes is None and found["fp16"].host.interleaved
+    assert workspace.run(supervise.id).recommendation
+
+
+def test_peak_memory_is_none_where_the_system_tells_none(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks.Path, "read_text", lambda path: "Name:\tpython\nVmRSS:\t 1 kB\n")
+        assert tasks.peak_bytes() is None
+    assert tasks.peak_bytes() > 1_000_000
 
 
 def test_finished_variants_are_not_made_again(supervise, workspace, monkeypatch):

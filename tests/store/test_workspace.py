@@ -62,6 +62,17 @@ def test_state_and_seconds_come_from_events(workspace, run_id):
     assert workspace.runs()[0]["state"] == "cancelled"
 
 
+def test_seconds_count_only_what_the_run_was_at_work(workspace, run_id):
+    """30 s of work, a day in the queue, a worker killed after 10 s and an hour later a new one."""
+    day = 86_400
+    told = [(0, "running"), (30, "cancelled"), (day, "queued"), (day + 5, "running")]
+    told += [(day + 15, None), (day + 3615, "running"), (day + 3635, "done")]
+    for time, state in told:
+        event = {"kind": "state", "state": state} if state else {"kind": "memory", "bytes": 7}
+        workspace.append(run_id, {**event, "time": float(time)})
+    assert workspace.run(run_id).seconds == 30 + 10 + 20
+
+
 def test_a_line_that_was_cut_off_is_left_out_and_harms_no_later_one(workspace, run_id):
     path = workspace.folder(run_id) / "events.jsonl"
     with open(path, "a") as file:
