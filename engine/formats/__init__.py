@@ -109,7 +109,7 @@ def check(path: str | Path, format: str) -> None:
     elif format == "onnx":
         from engine.formats.onnx import check as checker
     elif format in ("keras_v3", "keras_h5"):
-        from engine.formats.keras import config as checker
+        from engine.formats.keras import check as checker
     elif format == "saved_model":
         from engine.formats.keras import saved_model as checker
     else:

@@ -75,11 +75,11 @@ def _labelled(request: dict):
 
 def _openings(path: Path, format: str, architecture: str | None, size: int | None) -> list[Opening]:
     if format in ("keras_v3", "keras_h5"):
-        from engine.formats.keras.check import openings
+        from engine.formats.keras.open import openings
     elif format == "saved_model":
         from engine.formats.keras.saved_model import openings
     elif format == "tflite":
-        from engine.formats.tflite.check import openings
+        from engine.formats.tflite.open import openings
     elif format == "onnx":
         from engine.formats.onnx.network import openings
     else:

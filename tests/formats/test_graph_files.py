@@ -76,17 +76,17 @@ def test_onnx_that_segments_is_named(tmp_path, look):
 
 
 def test_tflite_is_read_without_a_runtime(tmp_path):
-    from engine.formats.tflite import check as tflite
+    from engine.formats.tflite.graph import read
 
     (tmp_path / "m").write_bytes(goods.tflite())
-    graph = tflite.read(tmp_path / "m")
+    graph = read(tmp_path / "m")
     assert [op.name for op in graph.operators] == ["FULLY_CONNECTED"] and not graph.quantized()
     assert graph.tensors[1].array().shape == (10, 784)
 
 
 @pytest.mark.slow
 def test_tflite_becomes_a_keras_model(tmp_path, look):
-    from engine.formats.keras.check import open_keras
+    from engine.formats.keras.open import open_keras
 
     (tmp_path / "m.tflite").write_bytes(goods.tflite())
     model = look(tmp_path / "m.tflite")

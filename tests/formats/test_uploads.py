@@ -118,7 +118,7 @@ def test_known_accuracy_through_detected_preprocessing(end, home):
         with torch.inference_mode():
             scores = open_network(model)(torch.from_numpy(x)).numpy()
     else:
-        from engine.formats.keras.check import open_keras
+        from engine.formats.keras.open import open_keras
 
         scores = np.asarray(open_keras(model).predict(x, verbose=0))
     assert (scores.argmax(axis=1) == part.labels).mean() >= least, model.evidence

@@ -34,7 +34,7 @@ from engine.backends.tflite.file import TFLite, stored_tensors
 from engine.datasets import Part
 from engine.device.preprocessing import preprocess
 from engine.errors import BadInput
-from engine.formats.keras.check import open_keras
+from engine.formats.keras.open import open_keras
 from engine.runtimes.litert import LiteRTModel
 from engine.vocabulary import ModelFile, Preprocessing
 

@@ -1,269 +1,132 @@
-"""Keras models of versions 2 and 3, opened after `keras_config.check` has passed them. Runs behind the
-wall.
+"""Keras files checked before Keras sees them: HDF5 links, shapes and storage here, layers in config.py.
+
+`.h5` holds the configuration as an attribute, `.keras` is a ZIP of config.json and an HDF5 file of weights.
 """
 
+import io
 import math
-import shutil
-import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
-import keras
-import numpy as np
 
 from engine.errors import BadInput
-from engine.formats.detect import Opening
-from engine.formats.keras import config as keras_config
-from engine.vocabulary import ModelFile
-from models.catalog import sha256_of
+from engine.formats import refused
+from engine.formats.keras.config import ADVICE, MAX_CONFIG, MAX_VALUES, check_config, parse
+from engine.store import zips as archives
 
-MAX_OUTPUT = 60_000_000  # numbers that a layer may give for one image
-WEIGHTED = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose", "Dense")
-OUTDATED = {
-    "DepthwiseConv2D": ("groups",),
-    "SeparableConv2D": ("kernel_initializer", "kernel_regularizer", "kernel_constraint", "groups"),
-    "BatchNormalization": (
-        "renorm",
-        "renorm_clipping",
-        "renorm_momentum",
-        "virtual_batch_size",
-        "fused",
-        "adjustment",
-    ),
-}
+MAX_CHUNK = 16_000_000  # bytes that are read at once, however little of them is used
+MAX_OBJECTS, MAX_DEPTH = 50_000, 40
+ENTRIES = {"config.json", "metadata.json", "model.weights.h5"}
 
 
-def open_keras(model: ModelFile) -> keras.Model:
-    """Opens a checked model file: float32 [n, height, width, channels] in, [n, classes] out.
-
-    Raises BadInput when the file was changed since it was checked, or Keras can't build it.
-    """
-    path = Path(model.path)
-    if sha256_of(path) != model.sha256:
-        raise BadInput(f"The file of {model.name} was changed since it was checked: add it again.")
-    if model.format in ("tflite", "saved_model"):
-        from engine.formats.tflite.network import open_tflite
-
-        return open_tflite(model)
-    keras_config.check(path)
-    return load(path, model.format)
+def check(path: Path) -> None:
+    """Checks an `.h5` or `.keras` file. Raises BadInput with the first thing wrong."""
+    with open(path, "rb") as stream:
+        is_zip = stream.read(4) == b"PK\x03\x04"
+    config, dims = _of_zip(path) if is_zip else _of_hdf5(path)
+    check_config(config, dims)
 
 
-def openings(path: Path, format: str, architecture: str | None, size: int | None) -> list[Opening]:
-    """Returns the one way to open a Keras file. Raises BadInput when it takes no image or gives no row of
-    scores.
-    """
-    model = load(path, format)
-    _check_sizes(model)
-    shape, channels_first = _image_of(model)
-    height, width, channels = shape[0] or size or 224, shape[1] or size or 224, shape[2]
-    classes = _classes_of(model)
-    facts = {
-        "framework": "keras",
-        "outputs": _outputs_of(model),
-        "warnings": [],
-        "reach": "all",
-        "layers": sum(type(layer).__name__ in WEIGHTED for layer in _all_layers(model)),
-        "parameters": int(sum(np.prod(w.shape) for w in model.trainable_weights)),
-    }
-    if classes < 2:
-        facts |= {
-            "reach": "inspect",
-            "warnings": [
-                "The network has one output, as for regression or a yes-or-no score: it can be "
-                "inspected and estimated; give it one output for each class to compress it."
-            ],
-        }
-    if channels_first:
-        facts |= {
-            "reach": "inspect",
-            "warnings": [
-                "The network wants channels first, which edge runtimes for Keras models don't "
-                "take: it can be inspected and estimated; build it with channels last to compress it."
-            ],
-        }
-
-    def predict(x: np.ndarray) -> np.ndarray:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # older files name their input; Keras remarks on it at every call
-            return np.asarray(model.predict_on_batch(x), np.float32).reshape(len(x), -1)
-
-    inside = any(type(layer).__name__ in ("Rescaling", "Normalization") for layer in _all_layers(model)[:4])
-    return [
-        Opening(
-            None, height, width, channels, classes, predict, layout="NHWC", scaled_inside=inside, facts=facts
-        )
-    ]
-
-
-def load(path: Path, format: str) -> keras.Model:
-    """Loads a checked file without its optimizer and in safe mode; older files get a second try without the
-    options that
-    newer layers no longer have. Raises BadInput with Keras' own reason."""
-    with warnings.catch_warnings(), _no_more_weights_than(path.stat().st_size):
-        warnings.simplefilter("ignore")
-        try:
-            return _as_file(path, format)
-        except BadInput:
-            raise
-        except Exception as first:  # Keras reports what it can't build through any class of error
-            try:
-                if format == "keras_h5":
-                    return _from_cleaned_config(path)
-            except BadInput:
-                raise
-            except Exception:
-                pass
-            reason = (str(first).strip().splitlines() or [type(first).__name__])[0]
-            raise BadInput(f"Keras can't build the model ({reason[:160]}): {keras_config.ADVICE}") from None
-
-
-@contextmanager
-def _no_more_weights_than(file_bytes: int) -> Iterator[None]:
-    """Stops a model from making more weights than its file can hold, before any of them is made: a layer's
-    size follows from
-    what is before it, so the configuration alone doesn't tell. A compressed file may hold 200 times its size.
-    """
-    made, real, most = [0], keras.layers.Layer.add_weight, min(keras_config.MAX_VALUES, 200 * file_bytes // 4)
-
-    def counted(self, shape=None, *arguments, **options):
-        made[0] += (
-            math.prod(shape)
-            if isinstance(shape, list | tuple) and all(isinstance(n, int) for n in shape)
-            else 1
-        )
-        if made[0] > most:
+def _of_zip(path: Path) -> tuple[dict, set[int]]:
+    with archives.open_checked(path) as archive:
+        names = {name for name in archive.namelist() if not name.endswith("/")}
+        if extra := sorted(names - ENTRIES):
             raise BadInput(
-                f"The layers of the Keras model want {made[0]:,} weights, more than the file holds or a"
-                f" device's classifier has: {keras_config.ADVICE}"
+                f"The .keras file holds '{extra[0][:60]}', which a classifier does not need: {ADVICE}"
             )
-        return real(self, shape, *arguments, **options)
-
-    keras.layers.Layer.add_weight = counted
-    try:
-        yield
-    finally:
-        keras.layers.Layer.add_weight = real
+        if missing := sorted(ENTRIES - names):
+            raise BadInput(f"The .keras file lacks '{missing[0]}': {ADVICE}")
+        config = parse(archives.read_entry(archive, "config.json", MAX_CONFIG))
+        weights = archives.read_entry(archive, "model.weights.h5", 4 * MAX_VALUES)
+    return config, _check_file(io.BytesIO(weights), len(weights))[0]
 
 
-def _check_sizes(model: keras.Model) -> None:
-    """Raises BadInput where a layer gives absurdly much for one image; with an open image size nothing is
-    known yet.
+def _of_hdf5(path: Path) -> tuple[dict, set[int]]:
+    dims, attributes = _check_file(path, path.stat().st_size)
+    if "model_config" not in attributes:
+        raise refused.refusal(
+            "keras_weights" if "layer_names" in attributes or "keras_version" in attributes else "hdf5"
+        )
+    return parse(attributes["model_config"]), dims
+
+
+def _check_file(source: Any, size: int) -> tuple[set[int], dict]:
+    """Walks every object of an HDF5 file; returns all sizes that stored weights have, and the root's
+    attributes.
     """
-    for layer in _all_layers(model):
-        outputs = getattr(layer, "output", None) if getattr(layer, "_inbound_nodes", None) else None
-        for tensor in outputs if isinstance(outputs, list) else [outputs]:
-            numbers = math.prod(n or 1 for n in tensor.shape[1:]) if tensor is not None else 0
-            if numbers > MAX_OUTPUT:
+    try:
+        with h5py.File(source, "r") as file:
+            dims, seen = {1}, set()
+            total = _walk(file, seen, dims, size, 0)
+            if total > MAX_VALUES:
                 raise BadInput(
-                    f"The layer '{layer.name[:60]}' of the Keras model gives {numbers:,} numbers for one"
-                    f" image, which no device could hold: {keras_config.ADVICE}"
+                    f"The Keras file holds {total:,} values, more than an edge device's classifier can have: "
+                    "choose a smaller model."
                 )
+            return dims, {
+                name: file.attrs[name] if name == "model_config" else None
+                for name in ("model_config", "layer_names", "keras_version")
+                if name in file.attrs
+            }
+    except BadInput:
+        raise
+    except Exception as error:  # the HDF5 library reports damage through many classes
+        raise BadInput(f"The HDF5 file is damaged ({str(error)[:100]}): {ADVICE}") from None
 
 
-def _as_file(path: Path, format: str) -> keras.Model:
-    with (
-        tempfile.TemporaryDirectory() as folder
-    ):  # Keras goes by a name's ending; here only the content counts
-        named = shutil.copy(path, Path(folder, "model.keras" if format == "keras_v3" else "model.h5"))
-        return keras.models.load_model(named, compile=False, safe_mode=True)
+def _walk(group: h5py.Group, seen: set, dims: set[int], size: int, depth: int) -> int:
+    if depth > MAX_DEPTH or len(seen) > MAX_OBJECTS:
+        raise BadInput(f"The HDF5 file is nested too deeply or holds too many objects: {ADVICE}")
+    total = 0
+    for name in group:
+        link = group.get(name, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            kind = "an external" if isinstance(link, h5py.ExternalLink) else "a soft"
+            raise BadInput(
+                f"The HDF5 file holds {kind} link ('{name[:60]}'), which could lead to any file: {ADVICE}"
+            )
+        item = group[name]
+        address = h5py.h5o.get_info(item.id).addr
+        if address in seen:
+            raise BadInput(f"The HDF5 file links '{name[:60]}' twice, perhaps in a circle: {ADVICE}")
+        seen.add(address)
+        if isinstance(item, h5py.Group):
+            total += _walk(item, seen, dims, size, depth + 1)
+        elif isinstance(item, h5py.Dataset):
+            total += _check_dataset(name[:60], item, dims, size)
+        else:
+            raise BadInput(
+                f"The HDF5 file holds a named type ('{name[:60]}'), which no Keras model has: {ADVICE}"
+            )
+    return total
 
 
-def _from_cleaned_config(path: Path) -> keras.Model:
-    config = keras_config.read_config(path)
-    _clean(config)
-    from keras.src.legacy.saving import legacy_h5_format, saving_options, saving_utils
-
-    with saving_options.keras_option_scope(use_legacy_config=True):
-        model = saving_utils.model_from_config(config)
-    with h5py.File(path, "r") as file:
-        legacy_h5_format.load_weights_from_hdf5_group(file["model_weights"], model)
-    return model
-
-
-def _clean(value) -> None:
-    if isinstance(value, dict):
-        config = value.get("config")
-        for key in OUTDATED.get(value.get("class_name"), ()) if isinstance(config, dict) else ():
-            config.pop(key, None)
-        if value.get("class_name") == "Sequential":
-            _show_input(value)
-        if value.get("class_name") == "BatchNormalization" and isinstance(config.get("axis"), list):
-            config["axis"] = config["axis"][0]
-        value = list(value.values())
-    for item in value if isinstance(value, list) else ():
-        _clean(item)
-
-
-def _show_input(sequential: dict) -> None:
-    """Gives a Sequential of the first Keras versions the input layer that its first layer then stood for."""
-    if isinstance(sequential["config"], list):
-        sequential["config"] = {"name": "sequential", "layers": sequential["config"]}
-    layers = sequential["config"]["layers"]
-    shape = (
-        layers[0]["config"].pop("batch_input_shape", None)
-        if layers and layers[0]["class_name"] != "InputLayer"
-        else None
-    )
-    if shape:
-        layers.insert(
-            0,
-            {
-                "class_name": "InputLayer",
-                "config": {"name": "image", "batch_input_shape": shape, "dtype": "float32"},
-            },
-        )
-
-
-def _all_layers(model: keras.Model) -> list:
-    return [
-        inner
-        for layer in model.layers
-        for inner in (_all_layers(layer) if isinstance(layer, keras.Model) else [layer])
-    ]
-
-
-def _image_of(model: keras.Model) -> tuple[tuple, bool]:
-    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
-        shapes = [tuple(i.shape[1:]) for i in model.inputs]
+def _check_dataset(name: str, item: h5py.Dataset, dims: set[int], size: int) -> int:
+    if item.external or item.id.get_create_plist().get_external_count():
         raise BadInput(
-            f"The Keras model takes {str(shapes)[:80]} as input and an image classifier takes one image of"
-            " height, width and channels: it is out of scope."
+            f"The values of '{name}' lie outside the HDF5 file, which could name any file of this machine:"
+            f" {ADVICE}"
         )
-    shape = tuple(model.inputs[0].shape[1:])
-    if shape[2] in (1, 3):
-        return shape, False
-    if shape[0] in (1, 3):
-        return (shape[1], shape[2], shape[0]), True
-    raise BadInput(
-        f"The Keras model takes images of {shape[2]} channels, and grey or colour images are taken: it is out"
-        " of scope."
-    )
-
-
-def _classes_of(model: keras.Model) -> int:
-    shape = model.outputs[0].shape
-    if len(model.outputs) != 1 or len(shape) != 2:
-        kind = (
-            "a segmentation network or an image-to-image network"
-            if len(shape) == 4
-            else "a detector or a network for series"
-        )
+    if item.is_virtual:
+        raise BadInput(f"The values of '{name}' are gathered from other files: {ADVICE}")
+    if item.dtype.kind not in "fiubS" or item.dtype.itemsize > 1_000_000:
+        raise BadInput(f"The values of '{name}' in the HDF5 file are no numbers: {ADVICE}")
+    if item.shape is None:
+        return 0
+    count = math.prod(item.shape)
+    held, bytes_ = item.id.get_storage_size(), count * item.dtype.itemsize
+    chunk = math.prod(item.chunks or ()) * item.dtype.itemsize
+    if bytes_ > (200 if item.compression else 1) * min(held, size) or chunk > max(MAX_CHUNK, bytes_):
         raise BadInput(
-            f"The Keras model gives {str([tuple(o.shape[1:]) for o in model.outputs])[:60]} and no row of"
-            f" scores, as {kind}: it is no image classifier and out of scope."
+            f"'{name}' has the shape {list(item.shape)[:8]}, far more than the file stores: {ADVICE}"
         )
-    return int(shape[1])
+    if set(_filters(item)) - {1, 2, 3}:  # gzip, shuffle, checksum: what HDF5 itself brings
+        raise BadInput(f"The values of '{name}' are compressed with a plug-in: {ADVICE}")
+    dims.update(int(value) for value in item.shape)
+    return max(count, bytes_ // 4)
 
 
-def _outputs_of(model: keras.Model) -> str:
-    last = model.layers[-1]
-    activation = getattr(getattr(last, "activation", None), "__name__", "")
-    return (
-        "probabilities"
-        if activation in ("softmax", "sigmoid") or type(last).__name__ == "Softmax"
-        else "logits"
-    )
+def _filters(item: h5py.Dataset) -> list[int]:
+    plan = item.id.get_create_plist()
+    return [plan.get_filter(i)[0] for i in range(plan.get_nfilters())]

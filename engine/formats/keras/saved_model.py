@@ -8,10 +8,13 @@ write files
 
 import math
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from engine.errors import BadInput
+from engine.formats.tflite import check as tflite_check
+from engine.formats.tflite import open as tflite_open
 from engine.store import zips as archives
 
 ADVICE = "save the Keras model itself with `model.save('model.keras')`."
@@ -35,7 +38,6 @@ Round Floor
 SaveV2 RestoreV2 MergeV2Checkpoints ShardedFilename StringJoin StaticRegexFullMatch
 """.split()
 )
-SAVER = {"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename", "StringJoin", "StaticRegexFullMatch"}
 
 
 def check(path: Path) -> None:
@@ -95,14 +97,10 @@ def to_tflite(path: Path, folder: Path) -> Path:
 
 def openings(path: Path, format: str, architecture: str | None, size: int | None) -> list:
     """Returns the one way to open it: as the TFLite file that it becomes."""
-    import tempfile
-
-    from engine.formats.tflite import check as tflite
-
     folder = Path(tempfile.mkdtemp())  # in the child's own temporary home, which goes with it
     converted = to_tflite(path, folder)
-    tflite.check(converted)
-    return tflite.openings(converted, "tflite", architecture, size)
+    tflite_check.check(converted)
+    return tflite_open.openings(converted, "tflite", architecture, size)
 
 
 def _nodes(data: bytes) -> Iterator[bytes]:

@@ -5,19 +5,14 @@ the same
 way, through TensorFlow's own converter. Imports Keras: only for use behind the wall.
 """
 
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 import keras
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 
-from engine.errors import BadInput
-from engine.formats.tflite import check as tflite
-from engine.formats.tflite.check import Graph, Operator
-from engine.vocabulary import ModelFile
+from engine.formats.tflite.graph import KINDS, Graph, Operator
 
 ACTIVATIONS = {0: None, 1: "relu", 3: "relu6", 4: "tanh"}
 PLAIN = {
@@ -40,32 +35,6 @@ SIZES_ONLY = (
 
 class _Unknown(Exception):
     """An operator that has no layer here."""
-
-
-def open_tflite(model: ModelFile) -> keras.Model:
-    """Opens a checked float TFLite file, or a SavedModel in a ZIP. Raises BadInput where it can't be
-    followed.
-    """
-    path = Path(model.path)
-    if model.format == "saved_model":
-        from engine.formats.keras.saved_model import to_tflite
-
-        with tempfile.TemporaryDirectory() as folder:
-            return _open(to_tflite(path, Path(folder)))
-    return _open(path)
-
-
-def _open(path: Path) -> keras.Model:
-    tflite.check(path)
-    opening = tflite.openings(path, "tflite", None, None)[0]
-    network, why = try_network(
-        tflite.read(path), opening.predict, (opening.height, opening.width, opening.channels)
-    )
-    if network is None:
-        raise BadInput(
-            f"The TFLite file can't be trained or pruned here, because {why}: upload the Keras model."
-        )
-    return network
 
 
 def try_network(
@@ -96,7 +65,7 @@ def _build(graph: Graph, shape: tuple[int, int, int]) -> keras.Model:
     if len(graph.tensors[graph.inputs[0]].shape) == 3:
         values[graph.inputs[0]] = layers.Reshape(shape[:2])(image)
     constants: dict[int, np.ndarray] = {
-        i: t.array() for i, t in enumerate(graph.tensors) if t.data is not None and t.kind in tflite.KINDS
+        i: t.array() for i, t in enumerate(graph.tensors) if t.data is not None and t.kind in KINDS
     }
     for number, op in enumerate(graph.operators):
         if op.name == "DEQUANTIZE" and op.inputs[0] in constants:

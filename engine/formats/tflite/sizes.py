@@ -3,12 +3,10 @@ operator, and allocates.
 """
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from engine.formats.tflite.check import Operator, Tensor
+from engine.formats.tflite.graph import Operator, Tensor
 
 KEEPING = (
     "RESHAPE",
@@ -33,7 +31,7 @@ PLACE_OF_SIZE = {
 WHOLE = (2, 4)  # 32 and 64 bits, as the schema numbers them
 
 
-def gives_what_it_says(op: "Operator", tensors: list["Tensor"]) -> bool:
+def gives_what_it_says(op: Operator, tensors: list[Tensor]) -> bool:
     """Tells whether an operator that could enlarge its input makes the shape that the file states, which is
     bounded.
     """
