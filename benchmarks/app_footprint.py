@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks import record
+from engine import events
 from engine.formats.inspect import inspect_model
 from engine.run import jobs
 from engine.store.workspace import Workspace
@@ -128,7 +129,7 @@ def run_with_watch(model: str, home: Path, seconds: int, seed: int) -> tuple[str
         seed=seed,
     )
     run_id, peak, ended = jobs.start(experiment, workspace), [0], threading.Event()
-    worker = next(e["pid"] for e in workspace.events(run_id) if e["kind"] == "process")
+    worker = next(e.pid for e in workspace.events(run_id) if isinstance(e, events.ProcessStarted))
 
     def watch() -> None:
         while not ended.wait(0.05):
@@ -140,7 +141,7 @@ def run_with_watch(model: str, home: Path, seconds: int, seed: int) -> tuple[str
         run_id,
         workspace,
         lambda e: (
-            print(f"  {e['technique']}: {e['status']}", flush=True) if e["kind"] == "technique" else None
+            print(f"  {e.technique}: {e.status}", flush=True) if isinstance(e, events.LineChanged) else None
         ),
     )
     ended.set()

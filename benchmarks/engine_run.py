@@ -130,8 +130,8 @@ def run(
         run_id,
         workspace,
         lambda e: (
-            print(f"  {e.get('technique', '')} {e.get('status') or e.get('text', '')}", flush=True)
-            if e["kind"] in ("technique", "log")
+            print(f"  {e.technique} {getattr(e, 'status', '') or getattr(e, 'text', '')}", flush=True)
+            if e.kind in ("technique", "log")
             else None
         ),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from engine.errors import BadInput, EdgewiseError
+from engine.events import Event, LineChanged
 from engine.run import jobs
 from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
@@ -404,12 +405,11 @@ def show(data, as_json: bool, text) -> None:
     click.echo(json.dumps(data, indent=1) if as_json else text())
 
 
-def tell(event: dict) -> None:
+def tell(event: Event) -> None:
     """Prints one line about an event on the error stream."""
-    if event["kind"] == "technique":
+    if isinstance(event, LineChanged):
         click.echo(
-            f"  {event['technique']}: {event['status']}"
-            + (f", {event['reason']}" if event.get("reason") else ""),
+            f"  {event.technique}: {event.status}" + (f", {event.reason}" if event.reason else ""),
             err=True,
         )
 

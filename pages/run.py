@@ -4,6 +4,7 @@ import streamlit as st
 
 from engine.errors import EdgewiseError
 from engine.run import jobs
+from engine.run.view import view_of
 from engine.store.workspace import ENDED
 from pages.parts import runs, session
 from pages.parts import wording as w
@@ -46,7 +47,7 @@ def watch() -> None:
     """
     if run.state not in ENDED:
         jobs.tick(home)
-    view = jobs.view(run.id, home)
+    view = view_of(run.id, home)
     if view.state in ENDED and run.state not in ENDED:
         st.rerun()
     runs.show_progress(view)

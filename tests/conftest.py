@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from engine import events
 from engine.formats.inspect import inspect_model
 from engine.run import jobs, optimize, worker
 from engine.store.workspace import Workspace
@@ -104,7 +105,7 @@ def digits_run(tmp_path_factory) -> DigitsRun:
         patch.setenv("EDGEWISE_HOME", str(made.workspace.home))
         patch.setattr(optimize.sandbox, "run", _without_test_part(made, sandbox.run))
         made.id = made.workspace.create(digits_experiment())
-        made.workspace.append(made.id, {"kind": "state", "state": "running"})
+        made.workspace.append(made.id, events.StateChanged(state="running"))
         worker.work(made.id)
     assert made.run.state == "done", made.run.reason
     return made

@@ -11,6 +11,16 @@ from typing import Any
 
 from engine.backends import Facts, LayerInfo
 from engine.errors import BadInput, EdgewiseError
+from engine.events import (
+    Event,
+    LineChanged,
+    Logged,
+    MemoryPeak,
+    PlanMade,
+    ProcessStarted,
+    ProgressMade,
+    VariantWritten,
+)
 from engine.judge.estimates import estimates_for
 from engine.judge.recommend import judge, recommend
 from engine.memory import lots, needed_bytes
@@ -41,7 +51,7 @@ TOLERANCE, LIMIT_SHARE = (
 
 
 def optimize(
-    experiment: Experiment, workspace: Workspace, run_id: str, on_event: Callable[[dict], None]
+    experiment: Experiment, workspace: Workspace, run_id: str, on_event: Callable[[Event], None]
 ) -> list[Variant]:
     """Runs an experiment in its folder and returns its variants; finished ones of an interrupted run are
     kept.
@@ -72,7 +82,7 @@ class _Run:
     """The state of one run in progress: its folder, its events, its children."""
 
     def __init__(
-        self, experiment: Experiment, workspace: Workspace, run_id: str, on_event: Callable[[dict], None]
+        self, experiment: Experiment, workspace: Workspace, run_id: str, on_event: Callable[[Event], None]
     ):
         self.experiment, self.workspace, self.id, self.on_event = experiment, workspace, run_id, on_event
         self.folder = workspace.folder(run_id)
@@ -88,18 +98,18 @@ class _Run:
         began = time.monotonic()
 
         def on_message(message: dict) -> None:
-            self.on_event(self._event(message, line, began))
+            self.on_event(self._heard(message, line, began))
 
         def on_memory(used: int) -> None:
             total = used + sandbox.own_bytes()
             if total > 1.02 * self.peak:
                 self.peak = total
-                self.on_event({"kind": "memory", "bytes": total})
+                self.on_event(MemoryPeak(bytes=total))
 
         watch = Watch(
             on_message=on_message,
             on_memory=on_memory,
-            on_start=lambda pid: self.on_event({"kind": "process", **sandbox.identity(pid), "what": line}),
+            on_start=lambda pid: self.on_event(ProcessStarted(**sandbox.identity(pid), what=line)),
         )
         data_set = self.experiment.dataset
         return sandbox.run(
@@ -127,25 +137,41 @@ class _Run:
             self.folder / "worker.log",
         )
 
-    def _event(self, message: dict, line: str, began: float) -> dict:
-        """Turns a child's message into an event; progress within a variant becomes progress of its
-        technique.
+    def _heard(self, message: dict, line: str, began: float) -> Event:
+        """Turns a child's message into an event of its line, whatever line the message itself may name.
+        Raises Failed for one that a child has no right to send, or that is not shaped like one.
         """
-        if message["kind"] not in ("variant_started", "variant_progress"):
-            return {"technique": line, **message}
+        try:
+            match message["kind"]:
+                case "log":
+                    return Logged(technique=line, text=message["text"])
+                case "progress":
+                    fraction, text = message["fraction"], message["text"]
+                    return ProgressMade(technique=line, fraction=fraction, text=text)
+                case "variant_started" | "variant_progress":
+                    return self._progress(message, line, began)
+                case "variant":
+                    return VariantWritten(
+                        technique=line, variant=message["variant"], status=message["status"]
+                    )
+        except (KeyError, TypeError, ValueError):
+            pass
+        raise Failed("its process sent something that is no message of a run")
+
+    def _progress(self, message: dict, line: str, began: float) -> ProgressMade:
+        """Turns progress within a variant into progress of its line."""
         variants = TECHNIQUES[line].variants if line in TECHNIQUES else (line,)
         place = variants.index(message["variant"]) if message["variant"] in variants else 0
         fraction = (place + message.get("fraction", 0.0)) / len(variants)
         elapsed = time.monotonic() - began
         expected = self.seconds.get(line, 10.0)
         remaining = max(1.0, elapsed * (1 - fraction) / fraction if fraction > 0.15 else expected - elapsed)
-        return {
-            "kind": "progress",
-            "technique": line,
-            "fraction": fraction,
-            "remaining_s": remaining,
-            "text": f"{message['variant']}: {message.get('text', 'starting')}",
-        }
+        return ProgressMade(
+            technique=line,
+            fraction=fraction,
+            remaining_s=remaining,
+            text=f"{message['variant']}: {message.get('text', 'starting')}",
+        )
 
     def tolerance(self) -> float:
         """Returns the validation accuracy that searching techniques may give up: most of the user's limit, or
@@ -180,7 +206,7 @@ class _Run:
         ]
         self.training = training_seconds(trained, self.experiment.time_budget_s)
         self.seconds = expected_seconds(chosen, self.training, self.experiment.time_budget_s)
-        self.on_event({"kind": "plan", "seconds": self.seconds})
+        self.on_event(PlanMade(seconds=self.seconds))
 
     def stage(self, name: str, facts: Facts) -> None:
         """Runs one technique (or the baseline) in a child of its own and measures what it made."""
@@ -220,21 +246,18 @@ class _Run:
             write_json(kept, found)
         reason = found.get("reason", "") if isinstance(found, dict) else ""
         self.on_event(
-            {
-                "kind": "technique",
-                "technique": "sensitivity",
-                "status": "failed" if reason else "done",
-                "reason": reason,
-            }
+            LineChanged(
+                technique="sensitivity",
+                status="failed" if reason else "done",
+                reason=reason,
+            )
         )
 
     def close_sensitivity(self) -> None:
         """Ends the line of the sensitivity where every technique that needs it was skipped."""
         if needs_sensitivity(self.experiment.techniques) and not self.has_sensitivity:
             reason = "no technique that needs it can be used on this model"
-            self.on_event(
-                {"kind": "technique", "technique": "sensitivity", "status": "skipped", "reason": reason}
-            )
+            self.on_event(LineChanged(technique="sensitivity", status="skipped", reason=reason))
 
     def _sensitivity(self, facts: Facts) -> list | dict:
         """Returns the rows as plain data, or `{"reason"}`."""
@@ -259,19 +282,18 @@ class _Run:
     # ---- lines and variants --------------------------------------------------------------------------------
 
     def begin(self, name: str) -> None:
-        self.on_event({"kind": "technique", "technique": name, "status": "working"})
+        self.on_event(LineChanged(technique=name, status="working"))
 
     def end(self, name: str, wanted: tuple[str, ...]) -> None:
         made = [self.variant(v) for v in wanted]
         good = [v for v in made if v.status == "done"]
         status = "done" if good else made[0].status
         self.on_event(
-            {
-                "kind": "technique",
-                "technique": name,
-                "status": status,
-                "reason": "" if good else made[0].reason,
-            }
+            LineChanged(
+                technique=name,
+                status=status,
+                reason="" if good else made[0].reason,
+            )
         )
 
     def variant(self, variant_id: str) -> Variant:
@@ -306,10 +328,8 @@ class _Run:
             self.workspace.write_variant(
                 self.id, Variant(id=variant_id, technique=technique.id, status="skipped", reason=reason)
             )
-            self.on_event(
-                {"kind": "variant", "technique": technique.id, "variant": variant_id, "status": "skipped"}
-            )
-        self.on_event({"kind": "technique", "technique": technique.id, "status": "skipped", "reason": reason})
+            self.on_event(VariantWritten(technique=technique.id, variant=variant_id, status="skipped"))
+        self.on_event(LineChanged(technique=technique.id, status="skipped", reason=reason))
 
     def fail(self, name: str, wanted: tuple[str, ...], reason: str) -> None:
         """What a dead child left unfinished becomes "failed, because …"."""
@@ -318,9 +338,7 @@ class _Run:
                 self.workspace.write_variant(
                     self.id, Variant(id=variant_id, technique=name, status="failed", reason=reason)
                 )
-                self.on_event(
-                    {"kind": "variant", "technique": name, "variant": variant_id, "status": "failed"}
-                )
+                self.on_event(VariantWritten(technique=name, variant=variant_id, status="failed"))
 
     # ---- measuring -----------------------------------------------------------------------------------------
 
@@ -409,26 +427,24 @@ class _Run:
         except Exception as error:  # what was measured stands without what can't be predicted
             traceback.print_exc()
             self.on_event(
-                {
-                    "kind": "log",
-                    "technique": variant.technique,
-                    "text": (
+                Logged(
+                    technique=variant.technique,
+                    text=(
                         f"no estimate for {variant.id}, because of an error in the estimator"
                         f" ({type(error).__name__}: {error})"
                     ),
-                }
+                )
             )
             return {}
 
     def write(self, variant: Variant) -> None:
         self.workspace.write_variant(self.id, variant)
         self.on_event(
-            {
-                "kind": "variant",
-                "technique": variant.technique,
-                "variant": variant.id,
-                "status": variant.status,
-            }
+            VariantWritten(
+                technique=variant.technique,
+                variant=variant.id,
+                status=variant.status,
+            )
         )
 
     def time_all(self) -> None:
@@ -447,20 +463,18 @@ class _Run:
             )
             self.write(judge(variant.model_copy(update={"host": host}), self.experiment))
             self.on_event(
-                {
-                    "kind": "progress",
-                    "technique": "timing",
-                    "fraction": (number + 1) / len(done),
-                    "text": f"peak memory of {variant.id}",
-                }
+                ProgressMade(
+                    technique="timing",
+                    fraction=(number + 1) / len(done),
+                    text=f"peak memory of {variant.id}",
+                )
             )
         self.on_event(
-            {
-                "kind": "technique",
-                "technique": "timing",
-                "status": "failed" if reasons else "done",
-                "reason": "; ".join(reasons),
-            }
+            LineChanged(
+                technique="timing",
+                status="failed" if reasons else "done",
+                reason="; ".join(reasons),
+            )
         )
 
     def _time_in_lots(self, done: list[Variant]) -> tuple[dict[str, Host], list[str]]:
@@ -490,23 +504,20 @@ class _Run:
         if name in before:
             was, is_ = (hosts[name].latency_ms.p50 for hosts in (before, now))
             self.on_event(
-                {
-                    "kind": "log",
-                    "technique": "timing",
-                    "text": (
+                Logged(
+                    technique="timing",
+                    text=(
                         "not all variants fit into memory together, so they were timed in lots, "
                         f"each with {name}: {was:.3f} ms in the first lot, {is_:.3f} ms in this one"
                     ),
-                }
+                )
             )
 
     def _peak_memory(self, path: str) -> int | None:
         try:
             return self.child("memory", "timing", 120, threads=THREADS, path=path)["peak_memory_bytes"]
         except EdgewiseError as error:
-            self.on_event(
-                {"kind": "log", "technique": "timing", "text": f"peak memory of {path} failed: {error}"}
-            )
+            self.on_event(Logged(technique="timing", text=f"peak memory of {path} failed: {error}"))
             return None
 
     def conclude(self) -> None:

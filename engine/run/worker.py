@@ -3,6 +3,7 @@
 import sys
 
 from engine.errors import EdgewiseError
+from engine.events import Event, StateChanged
 from engine.run import jobs
 from engine.run.optimize import optimize
 from engine.store.workspace import ENDED, Workspace
@@ -17,24 +18,24 @@ def work(run_id: str) -> None:
         if workspace.state(run_id) in ENDED:
             return  # cancelled while this process was starting
 
-        def on_event(event: dict) -> None:
+        def on_event(event: Event) -> None:
             workspace.append(run_id, event)
 
         try:
             optimize(workspace.experiment(run_id), workspace, run_id, on_event)
-            state = {"state": "done"}
+            state = StateChanged(state="done")
         except EdgewiseError as error:
-            state = {"state": "failed", "reason": str(error)}
+            state = StateChanged(state="failed", reason=str(error))
         except Exception as error:  # a defect of ours must still end the run with a reason
             import traceback
 
             traceback.print_exc()
-            state = {
-                "state": "failed",
-                "reason": f"An internal error: {type(error).__name__}: {error}. The log has more.",
-            }
+            state = StateChanged(
+                state="failed",
+                reason=f"An internal error: {type(error).__name__}: {error}. The log has more.",
+            )
         if workspace.state(run_id) not in ENDED:
-            on_event({"kind": "state", **state})
+            on_event(state)
     jobs.tick(workspace)
 
 

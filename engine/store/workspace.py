@@ -29,6 +29,16 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import BadInput, EdgewiseError
+from engine.events import (
+    Event,
+    MemoryPeak,
+    StateChanged,
+    VariantWritten,
+    last_state,
+    seconds_at_work,
+    written,
+)
+from engine.store.runlog import RunLog
 from engine.vocabulary import (
     SCHEMA_VERSION,
     Experiment,
@@ -55,6 +65,7 @@ class Workspace:
             (self.home / "runs").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._not_writable(error) from None
+        self._logs: dict[str, RunLog] = {}
         self._open_index()
 
     def _open_index(self) -> None:
@@ -91,7 +102,7 @@ class Workspace:
                 write_json(
                     draft / "experiment.json", {"created": time.time(), **experiment.model_dump(mode="json")}
                 )
-                (draft / "events.jsonl").write_text(_line({"kind": "state", "state": "queued"}))
+                (draft / "events.jsonl").write_text(written(StateChanged(state="queued")))
                 draft.rename(folder)
                 self._reindex(run_id)
             except BaseException:
@@ -134,16 +145,16 @@ class Workspace:
         data = self._read(run_id)
         created = data.pop("created", 0.0)
         events = self.events(run_id)
-        states = self._states(events)
+        state = last_state(events)
         result = read_json(self.folder(run_id) / "result.json") or {}
         return Run(
             id=run_id,
-            state=states[-1]["state"],
-            reason=states[-1].get("reason", ""),
+            state=state.state,
+            reason=state.reason,
             experiment=parse(Experiment, data),
             created=created,
-            seconds=round(_seconds_at_work(events), 2),
-            peak_memory_bytes=max((e["bytes"] for e in events if e["kind"] == "memory"), default=0),
+            seconds=round(seconds_at_work(events, time.time()), 2),
+            peak_memory_bytes=max((e.bytes for e in events if isinstance(e, MemoryPeak)), default=0),
             variants=self.variants(run_id),
             sensitivity=[LayerSensitivity(**row) for row in result.get("sensitivity", [])],
             recommendation=(
@@ -178,43 +189,25 @@ class Workspace:
 
     # ---- what a run writes ---------------------------------------------------------------------------------
 
-    def append(self, run_id: str, event: dict[str, Any]) -> None:
-        """Adds one event (`kind` and what belongs to it) with its time; a `state` event also goes into the
-        index.
-        """
-        with sentence_on_full_disk(), open(self.folder(run_id) / "events.jsonl", "ab+", buffering=0) as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - 1))
-            # a line that a crash or a full disk cut off must not swallow this one
-            torn = size and file.read(1) != b"\n"
-            line = b"\n" * torn + _line(event).encode()
-            if file.write(line) < len(line):
-                raise OSError(errno.ENOSPC, "the line was cut off")
-        if event["kind"] == "state":
+    def log(self, run_id: str) -> RunLog:
+        """Returns the run's log; this object keeps what it has read of it."""
+        path = self.folder(run_id) / "events.jsonl"
+        return self._logs.setdefault(run_id, RunLog(path))
+
+    def append(self, run_id: str, event: Event) -> None:
+        """Adds one event; a change of state also goes into the index."""
+        with sentence_on_full_disk():
+            self.log(run_id).append(event)
+        if isinstance(event, StateChanged):
             self._reindex(run_id)
 
-    def events(self, run_id: str) -> list[dict[str, Any]]:
-        """Returns all events in order; a last line that was cut off by a crash is left out."""
-        path, events = self.folder(run_id) / "events.jsonl", []
-        for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
-            try:
-                events.append(json.loads(line))
-            except ValueError:
-                continue
-        return events
+    def events(self, run_id: str) -> list[Event]:
+        """Returns all events in order; what can't be read of the log is left out."""
+        return self.log(run_id).read()
 
     def state(self, run_id: str) -> str:
         """Returns the run's state: queued, running, done, failed or cancelled."""
-        return self._states(self.events(run_id))[-1]["state"]
-
-    def _states(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        lost = {
-            "kind": "state",
-            "state": "failed",
-            "time": 0.0,
-            "reason": "Its events are lost: delete it and run it again.",
-        }
-        return [event for event in events if event["kind"] == "state"] or [lost]
+        return last_state(self.events(run_id)).state
 
     def write_variant(self, run_id: str, variant: Variant) -> None:
         """Writes one variant atomically, over an earlier version of itself."""
@@ -226,8 +219,8 @@ class Workspace:
         found = [Variant(**data) for data in map(read_json, paths) if data]
         order: dict[str, int] = {}
         for place, event in enumerate(self.events(run_id)):
-            if event["kind"] == "variant":
-                order.setdefault(event["variant"], place)  # a later one only says that it was timed again
+            if isinstance(event, VariantWritten):
+                order.setdefault(event.variant, place)  # a later one only says that it was timed again
         return sorted(found, key=lambda v: (v.id != "baseline", order.get(v.id, len(order)), v.id))
 
     def write_result(self, run_id: str, **parts: Any) -> None:
@@ -291,25 +284,6 @@ class Workspace:
                 index.execute("insert or replace into runs values (?, ?, ?, ?, ?, ?, ?, ?)", row)
             else:
                 index.execute("update runs set state = ? where id = ?", (state, run_id))
-
-
-def _seconds_at_work(events: list[dict[str, Any]]) -> float:
-    """Sums the spans in which the run was at work; what it lay in the queue, ended or dead between counts
-    nothing.
-    """
-    total, began, last = 0.0, None, 0.0
-    for event in events:
-        if event["kind"] == "state":
-            if began is not None:
-                # "running" once more: its worker was killed and a new one took over, some time later
-                total += (last if event["state"] == "running" else event["time"]) - began
-            began = event["time"] if event["state"] == "running" else None
-        last = event["time"]
-    return total + (time.time() - began if began is not None else 0.0)
-
-
-def _line(event: dict[str, Any]) -> str:
-    return json.dumps({"time": time.time(), **event}) + "\n"
 
 
 def write_json(path: Path, data: Any) -> None:

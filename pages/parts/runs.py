@@ -3,7 +3,7 @@
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from engine.run.jobs import RunView, TechniqueView
+from engine.run.view import RunView, TechniqueView
 from engine.vocabulary import Variant
 from pages.parts import wording as w
 

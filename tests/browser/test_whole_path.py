@@ -13,6 +13,7 @@ import zipfile
 
 import pytest
 
+from engine import events
 from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
 
@@ -118,11 +119,11 @@ def kill(workspace: Workspace, run: str, technique: str) -> None:
     """Kills the process of a technique as soon as it is at work."""
     deadline = time.time() + 180
     while time.time() < deadline:
-        events = workspace.events(run)
-        working = [e for e in events if e["kind"] == "progress" and e["technique"] == technique]
-        children = [e for e in events if e["kind"] == "process" and e["what"] == technique]
+        told = workspace.events(run)
+        working = [e for e in told if isinstance(e, events.ProgressMade) and e.technique == technique]
+        children = [e for e in told if isinstance(e, events.ProcessStarted) and e.what == technique]
         if working and children:
-            os.killpg(children[-1]["pid"], signal.SIGKILL)
+            os.killpg(children[-1].pid, signal.SIGKILL)
             return
         time.sleep(0.1)
     raise AssertionError(f"{technique} never started")
@@ -136,7 +137,7 @@ def test_cancel_stops_every_process_and_keeps_what_is_finished(page, server):
     began = time.time()
     page.get_by_text("The run was cancelled").wait_for()
     workspace = Workspace(server.home)
-    pids = [e["pid"] for e in workspace.events(run) if e["kind"] == "process"]
+    pids = [e.pid for e in workspace.events(run) if isinstance(e, events.ProcessStarted)]
     while any(alive(pid) for pid in pids):
         assert time.time() < began + 3, "processes of a cancelled run still live"
         time.sleep(0.05)

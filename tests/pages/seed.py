@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from engine import events
 from engine.store.workspace import Workspace
 from engine.vocabulary import (
     Artifact,
@@ -183,29 +184,21 @@ def begun(home: Workspace, worker: int, **changes) -> str:
     The process must be the leader of a group of its own: cancelling kills the whole group.
     """
     run = queued(home, **changes)
-    add = lambda **event: home.append(run, event)  # noqa: E731
-    add(kind="state", state="running")
-    add(kind="process", pid=worker, started=psutil.Process(worker).create_time(), what="worker")
-    add(
-        kind="plan",
-        seconds={
-            "baseline": 5,
-            "ptq_int8": 5,
-            "ptq_int4": 20,
-            "prune_structured": 60,
-            "hybrid": 60,
-            "distill": 60,
-            "timing": 10,
-        },
-    )
+    expected = {"baseline": 5, "ptq_int8": 5, "ptq_int4": 20, "timing": 10}
+    expected |= {"prune_structured": 60, "hybrid": 60, "distill": 60}
+    started = psutil.Process(worker).create_time()
+    home.append(run, events.StateChanged(state="running"))
+    home.append(run, events.ProcessStarted(pid=worker, started=started, what="worker"))
+    home.append(run, events.PlanMade(seconds=expected))
     for done, name in enumerate(("baseline", "ptq_int8")):
-        add(kind="technique", technique=name, status="working")
+        home.append(run, events.LineChanged(technique=name, status="working"))
         home.write_variant(run, variant(*FIGURES[done], estimates=False))
-        add(kind="variant", technique=name, variant=name)
-        add(kind="technique", technique=name, status="done")
-    add(kind="technique", technique="ptq_int4", status="working")
-    add(kind="progress", technique="ptq_int4", fraction=0.4, text="Rounding layer 4 of 9", remaining_s=11)
-    add(kind="log", technique="ptq_int4", text="conv1 stays INT8")
+        home.append(run, events.VariantWritten(technique=name, variant=name))
+        home.append(run, events.LineChanged(technique=name, status="done"))
+    home.append(run, events.LineChanged(technique="ptq_int4", status="working"))
+    text = "Rounding layer 4 of 9"
+    home.append(run, events.ProgressMade(technique="ptq_int4", fraction=0.4, text=text, remaining_s=11))
+    home.append(run, events.Logged(technique="ptq_int4", text="conv1 stays INT8"))
     return run
 
 
@@ -214,14 +207,14 @@ def finished(
 ) -> str:
     """Writes a run with every kind of variant in it and returns its id."""
     run = queued(home, **changes)
-    home.append(run, {"kind": "state", "state": "running"})
+    home.append(run, events.StateChanged(state="running"))
     for made in variants(estimates):
-        home.append(run, {"kind": "technique", "technique": made.technique, "status": "working"})
+        home.append(run, events.LineChanged(technique=made.technique, status="working"))
         home.write_variant(run, made)
-        home.append(run, {"kind": "variant", "technique": made.technique, "variant": made.id})
+        home.append(run, events.VariantWritten(technique=made.technique, variant=made.id))
         home.append(
             run,
-            {"kind": "technique", "technique": made.technique, "status": made.status, "reason": made.reason},
+            events.LineChanged(technique=made.technique, status=made.status, reason=made.reason),
         )
     rows = [
         LayerSensitivity(
@@ -238,7 +231,7 @@ def finished(
         sensitivity=[row.model_dump() for row in rows],
         recommendation=(recommendation or chosen()).model_dump(),
     )
-    home.append(run, {"kind": "state", "state": "done"})
+    home.append(run, events.StateChanged(state="done"))
     return run
 
 
@@ -275,7 +268,7 @@ def broken_schema(home: Workspace) -> str:
 def ended(home: Workspace, state: str, reason: str) -> str:
     """Writes a run that ended early, with one variant kept, and returns its id."""
     run = begun(home, os.getpid())
-    home.append(run, {"kind": "state", "state": state, "reason": reason, "time": time.time()})
+    home.append(run, events.StateChanged(state=state, reason=reason, time=time.time()))
     return run
 
 

@@ -3,6 +3,7 @@
 import seed
 from seed import words
 
+from engine import events
 from engine.vocabulary import Constraints, Recommendation
 
 
@@ -97,9 +98,9 @@ def test_unfinished_run_can_be_compared_and_says_so(home, worker, open_page):
 
 def test_baseline_alone_is_no_error(home, open_page):
     run = seed.queued(home)
-    home.append(run, {"kind": "state", "state": "running"})
+    home.append(run, events.StateChanged(state="running"))
     home.write_variant(run, seed.variant(*seed.FIGURES[0], estimates=False))
-    home.append(run, {"kind": "state", "state": "done"})
+    home.append(run, events.StateChanged(state="done"))
     assert not open_page("compare", run=run).exception
 
 
@@ -119,7 +120,7 @@ def test_run_without_labelled_images_is_no_error(home, open_page):
             )
         ) | {"per_class_recall": [], "confusion": []}
         home.write_variant(run, seed.variant(*row).model_copy(update=bare))
-    home.append(run, {"kind": "state", "state": "done"})
+    home.append(run, events.StateChanged(state="done"))
     app = open_page("compare", run=run)
     assert not app.exception
     assert "accuracy that was not measured" in words(app)

@@ -8,9 +8,10 @@ import time
 import psutil
 import pytest
 
-from engine import memory
+from engine import events, memory
 from engine.errors import BadInput
 from engine.run import jobs, worker
+from engine.run.view import queue_place, view_of
 from engine.store.workspace import ENDED, Workspace, write_json
 from engine.techniques import TECHNIQUES
 from engine.wall import sandbox
@@ -26,8 +27,8 @@ def until(condition, timeout_s: float = 120):
     raise AssertionError("it did not come to pass in time")
 
 
-def processes(workspace, run_id: str, what: str) -> list[dict]:
-    return [e for e in workspace.events(run_id) if e["kind"] == "process" and e["what"] == what]
+def processes(workspace, run_id: str, what: str) -> list[events.ProcessStarted]:
+    return [e for e in workspace.events(run_id) if isinstance(e, events.ProcessStarted) and e.what == what]
 
 
 def status_of(workspace, run_id: str) -> dict[str, str]:
@@ -36,7 +37,7 @@ def status_of(workspace, run_id: str) -> dict[str, str]:
 
 def everything_of(workspace, run_id: str) -> list[psutil.Process]:
     """Returns the run's worker with all that descends from it."""
-    worker = psutil.Process(processes(workspace, run_id, "worker")[-1]["pid"])
+    worker = psutil.Process(processes(workspace, run_id, "worker")[-1].pid)
     return [worker, *worker.children(recursive=True)]
 
 
@@ -58,8 +59,8 @@ def nothing_starts(monkeypatch):
         "_start_worker",
         lambda workspace, run_id: (
             started.append(run_id),
-            workspace.append(run_id, {"kind": "state", "state": "running"}),
-            workspace.append(run_id, {"kind": "process", "what": "worker", **sandbox.identity(os.getpid())}),
+            workspace.append(run_id, events.StateChanged(state="running")),
+            workspace.append(run_id, events.ProcessStarted(what="worker", **sandbox.identity(os.getpid()))),
         ),
     )
     return started
@@ -68,12 +69,12 @@ def nothing_starts(monkeypatch):
 def test_one_run_at_a_time_in_the_order_they_came(workspace, asked, nothing_starts):
     first, second, third = (jobs.start(asked(), workspace) for _ in range(3))
     assert nothing_starts == [first]
-    assert [jobs.queue_place(run, workspace) for run in (first, second, third)] == [None, 1, 2]
-    assert [jobs.view(run, workspace).queue_place for run in (first, second, third)] == [None, 1, 2]
-    workspace.append(first, {"kind": "state", "state": "done"})
+    assert [queue_place(run, workspace) for run in (first, second, third)] == [None, 1, 2]
+    assert [view_of(run, workspace).queue_place for run in (first, second, third)] == [None, 1, 2]
+    workspace.append(first, events.StateChanged(state="done"))
     jobs.tick(workspace)
     assert nothing_starts == [first, second]
-    assert [jobs.queue_place(run, workspace) for run in (first, second, third)] == [None, None, 1]
+    assert [queue_place(run, workspace) for run in (first, second, third)] == [None, None, 1]
 
 
 def test_a_resumed_older_run_does_not_start_beside_a_living_newer_one(workspace, asked, nothing_starts):
@@ -83,7 +84,7 @@ def test_a_resumed_older_run_does_not_start_beside_a_living_newer_one(workspace,
     jobs.resume(older, workspace)
     assert nothing_starts == [older, newer]
     assert [workspace.state(run) for run in (older, newer)] == ["queued", "running"]
-    workspace.append(newer, {"kind": "state", "state": "done"})
+    workspace.append(newer, events.StateChanged(state="done"))
     jobs.tick(workspace)
     assert nothing_starts == [older, newer, older]
 
@@ -93,7 +94,7 @@ def test_a_run_whose_memory_is_gone_when_its_turn_comes_fails_and_the_next_start
 ):
     first, second = (jobs.start(asked(), workspace) for _ in range(2))
     monkeypatch.setattr(memory, "free_bytes", lambda: 123_000_000)
-    workspace.append(first, {"kind": "state", "state": "done"})
+    workspace.append(first, events.StateChanged(state="done"))
     jobs.tick(workspace)
     run = workspace.run(second)
     assert (nothing_starts, run.state) == ([first], "failed") and "123 MB are free" in run.reason
@@ -102,7 +103,7 @@ def test_a_run_whose_memory_is_gone_when_its_turn_comes_fails_and_the_next_start
 def test_looking_at_a_run_starts_nothing(workspace, asked, nothing_starts):
     run_id = idle(workspace, asked)
     before = workspace.events(run_id)
-    assert jobs.view(run_id, workspace).queue_place == 1
+    assert view_of(run_id, workspace).queue_place == 1
     assert nothing_starts == [] and workspace.events(run_id) == before
     jobs.tick(workspace)
     assert nothing_starts == [run_id]
@@ -113,7 +114,7 @@ def test_each_time_a_run_is_asked_to_go_on_it_may_be_resumed_anew(workspace, ask
     for _ in range(jobs.RESUMES + 1):
         jobs.cancel(run_id, workspace)
         jobs.resume(run_id, workspace)
-    dead = {"kind": "process", "pid": 2**22 + 1, "started": 0.0, "what": "worker"}
+    dead = events.ProcessStarted(pid=2**22 + 1, started=0.0, what="worker")
     workspace.append(run_id, dead)
     jobs.tick(workspace)
     assert workspace.state(run_id) == "running"
@@ -122,28 +123,28 @@ def test_each_time_a_run_is_asked_to_go_on_it_may_be_resumed_anew(workspace, ask
 def test_a_run_whose_events_are_lost_is_a_view(workspace, asked):
     run_id = idle(workspace, asked)
     (workspace.folder(run_id) / "events.jsonl").unlink()
-    view = jobs.view(run_id, workspace)
+    view = view_of(run_id, workspace)
     assert (view.state, view.elapsed_s) == ("failed", 0) and "events are lost" in view.reason
 
 
 def test_a_cancelled_run_leaves_the_queue(workspace, asked, nothing_starts):
     _first, second, third = (jobs.start(asked(), workspace) for _ in range(3))
     jobs.cancel(second, workspace)
-    view = jobs.view(second, workspace)
+    view = view_of(second, workspace)
     assert (view.state, view.reason, view.queue_place) == ("cancelled", "You cancelled it.", None)
-    assert jobs.queue_place(third, workspace) == 1
+    assert queue_place(third, workspace) == 1
     jobs.cancel(second, workspace)
     assert workspace.state(second) == "cancelled"
 
 
 def test_a_worker_that_dies_again_and_again_fails_its_run(workspace, asked, monkeypatch):
-    dead = {"pid": 2**22 + 1, "started": 0.0, "what": "worker"}
+    dead = events.ProcessStarted(pid=2**22 + 1, started=0.0, what="worker")
     monkeypatch.setattr(
         jobs,
         "_start_worker",
         lambda workspace, run_id: (
-            workspace.append(run_id, {"kind": "state", "state": "running"}),
-            workspace.append(run_id, {"kind": "process", **dead}),
+            workspace.append(run_id, events.StateChanged(state="running")),
+            workspace.append(run_id, dead),
         ),
     )
     run_id = jobs.start(asked(), workspace)
@@ -154,9 +155,9 @@ def test_a_worker_that_dies_again_and_again_fails_its_run(workspace, asked, monk
 
 
 def test_a_number_that_another_process_has_now_is_not_the_worker():
-    own = sandbox.identity(os.getpid())
+    own = events.ProcessStarted(**sandbox.identity(os.getpid()), what="worker")
     assert jobs._is_same(own)
-    assert not jobs._is_same({**own, "started": own["started"] - 60})
+    assert not jobs._is_same(own.model_copy(update={"started": own.started - 60}))
 
 
 def test_too_little_memory_is_a_sentence_with_both_figures(workspace, asked, monkeypatch):
@@ -169,7 +170,7 @@ def test_too_little_memory_is_a_sentence_with_both_figures(workspace, asked, mon
 
 
 def test_an_unknown_run_is_a_sentence_for_every_question(workspace):
-    for ask in (jobs.view, jobs.cancel, jobs.resume, jobs.wait):
+    for ask in (view_of, jobs.cancel, jobs.resume, jobs.wait):
         with pytest.raises(BadInput, match="No run has the id"):
             ask("unknown", workspace)
 
@@ -185,14 +186,14 @@ def test_a_run_that_cannot_be_read_holds_up_no_other(workspace, asked):
 def test_cancel_stops_everything_within_2_seconds_and_keeps_what_is_finished(workspace, asked):
     run_id = jobs.start(asked(techniques=["prune_structured"], time_budget_s=600), workspace)
     waiting = jobs.start(asked(techniques=["fp16"]), workspace)
-    assert jobs.queue_place(waiting, workspace) == 1
+    assert queue_place(waiting, workspace) == 1
     until(lambda: processes(workspace, run_id, "prune_structured"))
     at_work = until(lambda: (found := everything_of(workspace, run_id))[1:] and found)
     began = time.monotonic()
     jobs.cancel(run_id, workspace)
     until(lambda: not alive(at_work), 2)
     assert time.monotonic() - began < 2
-    view = jobs.view(run_id, workspace)
+    view = view_of(run_id, workspace)
     assert (view.state, view.reason) == ("cancelled", "You cancelled it.")
     assert status_of(workspace, run_id) == {"baseline": "done"}
     assert workspace.variants(run_id)[0].accuracy > 0.9
@@ -209,7 +210,7 @@ def test_a_killed_technique_fails_alone(workspace, asked):
     until(
         lambda: "prune_unstructured@0.3" in status_of(workspace, run_id)
     )  # in the middle: some are made, most are not
-    os.kill(processes(workspace, run_id, "prune_unstructured")[0]["pid"], signal.SIGKILL)
+    os.kill(processes(workspace, run_id, "prune_unstructured")[0].pid, signal.SIGKILL)
     jobs.wait(run_id, workspace)
     run = workspace.run(run_id)
     assert run.state == "done", run.reason
@@ -257,7 +258,7 @@ def test_a_killed_worker_resumes_where_it_was_and_makes_the_same_files(workspace
 
 
 def test_view_shows_every_stage_and_no_negative_time(digits_run):
-    view = jobs.view(digits_run.id, digits_run.workspace)
+    view = view_of(digits_run.id, digits_run.workspace)
     lines = {line.id: line for line in view.techniques}
     techniques = list(digits_run.run.experiment.techniques)
     before = next(i for i, name in enumerate(techniques) if "sensitivity" in TECHNIQUES[name].needs)
@@ -273,16 +274,24 @@ def test_view_shows_every_stage_and_no_negative_time(digits_run):
 def test_a_cut_off_view_is_a_view(workspace, asked):
     """A worker that was killed in the middle of a line leaves events that can still be shown."""
     run_id = idle(workspace, asked, techniques=["fp16"])
-    workspace.append(run_id, {"kind": "state", "state": "running"})
-    workspace.append(run_id, {"kind": "technique", "technique": "fp16", "status": "working"})
-    workspace.append(
-        run_id, {"kind": "progress", "technique": "fp16", "fraction": 0.5, "text": "half", "remaining_s": 3}
-    )
-    workspace.append(run_id, {"kind": "state", "state": "cancelled"})
+    workspace.append(run_id, events.StateChanged(state="running"))
+    workspace.append(run_id, events.LineChanged(technique="fp16", status="working"))
+    workspace.append(run_id, events.ProgressMade(technique="fp16", fraction=0.5, text="half", remaining_s=3))
+    workspace.append(run_id, events.StateChanged(state="cancelled"))
     with open(workspace.folder(run_id) / "events.jsonl", "a") as file:
         file.write('{"time": 1, "kind": "progr')
-    line = next(line for line in jobs.view(run_id, workspace).techniques if line.id == "fp16")
+    line = next(line for line in view_of(run_id, workspace).techniques if line.id == "fp16")
     assert (line.status, line.fraction, line.text) == ("working", 0.5, "half")
+
+
+def test_what_can_not_be_read_of_a_log_is_told_in_the_log(workspace, asked):
+    run_id = idle(workspace, asked)
+    with open(workspace.folder(run_id) / "events.jsonl", "a") as file:
+        file.write(
+            '{"time": 1, "kind": "memory"}\n{"time": 1, "kind": "teleport"}\n{"time": 1, "kind": "log"}\n'
+        )
+    view = view_of(run_id, workspace)
+    assert view.state == "queued" and view.log[-1].startswith("3 lines of this log are damaged")
 
 
 def test_a_resumed_run_is_queued_again(workspace, asked, nothing_starts):
@@ -290,7 +299,7 @@ def test_a_resumed_run_is_queued_again(workspace, asked, nothing_starts):
     jobs.cancel(run_id, workspace)
     jobs.resume(run_id, workspace)
     assert workspace.state(run_id) == "running" and nothing_starts == [run_id, run_id]
-    workspace.append(run_id, {"kind": "state", "state": "done"})
+    workspace.append(run_id, events.StateChanged(state="done"))
     jobs.resume(run_id, workspace)
     assert workspace.state(run_id) == "done"
 
@@ -299,7 +308,7 @@ def test_a_resumed_run_is_queued_again(workspace, asked, nothing_starts):
 def test_a_worker_leaves_an_ended_run_alone(workspace, asked, state, monkeypatch):
     """A run may be cancelled while its worker is still starting."""
     run_id = idle(workspace, asked)
-    workspace.append(run_id, {"kind": "state", "state": state})
+    workspace.append(run_id, events.StateChanged(state=state))
     before = workspace.events(run_id)
     monkeypatch.setattr(worker, "optimize", lambda *given: pytest.fail("it went to work"))
     worker.work(run_id)
@@ -322,7 +331,7 @@ def test_a_defect_of_ours_ends_the_run_with_a_reason_and_the_queue_goes_on(
         raise ZeroDivisionError("division by zero")
 
     first, second = idle(workspace, asked), idle(workspace, asked)
-    workspace.append(first, {"kind": "state", "state": "running"})
+    workspace.append(first, events.StateChanged(state="running"))
     monkeypatch.setattr(worker, "optimize", stumble)
     worker.work(first)
     assert workspace.run(first).reason.startswith("An internal error: ZeroDivisionError: division by zero")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from engine import events
 from engine.errors import BadInput, EdgewiseError
 from engine.run import optimize, tasks
 from engine.store.workspace import write_json
@@ -134,26 +135,26 @@ def supervise(workspace, asked, monkeypatch):
 
     def run(children: Children, **changes):
         monkeypatch.setattr(optimize.sandbox, "run", children)
-        run_id, events = workspace.create(asked(**changes)), []
-        made = optimize.optimize(workspace.experiment(run_id), workspace, run_id, events.append)
+        run_id, told = workspace.create(asked(**changes)), []
+        made = optimize.optimize(workspace.experiment(run_id), workspace, run_id, told.append)
         run.id = run_id
-        return {v.id: v for v in made}, events
+        return {v.id: v for v in made}, told
 
     return run
 
 
-def ended(events: list[dict]) -> dict[str, dict]:
-    return {e["technique"]: e for e in events if e["kind"] == "technique" and e["status"] != "working"}
+def ended(told: list) -> dict[str, events.LineChanged]:
+    return {e.technique: e for e in told if isinstance(e, events.LineChanged) and e.status != "working"}
 
 
 def test_all_is_well(supervise, workspace):
-    found, events = supervise(Children())
+    found, told = supervise(Children())
     assert set(found) == {"baseline", *(v for t in TECHNIQUES.values() for v in t.variants)}
     assert all(
         v.status == "done" and v.host.interleaved and v.host.peak_memory_bytes == 30_000_000
         for v in found.values()
     )
-    assert {e["status"] for e in ended(events).values()} == {"done"}
+    assert {e.status for e in ended(told).values()} == {"done"}
     assert workspace.run(supervise.id).recommendation.winner in found
 
 
@@ -162,14 +163,14 @@ def test_variants_that_do_not_fit_into_memory_together_are_timed_in_lots_beside_
 ):
     monkeypatch.setattr(optimize, "needed_bytes", lambda model: 0)
     children = Children()
-    found, events = supervise(children)
+    found, told = supervise(children)
     assert children.asked.count(("timing", "")) == 1 + len(TECHNIQUES) + len(found) - 1
     assert all(
         v.status == "done" and v.host.interleaved and v.host.peak_memory_bytes == 30_000_000
         for v in found.values()
     )
     assert (
-        sum("timed in lots, each with baseline: 1.000 ms" in e.get("text", "") for e in events)
+        sum("timed in lots, each with baseline: 1.000 ms" in getattr(e, "text", "") for e in told)
         == len(found) - 2
     )
 
@@ -185,12 +186,12 @@ def test_sensitivity_is_asked_for_once_and_only_where_needed(supervise):
 
 def test_a_technique_that_dies_keeps_what_it_finished_and_harms_no_other(supervise):
     reason = "its process was killed (signal 9, SIGKILL)"
-    found, events = supervise(Children(trouble={("technique", "prune_structured"): Failed(reason)}))
+    found, told = supervise(Children(trouble={("technique", "prune_structured"): Failed(reason)}))
     first, *rest = TECHNIQUES["prune_structured"].variants
     assert found[first].status == "done" and found[first].accuracy == 0.9
     assert {found[v].reason for v in rest} == {reason} and {found[v].status for v in rest} == {"failed"}
     assert all(v.status == "done" for v in found.values() if v.technique != "prune_structured")
-    assert ended(events)["hybrid"]["status"] == "done"
+    assert ended(told)["hybrid"].status == "done"
 
 
 def test_a_file_that_no_runtime_survives_fails_alone(supervise):
@@ -220,10 +221,10 @@ def test_a_wrong_data_set_ends_the_run_with_its_sentence(supervise, task):
 
 def test_what_does_not_apply_is_skipped_before_any_time_is_spent(supervise):
     children = Children(unprunable="its layers can't be followed")
-    found, events = supervise(children)
+    found, told = supervise(children)
     for name in ("prune_structured", "hybrid", "distill"):
         assert {found[v].status for v in TECHNIQUES[name].variants} == {"skipped"}
-        assert ended(events)[name]["reason"] == "its layers can't be followed"
+        assert ended(told)[name].reason == "its layers can't be followed"
         assert ("technique", name) not in children.asked
     assert found["ptq_int8"].status == "done"
 
@@ -263,18 +264,18 @@ def test_lost_sensitivity_or_timing_or_memory_does_not_lose_the_run(supervise, w
 
 def test_sensitivity_that_failed_is_remembered_with_its_reason_and_asked_for_once(supervise, workspace):
     children = Children(trouble={("technique", "sensitivity"): Failed("it crashed")})
-    found, events = supervise(children)
+    found, told = supervise(children)
     assert children.asked.count(("technique", "sensitivity")) == 1
-    line = ended(events)["sensitivity"]
-    assert (line["status"], line["reason"]) == ("failed", "it crashed")
+    line = ended(told)["sensitivity"]
+    assert (line.status, line.reason) == ("failed", "it crashed")
     optimize.optimize(workspace.experiment(supervise.id), workspace, supervise.id, lambda event: None)
     assert children.asked.count(("technique", "sensitivity")) == 1
     assert {v.status for v in found.values()} == {"done"}
 
 
 def test_sensitivity_that_nothing_can_use_is_told_as_skipped(supervise):
-    _, events = supervise(Children(quantized=True))
-    assert ended(events)["sensitivity"]["status"] == "skipped"
+    _, told = supervise(Children(quantized=True))
+    assert ended(told)["sensitivity"].status == "skipped"
 
 
 @pytest.mark.parametrize("error", [Failed("it crashed"), BadInput("No image is left.")])
@@ -288,13 +289,13 @@ def test_timing_that_is_lost_does_not_lose_the_run(supervise, workspace, error):
         return Children.timing(children, request)
 
     children.timing = timing
-    found, events = supervise(children, techniques=["fp16", "dynamic_int8"])
+    found, told = supervise(children, techniques=["fp16", "dynamic_int8"])
     assert {v.status for v in found.values()} == {"done"}
     assert all(
         not v.host.interleaved and v.host.latency_ms.p50 == 1.0 and v.host.peak_memory_bytes == 30_000_000
         for v in found.values()
     )
-    assert ended(events)["timing"]["status"] == "failed" and ended(events)["timing"]["reason"] == str(error)
+    assert ended(told)["timing"].status == "failed" and ended(told)["timing"].reason == str(error)
     assert workspace.run(supervise.id).recommendation
 
 
@@ -309,13 +310,13 @@ def test_a_lot_that_is_lost_does_not_lose_the_others(supervise, monkeypatch):
         return Children.timing(children, request)
 
     children.timing = timing
-    found, events = supervise(children, techniques=techniques)
+    found, told = supervise(children, techniques=techniques)
     assert [found[name].host.interleaved for name in ("baseline", "fp16", "dynamic_int8")] == [
         True,
         True,
         False,
     ]
-    assert ended(events)["timing"]["reason"] == "it crashed"
+    assert ended(told)["timing"].reason == "it crashed"
 
 
 def test_a_system_that_tells_no_peak_memory_does_not_lose_the_run(supervise, workspace):
@@ -348,8 +349,8 @@ def test_finished_variants_are_not_made_again(supervise, workspace, monkeypatch)
 
 
 def test_the_budget_is_split_by_weight_over_what_trains(supervise):
-    _, events = supervise(Children(), time_budget_s=1000)
-    seconds = next(e["seconds"] for e in events if e["kind"] == "plan")
+    _, told = supervise(Children(), time_budget_s=1000)
+    seconds = next(e.seconds for e in told if isinstance(e, events.PlanMade))
     trains = [t for t in TECHNIQUES.values() if t.trains]
     spent = sum(seconds[t.id] - 6 - 2 * len(t.variants) for t in trains)
     assert spent == pytest.approx(0.7 * 1000)
@@ -388,7 +389,47 @@ class WithProfiles(Children):
 
 
 def test_an_error_in_the_estimator_costs_the_estimate_and_not_the_run(supervise):
-    found, events = supervise(WithProfiles(), techniques=["ptq_int8"])
+    found, told = supervise(WithProfiles(), techniques=["ptq_int8"])
     assert {v.status for v in found.values()} == {"done"} and not any(v.estimates for v in found.values())
-    said = [e["text"] for e in events if e["kind"] == "log" and "error in the estimator" in e["text"]]
+    said = [e.text for e in told if isinstance(e, events.Logged) and "error in the estimator" in e.text]
     assert len(said) == len(found)
+
+
+class Liars(Children):
+    """A technique's child that first says what it has no right to say."""
+
+    def __init__(self, message: dict):
+        super().__init__()
+        self.message = message
+
+    def __call__(self, module: str, request: dict, limits, watch, log) -> dict:
+        if request.get("technique") == "fp16":
+            watch.on_message(self.message)
+        return super().__call__(module, request, limits, watch, log)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"kind": "state", "state": "done"},
+        {"kind": "memory"},
+        {"kind": "process", "pid": 1, "started": 0.0, "what": "worker"},
+        {"kind": "technique", "technique": "fp16", "status": "done"},
+        {"kind": "log"},
+        {"kind": "log", "text": {"not": "a text"}},
+        {"kind": "progress", "fraction": "most", "text": ""},
+        {"kind": "progress", "fraction": float("nan"), "text": ""},
+        {"kind": "variant_progress", "variant": 7, "fraction": []},
+        {"kind": "teleport"},
+    ],
+)
+def test_a_child_that_writes_what_it_has_no_right_to_fails_alone(supervise, workspace, message):
+    found, told = supervise(Liars(message), techniques=["fp16", "dynamic_int8"])
+    assert found["fp16"].status == "failed" and "no message of a run" in found["fp16"].reason
+    assert found["dynamic_int8"].status == "done"
+    assert not any(isinstance(e, events.StateChanged) for e in told)
+
+
+def test_a_child_can_not_speak_for_another_line(supervise):
+    _, told = supervise(Liars({"kind": "log", "technique": "baseline", "text": "hello"}), techniques=["fp16"])
+    assert [e.technique for e in told if isinstance(e, events.Logged)] == ["fp16"]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from engine import events
 from engine.errors import BadInput
 from engine.store.workspace import Workspace, read_json, write_json
 from engine.vocabulary import Recommendation, Variant
@@ -55,8 +56,8 @@ def test_an_unknown_id_is_one_sentence(workspace, run_id, wrong):
 
 def test_state_and_seconds_come_from_events(workspace, run_id):
     for state in ("running", "cancelled"):
-        workspace.append(run_id, {"kind": "state", "state": state, "reason": "You cancelled it."})
-    workspace.append(run_id, {"kind": "memory", "bytes": 7})
+        workspace.append(run_id, events.StateChanged(state=state, reason="You cancelled it."))
+    workspace.append(run_id, events.MemoryPeak(bytes=7))
     run = workspace.run(run_id)
     assert (run.state, run.reason, run.peak_memory_bytes) == ("cancelled", "You cancelled it.", 7)
     assert workspace.runs()[0]["state"] == "cancelled"
@@ -68,8 +69,8 @@ def test_seconds_count_only_what_the_run_was_at_work(workspace, run_id):
     told = [(0, "running"), (30, "cancelled"), (day, "queued"), (day + 5, "running")]
     told += [(day + 15, None), (day + 3615, "running"), (day + 3635, "done")]
     for time, state in told:
-        event = {"kind": "state", "state": state} if state else {"kind": "memory", "bytes": 7}
-        workspace.append(run_id, {**event, "time": float(time)})
+        event = events.StateChanged(state=state) if state else events.MemoryPeak(bytes=7)
+        workspace.append(run_id, event.model_copy(update={"time": float(time)}))
     assert workspace.run(run_id).seconds == 30 + 10 + 20
 
 
@@ -78,7 +79,7 @@ def test_a_line_that_was_cut_off_is_left_out_and_harms_no_later_one(workspace, r
     with open(path, "a") as file:
         file.write('{"time": 1.0, "kind": "sta')
     assert workspace.state(run_id) == "queued"
-    workspace.append(run_id, {"kind": "state", "state": "running"})
+    workspace.append(run_id, events.StateChanged(state="running"))
     assert workspace.state(run_id) == "running"
     with open(path, "ab") as file:
         file.write('{"time": 2.0, "text": "ü'.encode()[:-1])  # cut in the middle of a letter
@@ -94,22 +95,51 @@ def test_a_run_without_events_has_failed(workspace, run_id, harm):
     assert workspace.runs()[0]["state"] == "failed"
 
 
+def test_a_line_of_another_version_is_left_out_and_counted(workspace, run_id):
+    workspace.append(run_id, events.StateChanged(state="running"))
+    with open(workspace.folder(run_id) / "events.jsonl", "a") as file:
+        file.write(
+            '{"kind": "teleport", "time": 3.0}\n{"kind": "memory"}\n{"kind": "state", "state": "lost"}\n7\n'
+        )
+        file.write('{"time": 4.0, "kind": "log", "text": "hello", "shade": "blue"}\n')
+    assert [e.kind for e in workspace.events(run_id)] == ["state", "state", "log"]
+    assert workspace.log(run_id).unread == 4
+    assert workspace.run(run_id).state == "running"
+
+
+def test_a_log_is_read_on_from_where_it_was(workspace, run_id):
+    log = workspace.log(run_id)
+    assert len(log.read()) == 1
+    other = Workspace(workspace.home)
+    for number in range(3):
+        other.append(run_id, events.Logged(text=str(number)))
+        assert [e.text for e in log.read()[1:]] == [str(n) for n in range(number + 1)]
+    with open(log.path, "a") as file:
+        file.write('{"kind": "log", "te')
+        file.flush()
+        assert len(log.read()) == 4
+        file.write('xt": "late"}\n')
+    assert log.read()[-1].text == "late"
+    log.path.write_text(events.written(events.StateChanged(state="done")))  # made anew, and shorter
+    assert [e.state for e in log.read()] == ["done"]
+
+
 def test_many_writers_lose_no_event(workspace, run_id):
     def write(writer: int) -> None:
         for i in range(50):
-            workspace.append(run_id, {"kind": "log", "technique": str(writer), "text": "x" * 3000 + str(i)})
+            workspace.append(run_id, events.Logged(technique=str(writer), text="x" * 3000 + str(i)))
 
     threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
     [t.start() for t in threads], [t.join() for t in threads]
-    assert sum(e["kind"] == "log" for e in workspace.events(run_id)) == 200
+    assert sum(isinstance(e, events.Logged) for e in workspace.events(run_id)) == 200
 
 
 def test_variants_come_baseline_first_and_then_as_they_were_finished(workspace, run_id):
     for name in ("fp16", "baseline", "ptq_int8"):
         workspace.write_variant(run_id, variant(name))
-        workspace.append(run_id, {"kind": "variant", "variant": name, "status": "done"})
+        workspace.append(run_id, events.VariantWritten(variant=name, status="done"))
     workspace.write_variant(run_id, variant("fp16", notes=["timed again"]))
-    workspace.append(run_id, {"kind": "variant", "variant": "fp16", "status": "done"})
+    workspace.append(run_id, events.VariantWritten(variant="fp16", status="done"))
     found = workspace.variants(run_id)
     assert [v.id for v in found] == ["baseline", "fp16", "ptq_int8"]
     assert found[1].notes == ["timed again"]
@@ -117,11 +147,11 @@ def test_variants_come_baseline_first_and_then_as_they_were_finished(workspace, 
 
 def test_the_index_is_made_anew_from_the_folders(workspace, run_id, asked):
     workspace.create(asked(goal="size"))
-    workspace.append(run_id, {"kind": "state", "state": "failed"})
+    workspace.append(run_id, events.StateChanged(state="failed"))
     workspace.write_result(
         run_id, recommendation=Recommendation(winner="fp16", ranking=["fp16"], reasons=[]).model_dump()
     )
-    workspace.append(run_id, {"kind": "state", "state": "done"})
+    workspace.append(run_id, events.StateChanged(state="done"))
     before = workspace.runs()
     assert before[-1]["winner"] == "fp16"
     (workspace.home / "runs" / "stray").mkdir()
@@ -211,6 +241,7 @@ def test_a_home_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch, ho
 
 FULL_DISK = """
 import resource, sys
+from engine import events
 from engine.errors import EdgewiseError
 from engine.vocabulary import Experiment, Variant
 from engine.store.workspace import Workspace
@@ -233,7 +264,7 @@ except EdgewiseError as error:
             "workspace.write_variant(run, Variant(id='fp16', technique='fp16', status='done', notes=['x' *"
             " 5000]))"
         ),
-        "workspace.append(run, {'kind': 'log', 'text': 'x' * 5000})",
+        "workspace.append(run, events.Logged(text='x' * 5000))",
         "workspace.write_result(run, sensitivity=['x' * 5000])",
     ],
 )
@@ -255,5 +286,5 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_half_done(workspace, run_id,
     assert sorted(str(p) for p in workspace.home.rglob("*")) == before
     assert [v.notes for v in workspace.variants(run_id)] == [["the old one"]]
     assert workspace.state(run_id) == "queued"
-    workspace.append(run_id, {"kind": "state", "state": "running"})  # once there is space again, it goes on
+    workspace.append(run_id, events.StateChanged(state="running"))  # once there is space again, it goes on
     assert workspace.state(run_id) == "running"
