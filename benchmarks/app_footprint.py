@@ -25,7 +25,7 @@ from engine.run import jobs
 from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
 from engine.vocabulary import Experiment
-from engine.wall.sandbox import resident_bytes
+from engine.wall.processes import resident_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
 IDLE_MB, FIRST_PAGE_S = 250, 3.0

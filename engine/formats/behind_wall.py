@@ -17,7 +17,7 @@ from engine.errors import BadInput
 from engine.formats import detect as preprocessing
 from engine.formats.detect import Found, Opening
 from engine.vocabulary import ModelFile
-from engine.wall.sandbox import serve
+from engine.wall.child import serve
 from models.catalog import sha256_of
 
 MAX_UPLOAD = 600_000_000

@@ -6,26 +6,17 @@ ends, a server that starts and whoever waits for a run (a page that polls, a com
 lock, which starts what is due and resumes a run whose worker was killed. To look at a run changes nothing.
 """
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
-
-import psutil
 
 from engine import memory
 from engine.errors import BadInput
 from engine.events import Event, ProcessStarted, StateChanged
 from engine.store.workspace import ENDED, Workspace
 from engine.vocabulary import Experiment
-from engine.wall.sandbox import identity
+from engine.wall import processes
 
-ROOT = Path(__file__).resolve().parents[2]
 RESUMES = 3
 
 
@@ -70,25 +61,9 @@ def _why_not(workspace: Workspace, row: dict[str, Any]) -> str:
 
 def _start_worker(workspace: Workspace, run_id: str) -> None:
     workspace.append(run_id, StateChanged(state="running"))
-    with open(workspace.folder(run_id) / "worker.log", "ab") as log:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "engine.run.worker", run_id],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=os.environ | {"EDGEWISE_HOME": str(workspace.home)},
-            start_new_session=True,
-        )
-    workspace.append(run_id, ProcessStarted(**identity(worker.pid), what="worker"))
-    _reap_later(worker)
-
-
-def _reap_later(worker: subprocess.Popen) -> None:
-    """Waits for the worker in a thread, so that an ended one never stays as a zombie of the server."""
-    import threading
-
-    threading.Thread(target=worker.wait, daemon=True).start()
+    log = workspace.folder(run_id) / "worker.log"
+    worker = processes.start_detached("engine.run.worker", run_id, workspace.home, log)
+    workspace.append(run_id, ProcessStarted(**worker, what="worker"))
 
 
 def _workers(workspace: Workspace, run_id: str) -> list[ProcessStarted]:
@@ -104,16 +79,7 @@ def _workers(workspace: Workspace, run_id: str) -> list[ProcessStarted]:
 
 def _is_alive(workspace: Workspace, run_id: str) -> bool:
     workers = _workers(workspace, run_id)
-    return bool(workers) and _is_same(workers[-1])
-
-
-def _is_same(process: ProcessStarted) -> bool:
-    """Tells whether a recorded process still lives, and is not another one with its number."""
-    try:
-        found = psutil.Process(process.pid)
-        return found.create_time() == process.started and found.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
+    return bool(workers) and processes.lives(workers[-1].model_dump())
 
 
 def cancel(run_id: str, workspace: Workspace) -> None:
@@ -125,9 +91,8 @@ def cancel(run_id: str, workspace: Workspace) -> None:
     # the state comes first: a worker that sees its children die then knows why
     workspace.append(run_id, StateChanged(state="cancelled", reason="You cancelled it."))
     for event in workspace.events(run_id):
-        if isinstance(event, ProcessStarted) and _is_same(event):
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(event.pid, signal.SIGKILL)
+        if isinstance(event, ProcessStarted):
+            processes.kill_noted(event.model_dump())
     tick(workspace)
 
 

@@ -34,7 +34,7 @@ from engine.run.plan import (
 from engine.store.workspace import Workspace, read_json, write_json
 from engine.techniques import TECHNIQUES
 from engine.vocabulary import Experiment, Host, Latency, LayerSensitivity, Variant
-from engine.wall import sandbox
+from engine.wall import processes, sandbox
 from engine.wall.sandbox import Failed, Limits, Watch
 from estimator import capability
 from estimator.types import Profile
@@ -101,7 +101,7 @@ class _Run:
             self.on_event(self._heard(message, line, began))
 
         def on_memory(used: int) -> None:
-            total = used + sandbox.own_bytes()
+            total = used + processes.own_bytes()
             if total > 1.02 * self.peak:
                 self.peak = total
                 self.on_event(MemoryPeak(bytes=total))
@@ -109,7 +109,7 @@ class _Run:
         watch = Watch(
             on_message=on_message,
             on_memory=on_memory,
-            on_start=lambda pid: self.on_event(ProcessStarted(**sandbox.identity(pid), what=line)),
+            on_start=lambda pid: self.on_event(ProcessStarted(**processes.identity(pid), what=line)),
         )
         data_set = self.experiment.dataset
         return sandbox.run(
@@ -150,10 +150,6 @@ class _Run:
                     return ProgressMade(technique=line, fraction=fraction, text=text)
                 case "variant_started" | "variant_progress":
                     return self._progress(message, line, began)
-                case "variant":
-                    return VariantWritten(
-                        technique=line, variant=message["variant"], status=message["status"]
-                    )
         except (KeyError, TypeError, ValueError):
             pass
         raise Failed("its process sent something that is no message of a run")
@@ -225,8 +221,10 @@ class _Run:
                 facts=self.plain_facts,
                 seconds=share,
             )
+            self.tell_made(name, wanted)
             self.measure(name, wanted)
         except (Failed, BadInput) as error:
+            self.tell_made(name, wanted)
             self.measure_one_by_one(name, wanted)
             self.fail(name, wanted, str(error))
         self.end(name, wanted)
@@ -308,6 +306,12 @@ class _Run:
                 }
             )
         )
+
+    def tell_made(self, name: str, wanted: tuple[str, ...]) -> None:
+        """Says which variants a child has written, in their order; they are not measured yet."""
+        for variant_id in wanted:
+            if found := read_json(self.folder / "variants" / f"{variant_id}.json"):
+                self.on_event(VariantWritten(technique=name, variant=variant_id, status=found["status"]))
 
     def is_finished(self, variant_id: str) -> bool:
         found = read_json(self.folder / "variants" / f"{variant_id}.json")

@@ -16,7 +16,7 @@ from engine.errors import BadInput
 from engine.judge import measure
 from engine.store.workspace import write_json
 from engine.vocabulary import ModelFile
-from engine.wall.sandbox import serve
+from engine.wall.child import serve
 
 Send = Callable[[dict], None]
 PROBE_S = 1.5  # seconds spent on finding out how fast this network trains here

@@ -7,28 +7,22 @@
 Imports no framework.
 """
 
-import contextlib
 import os
 import re
 import secrets
 import shutil
-import signal
-import subprocess
-import sys
-import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
 from pydantic import Field
 
+from engine import messages
 from engine.errors import BadInput, EdgewiseError
-from engine.store.workspace import read_json, sentence_on_full_disk, write_json
+from engine.store.workspace import Workspace, read_json, sentence_on_full_disk, write_json
 from engine.vocabulary import ModelFile, Plain, Preprocessing, parse
-from engine.wall import sandbox
+from engine.wall import processes, sandbox
 from models.catalog import sha256_of
 
 ORIGINS = {"small": "cifar10/pytorch/small", "medium": "cifar10/pytorch/medium"}
@@ -61,7 +55,7 @@ def train(asked: Asked, home: Path, tell: Tell = lambda message: None) -> ModelF
     """
     began = time.monotonic()
     work = {"dataset": asked.dataset, "home": str(home)}
-    watch = sandbox.Watch(on_message=tell)
+    watch = sandbox.Watch(on_message=tell, allowed=messages.STARTER)
     sandbox.run(
         "engine.run.tasks",
         {"task": "prepare_data", **work},
@@ -69,8 +63,8 @@ def train(asked: Asked, home: Path, tell: Tell = lambda message: None) -> ModelF
         watch,
     )
     limits = sandbox.Limits(memory_bytes=MEMORY_BYTES, seconds=2 * asked.seconds + GRACE_S)
-    with tempfile.TemporaryDirectory(dir=home, prefix=".starter-") as folder:
-        work["folder"] = folder
+    with processes.own_folder(home, ".starter-") as folder:
+        work["folder"] = str(folder)
         facts = sandbox.run(
             "engine.starter.task",
             {
@@ -97,7 +91,7 @@ def train(asked: Asked, home: Path, tell: Tell = lambda message: None) -> ModelF
                 limits,
                 watch,
             )
-        return _kept(asked, facts, Path(folder), home, time.monotonic() - began)
+        return _kept(asked, facts, folder, home, time.monotonic() - began)
 
 
 def _kept(asked: Asked, facts: dict, folder: Path, home: Path, seconds: float) -> ModelFile:
@@ -152,24 +146,15 @@ def start(asked: Asked, home: Path) -> str:
     """
     folder = home / "starters"
     folder.mkdir(parents=True, exist_ok=True)
-    if any(status(path.stem, home)["state"] == "running" for path in folder.glob("*.json")):
-        raise BadInput("Another starter model is being trained: wait until it is done, or cancel it.")
     starter = "s" + secrets.token_urlsafe(16)
-    write_json(
-        folder / f"{starter}.json",
-        {"state": "running", "asked": asked.model_dump(), "process": None, "began": time.time()},
-    )
-    with open(folder / f"{starter}.log", "ab") as log:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "engine.starter", starter],
-            cwd=sandbox.ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=os.environ | {"EDGEWISE_HOME": str(home)},
-            start_new_session=True,
+    path = folder / f"{starter}.json"
+    with Workspace(home).lease("starters") as held:  # so that of two clicks only one looks and starts
+        if not held or any(status(other.stem, home)["state"] == "running" for other in folder.glob("*.json")):
+            raise BadInput("Another starter model is being trained: wait until it is done, or cancel it.")
+        write_json(
+            path, {"state": "running", "asked": asked.model_dump(), "process": None, "began": time.time()}
         )
-    threading.Thread(target=worker.wait, daemon=True).start()  # an ended child must not stay as a zombie
+    processes.start_detached("engine.starter", starter, home, path.with_suffix(".log"))
     return starter
 
 
@@ -182,7 +167,7 @@ def status(starter: str, home: Path) -> dict[str, Any]:
     if found is None:
         raise BadInput("No starter model is trained under this id: start one on the upload page.")
     gone = (found["process"] is None and time.time() - found["began"] > 20) or (
-        found["process"] and not _lives(found["process"])
+        found["process"] and not processes.lives(found["process"])
     )
     if found["state"] == "running" and gone:
         # it may have ended between the two looks
@@ -203,25 +188,14 @@ def cancel(starter: str, home: Path) -> None:
     if found["state"] != "running":
         return
     write_json(home / "starters" / f"{starter}.json", found | {"state": "cancelled"})
-    if found["process"] and _lives(found["process"]):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(found["process"]["pid"], signal.SIGKILL)
-
-
-def _lives(process: dict[str, Any]) -> bool:
-    try:
-        return (
-            psutil.Process(process["pid"]).status() != psutil.STATUS_ZOMBIE
-            and sandbox.identity(process["pid"])["started"] == process["started"]
-        )
-    except psutil.Error:
-        return False
+    if found["process"]:
+        processes.kill_noted(found["process"])
 
 
 def work(starter: str, home: Path) -> None:
     """Runs in the training's own process: trains, and writes how far it is."""
     path = home / "starters" / f"{starter}.json"
-    state = {**read_json(path), "process": sandbox.identity(os.getpid())}
+    state = {**read_json(path), "process": processes.identity(os.getpid())}
 
     def note(**more: Any) -> None:
         if (read_json(path) or state)["state"] == "cancelled":

@@ -13,7 +13,7 @@ import numpy as np
 from engine import datasets
 from engine.datasets import DATASETS, Part
 from engine.errors import EdgewiseError
-from engine.wall.sandbox import serve
+from engine.wall.child import serve
 
 Send = Callable[[dict], None]
 SIDE_PX = 64  # a defect or a shape is still seen, and two cores train on hundreds of such images in a minute
@@ -84,7 +84,7 @@ def train(request: dict, send: Send) -> dict:
 
 def _progress(fraction: float, remaining_s: float | None, accuracy: float | None, text: str) -> dict:
     return {
-        "kind": "progress",
+        "kind": "training",
         "fraction": fraction,
         "remaining_s": remaining_s,
         "accuracy": accuracy,

@@ -232,8 +232,9 @@ class Workspace:
 
     @contextmanager
     def lease(self, name: str) -> Iterator[bool]:
-        """Holds the right to write one run (or `queue`); yields False when another living process has it."""
-        folder = self.home / "runs" / name if name != "queue" else self.home
+        """Holds the right to write one run, the `queue`, or the `starters`; yields False when another living
+        process has it."""
+        folder = {"queue": self.home, "starters": self.home / "starters"}.get(name, self.home / "runs" / name)
         with open(folder / "lease", "a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -377,7 +377,6 @@ class Making:
             **self.figures,
         )
         write_json(self.bench.folder / "variants" / f"{self.id}.json", variant.model_dump(mode="json"))
-        self.bench.send({"kind": "variant", "variant": self.id, "status": status})
 
 
 def plan_steps(

@@ -33,6 +33,7 @@ MACHINES = {
             "io_uring_setup": 425,
             "bpf": 321,
             "keyctl": 250,
+            "pidfd_getfd": 438,
         },
     ),
     "aarch64": (
@@ -48,10 +49,20 @@ MACHINES = {
             "io_uring_setup": 425,
             "bpf": 280,
             "keyctl": 219,
+            "pidfd_getfd": 438,
         },
     ),
 }
-ALWAYS = ("ptrace", "process_vm_writev", "process_vm_readv", "mount", "io_uring_setup", "bpf", "keyctl")
+ALWAYS = (
+    "ptrace",
+    "process_vm_writev",
+    "process_vm_readv",
+    "mount",
+    "io_uring_setup",
+    "bpf",
+    "keyctl",
+    "pidfd_getfd",
+)
 PROGRAMS = ("execve", "execveat")
 
 
@@ -68,7 +79,7 @@ def restrict(network: bool, programs: bool) -> bool:
     buffer = ctypes.create_string_buffer(program, len(program))
     filter_ = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
     libc = ctypes.CDLL(None, use_errno=True)
-    return (
+    return bool(
         libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
         and libc.prctl(PR_SET_SECCOMP, MODE_FILTER, filter_, 0, 0) == 0
     )

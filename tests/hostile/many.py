@@ -7,7 +7,7 @@ import traceback
 
 from engine.errors import BadInput
 from engine.formats import behind_wall
-from engine.wall.sandbox import serve
+from engine.wall.child import serve
 
 
 def look_at_all(request: dict, send) -> dict:

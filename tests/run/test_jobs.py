@@ -14,7 +14,7 @@ from engine.run import jobs, worker
 from engine.run.view import queue_place, view_of
 from engine.store.workspace import ENDED, Workspace, write_json
 from engine.techniques import TECHNIQUES
-from engine.wall import sandbox
+from engine.wall.processes import identity, lives
 
 
 def until(condition, timeout_s: float = 120):
@@ -60,7 +60,7 @@ def nothing_starts(monkeypatch):
         lambda workspace, run_id: (
             started.append(run_id),
             workspace.append(run_id, events.StateChanged(state="running")),
-            workspace.append(run_id, events.ProcessStarted(what="worker", **sandbox.identity(os.getpid()))),
+            workspace.append(run_id, events.ProcessStarted(what="worker", **identity(os.getpid()))),
         ),
     )
     return started
@@ -155,9 +155,9 @@ def test_a_worker_that_dies_again_and_again_fails_its_run(workspace, asked, monk
 
 
 def test_a_number_that_another_process_has_now_is_not_the_worker():
-    own = events.ProcessStarted(**sandbox.identity(os.getpid()), what="worker")
-    assert jobs._is_same(own)
-    assert not jobs._is_same(own.model_copy(update={"started": own.started - 60}))
+    own = identity(os.getpid())
+    assert lives(own)
+    assert not lives({**own, "started": own["started"] - 60})
 
 
 def test_too_little_memory_is_a_sentence_with_both_figures(workspace, asked, monkeypatch):

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -20,7 +21,9 @@ from engine.cli import main
 from engine.errors import BadInput
 from engine.formats.inspect import inspect_model
 from engine.judge.measure import overfitting
+from engine.store.workspace import write_json
 from engine.vocabulary import parse
+from engine.wall import processes
 
 SHAPES = {"circle": ImageDraw.ImageDraw.ellipse, "square": ImageDraw.ImageDraw.rectangle}
 COLOURS = {"circle": (210, 60, 40), "square": (40, 90, 200)}
@@ -146,7 +149,32 @@ def test_a_training_in_its_own_process_is_watched_and_cancelled(workspace, tmp_p
         starter.cancel(begun, workspace.home)
     found = starter.status(begun, workspace.home)
     assert found["state"] == "cancelled" and starter.trained(found) is None
-    wait(lambda: not starter._lives(found["process"]))
+    wait(lambda: not processes.lives(found["process"]))
+
+
+def test_two_clicks_start_one_training(workspace, monkeypatch):
+    begun = []
+    monkeypatch.setattr(processes, "start_detached", lambda module, name, *rest: begun.append(name))
+    status = starter.status
+    # the look of the first click is slow enough for the second one to look too
+    monkeypatch.setattr(starter, "status", lambda *where: (time.sleep(0.2), status(*where))[1])
+    old = workspace.home / "starters" / "s-an-old-one.json"
+    old.parent.mkdir()
+    write_json(old, {"state": "done", "process": None, "began": 0})
+    asked, refused = parse(starter.Asked, {"dataset": "digits"}), []
+
+    def click():
+        try:
+            starter.start(asked, workspace.home)
+        except BadInput as error:
+            refused.append(str(error))
+
+    clicks = [threading.Thread(target=click) for _ in range(4)]
+    for thread in clicks:
+        thread.start()
+    for thread in clicks:
+        thread.join()
+    assert len(begun) == 1 and len(refused) == 3 and "Another starter model" in refused[0]
 
 
 def wait(done, seconds: float = 60) -> None:

@@ -1,5 +1,5 @@
 """A child for the wall's tests: does what its request says, all of it bad manners. Run as `python -m
-tests.engine.misbehaving`.
+tests.wall.misbehaving`.
 """
 
 import ctypes
@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from engine.errors import BadInput, EdgewiseError
-from engine.wall.sandbox import serve
+from engine.wall.child import serve
 
 
 def crash(request, send):
@@ -113,6 +113,12 @@ def stumble(request, send):
     raise KeyError("conv1\nand a second line")
 
 
+def say(request, send):
+    """Sends whatever it was told to."""
+    send(request["message"])
+    return {}
+
+
 def babble(request, send):
     """Writes onto the line to its parent what is no message."""
     for fd in range(3, 20):
@@ -164,6 +170,7 @@ ACTS = {
         fail,
         stumble,
         babble,
+        say,
         flood,
         talk,
     )

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import resource
 import signal
 import socket
 import subprocess
@@ -12,9 +13,10 @@ import time
 import psutil
 import pytest
 
+from engine import messages
 from engine.errors import BadInput
-from engine.wall import sandbox, system_calls
-from engine.wall.sandbox import Cancelled, Failed, Limits, Watch
+from engine.wall import processes, sandbox, system_calls
+from engine.wall.sandbox import Failed, Limits, Watch
 
 MODULE = "tests.wall.misbehaving"
 
@@ -82,13 +84,6 @@ def test_an_endless_loop_ends_on_time():
     assert is_gone(pids[0], 0.1)
 
 
-def test_cancel_stops_a_busy_child():
-    heard, began = [], time.monotonic()
-    with pytest.raises(Cancelled):
-        act("loop", watch=Watch(on_message=heard.append, cancelled=lambda: bool(heard)))
-    assert time.monotonic() - began < 10
-
-
 def test_nothing_that_a_child_started_outlives_it():
     answer = act("sleep_with_a_grandchild")
     assert is_gone(answer["pid"]) and is_gone(answer["own"])
@@ -96,7 +91,7 @@ def test_nothing_that_a_child_started_outlives_it():
 
 def test_a_child_dies_with_its_parent():
     code = (
-        f"from engine import sandbox; sandbox.run({MODULE!r}, {{'act': 'loop'}},"
+        f"from engine.wall import sandbox; sandbox.run({MODULE!r}, {{'act': 'loop'}},"
         " watch=sandbox.Watch(on_start=lambda pid: print(pid, flush=True), on_message=lambda m: print('up',"
         " flush=True)))"
     )
@@ -185,6 +180,81 @@ def test_what_is_no_message_fails_the_child_alone(bytes_):
         act("babble", bytes=bytes_)
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"kind": "memory"},
+        {"kind": "memory", "bytes": 7},
+        {"kind": "state", "state": "done"},
+        {"kind": "variant", "variant": "baseline", "status": "done"},
+        {"kind": "process", "pid": 1, "started": 0.0, "what": "worker"},
+        {"kind": "log"},
+        {"kind": "log", "text": ["a"]},
+        {"kind": "log", "text": "a", "technique": "baseline"},
+        {"kind": "log", "text": "a", "time": 0},
+        {"kind": "progress", "fraction": "much"},
+        {"kind": "progress", "fraction": 1e9},
+        {"kind": "progress", "fraction": float("nan")},
+        {"kind": "variant_progress", "variant": "a" * 1000, "fraction": 0.5},
+        {"kind": "training", "fraction": 0.5},
+        {"text": "a"},
+    ],
+)
+def test_a_child_may_only_tell_how_far_it_is(message):
+    heard = []
+    with pytest.raises(Failed, match="something that is no message"):
+        act("say", message=message, watch=Watch(on_message=heard.append))
+    assert heard == []
+
+
+def test_a_long_text_is_cut_by_whoever_sends_it():
+    heard = []
+    act("say", message={"kind": "log", "text": "x" * 100_000}, watch=Watch(on_message=heard.append))
+    assert len(heard[0]["text"]) == messages.MOST_LETTERS
+
+
+def test_a_training_may_tell_its_accuracy():
+    heard, told = [], {"kind": "training", "fraction": 1, "remaining_s": None, "accuracy": 0.5, "text": "a"}
+    act("say", message=told, watch=Watch(on_message=heard.append, allowed=messages.STARTER))
+    assert heard == [told]
+
+
+def test_a_child_that_never_reads_its_request_ends_on_time():
+    began = time.monotonic()
+    with pytest.raises(Failed, match="longer than the 2 s"):
+        sandbox.run("tests.wall.deaf", {"words": "x" * 1_000_000}, Limits(seconds=2))
+    assert time.monotonic() - began < 5
+
+
+def open_files() -> int:
+    return len(os.listdir("/dev/fd"))
+
+
+def test_nothing_stays_open_where_a_child_could_not_be_started(tmp_path, monkeypatch):
+    act("talk", words=[])
+    before = open_files()
+    with pytest.raises(FileNotFoundError):
+        sandbox.run(MODULE, {}, log=tmp_path / "no" / "folder" / "log")
+    monkeypatch.setattr(sandbox.sys, "executable", "/no/python")
+    with pytest.raises(FileNotFoundError):
+        sandbox.run(MODULE, {})
+    assert open_files() == before
+
+
+def test_a_process_with_many_open_files_can_still_listen():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 4096:
+        pytest.skip("this system allows too few open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, hard))
+    taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        assert act("talk", words=["a"]) == {"echo": ["a"]}
+    finally:
+        for number in taken:
+            os.close(number)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_a_line_without_end_is_cut():
     own = psutil.Process().memory_info().rss
     with pytest.raises(Failed, match="message without end"):
@@ -207,7 +277,7 @@ def test_memory_counts_the_whole_group():
     )
     child.stdout.readline()
     try:
-        assert sandbox.resident_bytes(child.pid) > 200_000_000
+        assert processes.resident_bytes(child.pid) > 200_000_000
     finally:
         child.communicate(b"\n")
-    assert sandbox.resident_bytes(child.pid) == 0
+    assert processes.resident_bytes(child.pid) == 0
