@@ -28,6 +28,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from engine.errors import BadInput, EdgewiseError
 from engine.events import (
     Event,
@@ -66,6 +68,7 @@ class Workspace:
         except OSError as error:
             raise self._not_writable(error) from None
         self._logs: dict[str, RunLog] = {}
+        self._variants: dict[Path, tuple[tuple[int, ...], Variant | None]] = {}
         self._open_index()
 
     def _open_index(self) -> None:
@@ -216,12 +219,23 @@ class Workspace:
     def variants(self, run_id: str) -> list[Variant]:
         """Returns the variants that are finished, the baseline first, in the order they were finished."""
         paths = (self.folder(run_id) / "variants").glob("*.json")
-        found = [Variant(**data) for data in map(read_json, paths) if data]
+        found = [variant for path in paths if (variant := self._variant(path)) is not None]
         order: dict[str, int] = {}
         for place, event in enumerate(self.events(run_id)):
             if isinstance(event, VariantWritten):
                 order.setdefault(event.variant, place)  # a later one only says that it was timed again
         return sorted(found, key=lambda v: (v.id != "baseline", order.get(v.id, len(order)), v.id))
+
+    def _variant(self, path: Path) -> Variant | None:
+        """Returns what a variant's file holds, read once while it stays the same; None if it is damaged."""
+        try:
+            now = path.stat()
+        except OSError:
+            return None
+        stamp = (now.st_mtime_ns, now.st_size, now.st_ino)
+        if path not in self._variants or self._variants[path][0] != stamp:
+            self._variants[path] = (stamp, _read_variant(read_json(path)))
+        return self._variants[path][1]
 
     def write_result(self, run_id: str, **parts: Any) -> None:
         """Adds parts (`recommendation`, `sensitivity`) to the run's result."""
@@ -285,6 +299,14 @@ class Workspace:
                 index.execute("insert or replace into runs values (?, ?, ?, ?, ?, ?, ?, ?)", row)
             else:
                 index.execute("update runs set state = ? where id = ?", (state, run_id))
+
+
+def _read_variant(data: Any) -> Variant | None:
+    """Returns a variant as it was written; what another version wrote beside it is left out."""
+    try:
+        return Variant.model_validate(data, extra="ignore") if data else None
+    except ValidationError:
+        return None
 
 
 def write_json(path: Path, data: Any) -> None:

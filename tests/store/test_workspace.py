@@ -95,6 +95,22 @@ def test_a_run_without_events_has_failed(workspace, run_id, harm):
     assert workspace.runs()[0]["state"] == "failed"
 
 
+def test_a_variant_that_was_read_is_read_anew_when_it_was_written_anew(workspace, run_id):
+    workspace.write_variant(run_id, variant("fp16", notes=["first"]))
+    assert [v.notes for v in workspace.variants(run_id)] == [["first"]]
+    Workspace(workspace.home).write_variant(run_id, variant("fp16", notes=["again"]))
+    assert [v.notes for v in workspace.variants(run_id)] == [["again"]]
+
+
+def test_a_variant_of_another_version_is_read_without_what_is_unknown_or_left_out(workspace, run_id):
+    folder = workspace.folder(run_id) / "variants"
+    newer = variant("fp16").model_dump(mode="json") | {"colour": "blue"}
+    write_json(folder / "fp16.json", newer)
+    write_json(folder / "ptq_int8.json", {"name": "of a schema that nobody knows"})
+    assert [v.id for v in workspace.variants(run_id)] == ["fp16"]
+    assert [v.id for v in workspace.run(run_id).variants] == ["fp16"]
+
+
 def test_a_line_of_another_version_is_left_out_and_counted(workspace, run_id):
     workspace.append(run_id, events.StateChanged(state="running"))
     with open(workspace.folder(run_id) / "events.jsonl", "a") as file:
