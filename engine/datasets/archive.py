@@ -16,6 +16,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from engine.datasets.entries import Entries, opened
+from engine.datasets.labels import read_tables
+from engine.datasets.layout import Layout, read_layout
 from engine.datasets.pictures import NoPicture, decode
 from engine.datasets.split import split_four_ways, stratified_order
 from engine.datasets.store import write_meta, write_parts, written_whole
@@ -29,16 +31,8 @@ MOST_CLASSES = 1_000
 MOST_CALIBRATION = 1_000
 SKIPPED_LISTED = 200
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm"}
-_SUBSETS = {
-    "train": "train",
-    "training": "train",
-    "test": "test",
-    "testing": "test",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-}
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
+_LEFTOVERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
 
 
 def name_of(source: Path, image_shape: tuple[int, int, int]) -> str:
@@ -66,14 +60,18 @@ def prepare_archive(
     """
     progress(0.0, f"Looking through {source.name}")
     with opened(source) as entries, written_whole(folder) as temporary:
-        names, others = _pictures(entries.names)
-        paths = _without_common_folder([PurePosixPath(name).parts for name in names])
-        subsets, class_names = _subsets_and_classes(paths, source)
-        classes = sorted(set(class_names))
-        _check_classes(Counter(class_names), source, "")
-        labels = np.array([classes.index(name) for name in class_names])
+        pictures, others = _pictures(entries.names)
+        layout = _layout(pictures, others, entries, source)
+        names = [name for name, _, _ in layout.pictures]
+        subsets = [part for _, part, _ in layout.pictures]
+        counts = Counter(kind for _, _, kind in layout.pictures)
+        _check_classes(counts, source, "")
+        classes = sorted(counts)
+        place = {kind: index for index, kind in enumerate(classes)}
+        labels = np.array([place[kind] for _, _, kind in layout.pictures])
         split = _split(labels, subsets)
         skipped = [{"name": name, "why": "is no picture"} for name in others]
+        skipped += [{"name": name, "why": why} for name, why in layout.left_out.items()]
         reader = _Reader(entries, names, labels, image_shape, skipped, progress)
         described = write_parts(
             temporary,
@@ -93,6 +91,7 @@ def prepare_archive(
                 "own_test_part": "test" in subsets or "val" in subsets,
                 "skipped_count": len(skipped),
                 "skipped": skipped[:SKIPPED_LISTED],
+                "notes": layout.notes,
             },
         )
     progress(1.0, f"{source.name} is ready")
@@ -123,7 +122,7 @@ def _pictures(names: tuple[str, ...]) -> tuple[list[str], list[str]]:
     pictures, others = [], []
     for name in names:
         path = PurePosixPath(name)
-        if any(part.startswith((".", "__MACOSX")) for part in path.parts) or path.name in (
+        if any(part.startswith((".", *_LEFTOVERS)) for part in path.parts) or path.name in (
             "Thumbs.db",
             "desktop.ini",
         ):
@@ -132,28 +131,22 @@ def _pictures(names: tuple[str, ...]) -> tuple[list[str], list[str]]:
     return pictures, others
 
 
-def _without_common_folder(paths: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Drop the folders that hold everything, as packing a folder makes one."""
-    while paths and len({path[0] for path in paths}) == 1 and all(len(path) > 2 for path in paths):
-        paths = [path[1:] for path in paths]
-    return paths
-
-
-def _subsets_and_classes(paths: list[tuple[str, ...]], source: Path) -> tuple[list[str], list[str]]:
-    """Return each picture's subset ("train", "test", "val", or "" where there are none) and its class's
-    name.
+def _layout(pictures: list[str], others: list[str], entries: Entries, source: Path) -> Layout:
+    """Reads classes and parts from the folders' names, or, where these are no classes, from a table of
+    labels.
     """
-    subsets = [_SUBSETS.get(path[0].lower(), "") if len(path) > 2 else "" for path in paths]
-    if "" in subsets or not {"test", "val"} & set(subsets) or "train" not in subsets:
-        subsets = [""] * len(paths)
-    depth = 1 if any(subsets) else 0
-    for path in paths:
-        if len(path) < depth + 2:
-            raise BadInput(
-                f"In '{source.name}' the picture '{path[-1][:80]}' is in no class folder: put each class's"
-                " pictures into a folder of its own."
-            )
-    return subsets, [path[depth] for path in paths]
+    refused = None
+    try:
+        found = read_layout(pictures, source.name)
+        if len({kind for _, _, kind in found.pictures}) > 1:
+            return found
+    except BadInput as error:
+        refused = error
+    if (labelled := read_tables(pictures, others, entries.read)) is not None:
+        return labelled
+    if refused is not None:
+        raise refused
+    return found
 
 
 def _split(labels: np.ndarray, subsets: list[str]) -> dict[str, np.ndarray]:

@@ -176,7 +176,10 @@ def test_many_kinds_of_pictures(make, tmp_path):
         ({f"only/{i}.png": picture() for i in range(9)}, "1 class folders"),
         (plain_files() | {f"few/{i}.png": picture() for i in range(4)}, "'few' .* has 4 pictures"),
         (plain_files() | {f"few/{i}.png": b"broken" for i in range(20)}, "'few' .* has 0 usable pictures"),
-        (plain_files() | {"loose.png": picture()}, "'loose.png' is in no class folder"),
+        (
+            plain_files() | {f"loose{i}.png": picture() for i in range(6)},
+            "'loose0.png' is in no class folder, nor are 5 others",
+        ),
         ({f"{c}/{i}.png": b"x" for c in range(1_001) for i in range(1)}, "at most 1,000"),
     ],
 )
