@@ -84,6 +84,8 @@ def show_dataset(info: DatasetInfo, home: Workspace) -> None:
     )
     counts = datasets.describe(info.id, home.home)["class_counts"]["train"]
     st.caption(f"{min(counts):,} to {max(counts):,} training images per class.")
+    for note in [] if info.id in DATASETS else notes(info.id, home):
+        st.caption(note)
     if info.id not in DATASETS and (left := skipped(info.id, home)):
         with st.expander("Skipped files"):
             st.table(
@@ -117,6 +119,11 @@ def info_of(dataset: str, home: Workspace) -> DatasetInfo | None:
         image_shape=tuple(meta["image_shape"]),
         sizes=sizes,
     )
+
+
+def notes(dataset: str, home: Workspace) -> list[str]:
+    """Returns what was understood of the set's folders and tables, a sentence each."""
+    return datasets.describe(dataset, home.home).get("notes", [])
 
 
 def skipped(dataset: str, home: Workspace) -> list[dict]:

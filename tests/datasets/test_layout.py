@@ -153,9 +153,6 @@ def test_the_order_of_names_changes_nothing(names):
     assert found.left_out.keys() == expected.left_out.keys()
 
 
-# ---- tables ----------------------------------------------------------------------------------------------------------
-
-
 def table(*rows, delimiter=","):
     file = io.StringIO()
     csv.writer(file, delimiter=delimiter).writerows(rows)
