@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from io import FileIO
+from io import BufferedWriter, FileIO
 from pathlib import Path
 from typing import Any
 
@@ -27,37 +27,16 @@ from engine import messages
 from engine.errors import BadInput, EdgewiseError
 from engine.wall import processes
 from engine.wall.child import ORDERS
+from engine.wall.limits import Limits, environment, orders
 from engine.wall.processes import ROOT
+from engine.wall.template import Forked, Template
 
+USUAL = Limits()
 SAMPLE_S = 0.1
 LAST_S = 5.0  # what a child that has closed its line may take to end
 MOST_LINE_BYTES = 50_000_000
 MOST_MESSAGES = 500_000
 PIECE_BYTES = 1 << 16
-KEPT = (
-    "PATH",
-    "LANG",
-    "LC_ALL",
-    "EDGEWISE_HOME",
-    "EDGEWISE_DATA",
-    "EDGEWISE_PUBLIC",
-    "EDGEWISE_MEASUREMENTS",
-    "VIRTUAL_ENV",
-    "LD_LIBRARY_PATH",
-)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one child may use: resident bytes of its whole group without pages of mapped files, wall seconds,
-    bytes of one written file, threads; whether it may reach the network and start programs."""
-
-    memory_bytes: int = 1_500_000_000
-    seconds: float = 600
-    file_bytes: int = 2_000_000_000
-    threads: int = 2
-    network: bool = False
-    programs: bool = True
 
 
 class Failed(EdgewiseError):
@@ -80,11 +59,14 @@ class Watch:
 def run(
     module: str,
     request: dict[str, Any],
-    limits: Limits = Limits(),
+    limits: Limits = USUAL,
     watch: Watch | None = None,
     log: Path | None = None,
+    template: Template | None = None,
 ) -> dict[str, Any]:
     """Runs `python -m module` with `request` on its standard input and returns its result.
+
+    template: a process that has imported what the child needs, which forks it where that is safe.
 
     Raises BadInput for what the child found wrong with its input, Failed for every other end. The child's
     whole process group is gone when this returns or raises.
@@ -95,7 +77,8 @@ def run(
         output = stack.enter_context(open(log or os.devnull, "ab"))
         asked, ask = stack.enter_context(_pipe())
         heard, tell = stack.enter_context(_pipe())
-        child = _Fresh(module, environment(home, limits), orders(limits), asked, tell, output)
+        words = (module, environment(home, limits), orders(limits), asked, tell, output)
+        child: Forked | _Fresh = (template and template.start(*words)) or _Fresh(*words)
         stack.callback(child.end)
         asked.close()
         tell.close()
@@ -111,40 +94,6 @@ def _pipe() -> Iterator[tuple[FileIO, FileIO]]:
         yield first, second
 
 
-def environment(home: Path, limits: Limits) -> dict[str, str]:
-    """Returns the whole environment of a child: what it needs, and nothing else that this process knows."""
-    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-    return kept | {
-        "HOME": str(home),
-        "TMPDIR": str(home),
-        "PYTHONPATH": str(ROOT),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        # a waiting OpenMP thread that spins takes the core its partner needs: 7 times slower when another
-        # program runs
-        "OMP_NUM_THREADS": str(limits.threads),
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "OPENBLAS_NUM_THREADS": str(limits.threads),
-        "MALLOC_ARENA_MAX": "2",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "TF_ENABLE_ONEDNN_OPTS": "0",
-        "CUDA_VISIBLE_DEVICES": "",
-        # two libraries start a thread as they are imported: the one to report what it is used for, the other,
-        # which Keras imports and we never use, to tidy memory
-        "ORT_DISABLE_TELEMETRY": "1",
-        "JE_ARROW_MALLOC_CONF": "background_thread:false",
-    }
-
-
-def orders(limits: Limits) -> dict[str, Any]:
-    """Returns what a child must do to itself before anything else."""
-    return {
-        "memory_bytes": limits.memory_bytes,
-        "file_bytes": limits.file_bytes,
-        "network": limits.network,
-        "programs": limits.programs,
-    }
-
-
 class _Fresh:
     """A child in a new Python process."""
 
@@ -155,7 +104,7 @@ class _Fresh:
         orders: dict[str, Any],
         asked: FileIO,
         tell: FileIO,
-        output: Any,
+        output: BufferedWriter,
     ):
         orders = orders | {"writer": tell.fileno(), "parent": os.getpid()}
         self._process = subprocess.Popen(
@@ -185,7 +134,7 @@ class _Fresh:
 class _Talk:
     """One conversation with a child: the request goes out, messages come in, within time and memory."""
 
-    def __init__(self, child: _Fresh, limits: Limits, watch: Watch):
+    def __init__(self, child: Forked | _Fresh, limits: Limits, watch: Watch):
         self.child, self.limits, self.watch = child, limits, watch
         self.buffer, self.messages = bytearray(), 0
         self.outcome: dict[str, Any] | None = None

@@ -113,6 +113,15 @@ def stumble(request, send):
     raise KeyError("conv1\nand a second line")
 
 
+def numbers(request, send):
+    """Tells the threads of NumPy's algebra and its first random number."""
+    import numpy
+    import threadpoolctl
+
+    pools = threadpoolctl.threadpool_info()
+    return {"threads": sorted(p["num_threads"] for p in pools), "random": float(numpy.random.rand())}
+
+
 def say(request, send):
     """Sends whatever it was told to."""
     send(request["message"])
@@ -171,6 +180,7 @@ ACTS = {
         stumble,
         babble,
         say,
+        numbers,
         flood,
         talk,
     )
