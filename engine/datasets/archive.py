@@ -11,6 +11,8 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -59,62 +61,103 @@ def prepare_archive(
     Raises BadInput for a hostile or unreadable archive, fewer than two classes, or too few usable pictures.
     """
     progress(0.0, f"Looking through {source.name}")
-    with opened(source) as entries, written_whole(folder) as temporary:
-        pictures, others = _pictures(entries.names)
-        layout = _layout(pictures, others, entries, source)
-        names = [name for name, _, _ in layout.pictures]
-        subsets = [part for _, part, _ in layout.pictures]
-        counts = Counter(kind for _, _, kind in layout.pictures)
-        _check_classes(counts, source, "")
-        classes = sorted(counts)
-        place = {kind: index for index, kind in enumerate(classes)}
-        labels = np.array([place[kind] for _, _, kind in layout.pictures])
-        split = _split(labels, subsets)
-        skipped = [{"name": name, "why": "is no picture"} for name in others]
-        skipped += [{"name": name, "why": why} for name, why in layout.left_out.items()]
-        reader = _Reader(entries, names, labels, image_shape, skipped, progress)
+    with planned(source) as plan, written_whole(folder) as temporary:
+        skipped = list(plan.skipped)
+        reader = _Reader(plan, image_shape, skipped, progress)
         described = write_parts(
             temporary,
-            {part: reader.read(indices) for part, indices in split.items()},
+            {part: reader.read(indices) for part, indices in plan.split.items()},
             image_shape,
-            len(classes),
+            len(plan.classes),
         )
-        _check_result(described["class_counts"], classes, source)
+        _check_result(described["class_counts"], plan.classes, source)
         write_meta(
             temporary,
             {
                 "id": folder.name,
                 "title": source.stem,
-                "classes": classes,
+                "classes": plan.classes,
                 "image_shape": list(image_shape),
                 **described,
-                "own_test_part": "test" in subsets or "val" in subsets,
+                "own_test_part": plan.own_test_part,
                 "skipped_count": len(skipped),
                 "skipped": skipped[:SKIPPED_LISTED],
-                "notes": layout.notes,
+                "notes": plan.notes,
             },
         )
     progress(1.0, f"{source.name} is ready")
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What becomes of an archive's files, before any of them is decoded.
+
+    Attributes:
+        names: Of the labelled pictures; `read` returns the bytes of one, or raises NoPicture.
+        labels: int64 [n], indices into `classes`.
+        split: Indices (int64) into `names` by part, each in stratified order.
+        skipped: What is left out, each with its name and why.
+        notes: What was understood, as sentences.
+    """
+
+    names: list[str]
+    read: Callable[[str], bytes]
+    labels: np.ndarray
+    classes: list[str]
+    split: dict[str, np.ndarray]
+    own_test_part: bool
+    skipped: list[dict]
+    notes: list[str]
+
+
+@contextmanager
+def planned(source: Path) -> Iterator[Plan]:
+    """Open a ZIP or folder and tell what each file in it is; the same every time. Raises BadInput."""
+    with opened(source) as entries:
+        pictures, others = _pictures(entries.names)
+        layout = _layout(pictures, others, entries, source)
+        counts = Counter(kind for _, _, kind in layout.pictures)
+        _check_classes(counts, source, "")
+        classes = sorted(counts)
+        place = {kind: index for index, kind in enumerate(classes)}
+        labels = np.array([place[kind] for _, _, kind in layout.pictures])
+        subsets = [part for _, part, _ in layout.pictures]
+        skipped = [{"name": name, "why": "is no picture"} for name in others]
+        skipped += [{"name": name, "why": why} for name, why in layout.left_out.items()]
+        yield Plan(
+            [name for name, _, _ in layout.pictures],
+            entries.read,
+            labels,
+            classes,
+            _split(labels, subsets),
+            "test" in subsets or "val" in subsets,
+            skipped,
+            layout.notes,
+        )
+
+
 class _Reader:
     """Decodes pictures by index and notes which it had to skip."""
 
-    def __init__(self, entries: Entries, names, labels, image_shape, skipped: list[dict], progress: Progress):
-        self.entries, self.names, self.labels, self.image_shape = entries, names, labels, image_shape
+    def __init__(
+        self, plan: Plan, image_shape: tuple[int, int, int], skipped: list[dict], progress: Progress
+    ):
+        self.plan, self.image_shape = plan, image_shape
         self.skipped, self.progress, self.done = skipped, progress, 0
 
     def read(self, indices: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
         for index in indices:
             self.done += 1
             if self.done % 100 == 0:
-                self.progress(self.done / len(self.names), f"{self.done:,} of {len(self.names):,} pictures")
+                total = len(self.plan.names)
+                self.progress(self.done / total, f"{self.done:,} of {total:,} pictures")
+            name = self.plan.names[index]
             try:
-                image = decode(self.entries.read(self.names[index]), self.image_shape)
+                image = decode(self.plan.read(name), self.image_shape)
             except NoPicture as why:
-                self.skipped.append({"name": self.names[index], "why": str(why)})
+                self.skipped.append({"name": name, "why": str(why)})
                 continue
-            yield image, self.labels[index]
+            yield image, self.plan.labels[index]
 
 
 def _pictures(names: tuple[str, ...]) -> tuple[list[str], list[str]]:

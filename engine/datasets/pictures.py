@@ -6,7 +6,8 @@ import io
 
 import numpy as np
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "PPM")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "PPM", "TIFF")
+GREY_MODES = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L")
 MOST_PIXELS = 50_000_000
 
 
@@ -39,6 +40,21 @@ def decode(content: bytes, image_shape: tuple[int, int, int]) -> np.ndarray:
     # skipped.
     except Exception as error:
         raise NoPicture(f"is damaged ({type(error).__name__})") from None
+
+
+def shape_of(content: bytes) -> tuple[int, int, int] | None:
+    """Tell a file's height, width and channels (1 for grey, else 3) from its head; None where it is no
+    picture.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            turned = image.getexif().get(0x0112, 1) > 4  # EXIF: lying on its side
+            width, height = reversed(image.size) if turned else image.size
+            return height, width, 1 if image.mode in GREY_MODES else 3
+    except Exception:  # as in `decode`: whatever a decoder raises, this is no picture
+        return None
 
 
 def fit(image: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:

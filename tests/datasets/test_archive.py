@@ -121,8 +121,8 @@ def test_broken_pictures_are_skipped_and_listed(make, tmp_path):
         "red/text.jpg": b"no picture at all",
         "red/empty.png": b"",
         "red/big.png": picture(size=(9_000, 6_000)),
-        "red/sheet.tiff": picture(format="TIFF"),
-        "red/disguised.png": picture(format="TIFF"),
+        "red/sheet.tga": picture(format="TGA"),
+        "red/disguised.png": picture(format="TGA"),
         "notes.txt": b"hello",
     }
     unmentioned = {"__MACOSX/red/._a.png": b"x", "red/.DS_Store": b"x", "blue/Thumbs.db": b"x"}
@@ -150,6 +150,9 @@ def test_pictures_are_turned_upright(make, tmp_path):
     assert upright[:, :6].max() < 30 and upright[:, 10:].min() > 220
 
 
+TIFFS = {"raw": {}, "lzw": {"compression": "tiff_lzw"}, "packed": {"compression": "packbits"}}
+
+
 def test_many_kinds_of_pictures(make, tmp_path):
     sixteen_bits = io.BytesIO()
     Image.fromarray(np.full((10, 10), 40_000, np.uint16)).save(sixteen_bits, "PNG")
@@ -161,11 +164,14 @@ def test_many_kinds_of_pictures(make, tmp_path):
         "kinds/p.ppm": picture((200, 200, 200), format="PPM"),
         "kinds/J.JPG": picture((200, 200, 200), format="JPEG"),
     }
+    kinds |= {
+        f"kinds/{name}.tif": picture((200, 200, 200), format="TIFF", **how) for name, how in TIFFS.items()
+    }
     kinds["kinds/deep.png"] = sixteen_bits.getvalue()
     meta, parts = prepared(make(plain_files() | kinds), tmp_path / "home")
     assert meta["skipped_count"] == 0
     values = np.concatenate([part.images[part.labels == 2] for part in parts.values()])
-    assert values.shape[0] == 7 and values.min() > 150 and values.max() < 210
+    assert values.shape[0] == 7 + len(TIFFS) and values.min() > 150 and values.max() < 210
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,17 @@ def bmp(width: int, height: int) -> bytes:
     )
 
 
+def tiff(
+    width: int, height: int, pixels: bytes = bytes(400), offset: int | None = None, compression=1
+) -> bytes:
+    tags = [
+        *((256, width), (257, height), (258, 8), (259, compression), (262, 1), (273, offset or 122)),
+        *((277, 1), (278, height), (279, len(pixels))),
+    ]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries + bytes(4) + pixels
+
+
 def moving(format: str) -> bytes:
     frames, out = [Image.new("RGB", (60, 60), (i, 0, 0)) for i in range(200)], io.BytesIO()
     frames[0].save(out, format, save_all=True, append_images=frames[1:])
@@ -75,7 +86,10 @@ SKIPPED = {
     "an SVG with a script": b'<svg xmlns="http://www.w3.org/2000/svg"><script>x</script></svg>',
     "an SVG that reads a file": b'<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]><svg>&e;</svg>',
     "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(/etc/passwd) run\n",
-    "a TIFF": picture(format="TIFF"),
+    "half a TIFF": tiff(20, 20)[:60],
+    "a TIFF of a billion pixels": tiff(40_000, 40_000),
+    "a TIFF whose pixels lie outside": tiff(20, 20, offset=1_000_000),
+    "a TIFF whose directory is endless": b"II*\0\x08\0\0\0\xff\xff" + bytes(200),
     "an icon": picture(format="ICO"),
     "half a JPEG": picture(format="JPEG")[:300],
     "half a WebP": picture(format="WEBP")[:30],
@@ -86,6 +100,9 @@ SKIPPED = {
     "a web page": b"<html><script>alert(1)</script></html>",
 }
 READ = {
+    "a TIFF": tiff(20, 20),
+    "a bomb in a TIFF": tiff(2_000, 2_000, pixels=BOMB[:100_000], compression=8),
+    "a TIFF of 200 pictures": moving("TIFF"),
     "a bomb behind its pixels": png(10, 10, pixels=BOMB),
     "a single pixel": png(1, 1),
     "a page behind its end": picture() + b"<script>alert(1)</script>",

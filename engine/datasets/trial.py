@@ -1,0 +1,114 @@
+"""Labelled pictures in any size a model may want, to find out how it wants them: what a run would measure on.
+
+A prepared data set has one size, and pictures stretched twice are other pictures than a run sees. So a trial
+reads the originals of the validation part and brings them to each size in the one way in which the run does
+it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from engine.datasets.archive import DEFAULT_SHAPE, Plan, planned
+from engine.datasets.pictures import NoPicture, decode, fit, shape_of
+from engine.datasets.presets import DATASETS
+from engine.datasets.store import folder_of
+
+MOST_KEPT_BYTES = 150_000_000  # of pictures of one size; with larger ones fewer are tried
+LOOKED_AT = 50  # pictures whose size is read to tell the usual one
+Shape = tuple[int, int, int]
+
+
+@dataclass
+class TrialPictures:
+    """Validation pictures, read when they are asked for.
+
+    Attributes:
+        classes: Names, in the order of the labels.
+        labels: int64 [n].
+        usual_shape: Height, width, channels of the commonest size among the originals; 1 channel where all
+            that
+            were looked at are grey.
+    """
+
+    classes: list[str]
+    labels: np.ndarray
+    usual_shape: Shape
+    _read: Callable[[int, Shape], np.ndarray | None]
+    _kept: dict[Shape, list[np.ndarray | None]] = field(default_factory=dict)
+
+    def most(self, shape: Shape) -> int:
+        """Returns how many pictures of `shape` are at hand, by what is kept in memory."""
+        return min(len(self.labels), max(1, MOST_KEPT_BYTES // int(np.prod(shape))))
+
+    def fitted(self, start: int, stop: int, shape: Shape) -> tuple[np.ndarray, np.ndarray]:
+        """Returns pictures start..stop as uint8 [n, height, width, channels] and their labels (int64 [n]).
+
+        Broken ones are left out; no more are given than `most` says.
+        """
+        kept = self._kept.setdefault(shape, [])
+        stop = min(stop, self.most(shape))
+        while len(kept) < stop:
+            kept.append(self._read(len(kept), shape))
+        whole = [index for index in range(start, stop) if kept[index] is not None]
+        images = [image for index in whole if (image := kept[index]) is not None]
+        return np.array(images, np.uint8).reshape(len(whole), *shape), self.labels[whole]
+
+
+@contextmanager
+def trial_pictures(dataset: str, home: str | Path) -> Iterator[TrialPictures]:
+    """Opens the validation part of a data set that is prepared under `home`, for as long as the context
+    lasts.
+
+    Raises BadInput when its source is gone or can't be read any more.
+    """
+    if dataset in DATASETS:
+        yield _of_preset(dataset, home)
+        return
+    with planned(Path(dataset)) as plan:
+        chosen = plan.split["validation"]
+
+        def read(index: int, shape: Shape) -> np.ndarray | None:
+            try:
+                return decode(plan.read(plan.names[chosen[index]]), shape)
+            except NoPicture:
+                return None
+
+        shapes = [_shape_of(plan, plan.names[index]) for index in chosen[:LOOKED_AT]]
+        usual = _usual([shape for shape in shapes if shape is not None])
+        yield TrialPictures(plan.classes, plan.labels[chosen], usual, read)
+
+
+def _shape_of(plan: Plan, name: str) -> Shape | None:
+    try:
+        return shape_of(plan.read(name))
+    except NoPicture:
+        return None
+
+
+def _usual(shapes: list[Shape]) -> Shape:
+    if not shapes:
+        return DEFAULT_SHAPE
+    (height, width), _ = Counter(shape[:2] for shape in shapes).most_common(1)[0]
+    return height, width, 1 if all(shape[2] == 1 for shape in shapes) else 3
+
+
+def _of_preset(dataset: str, home: str | Path) -> TrialPictures:
+    folder = folder_of(dataset, home)
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    start, stop = meta["parts"]["validation"]
+    images = np.load(folder / "train_images.npy", mmap_mode="r")[start:stop]
+    labels = np.asarray(np.load(folder / "train_labels.npy", mmap_mode="r")[start:stop])
+    return TrialPictures(
+        meta["classes"],
+        labels,
+        tuple(images.shape[1:]),
+        lambda index, shape: fit(np.asarray(images[index]), shape),
+    )
