@@ -10,7 +10,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,11 +85,11 @@ def _of_folder(source: Path) -> Entries:
 
 
 def _of_archive(archive: zipfile.ZipFile, source: Path) -> Entries:
-    files = [info for info in archive.infolist() if not info.is_dir()]
     _check_archive(archive.infolist(), source)
+    files = {_name_of(info): info for info in archive.infolist() if not _name_of(info).endswith("/")}
 
     def read(name: str) -> bytes:
-        info = archive.getinfo(name)
+        info = files[name]
         if info.file_size > MOST_FILE_BYTES:
             raise NoPicture(f"is larger than {MOST_FILE_BYTES // 10**6} MB")
         try:
@@ -97,7 +97,20 @@ def _of_archive(archive: zipfile.ZipFile, source: Path) -> Entries:
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError) as error:
             raise NoPicture(f"is damaged in the archive ({type(error).__name__})") from None
 
-    return Entries(tuple(sorted(info.filename for info in files)), read)
+    return Entries(tuple(sorted(files)), read)
+
+
+def _name_of(info: zipfile.ZipInfo) -> str:
+    """Returns an entry's name with "/" between folders and its letters as its packer meant them.
+
+    Old Windows tools write "\\"; some packers write UTF-8 without saying so, which then reads as code page
+    437.
+    """
+    name = info.filename
+    if not info.flag_bits & 0x800:
+        with suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return name if "/" in name else name.replace("\\", "/")
 
 
 def _check_archive(infos: list[zipfile.ZipInfo], source: Path) -> None:
@@ -105,9 +118,9 @@ def _check_archive(infos: list[zipfile.ZipInfo], source: Path) -> None:
     _check_count(source, len(infos))
     seen, total, packed = set(), 0, 0
     for info in infos:
-        name = info.filename
+        name = _name_of(info)
         shown = repr(name[:80])
-        if _is_bad_name(info.orig_filename) or _is_bad_name(name):
+        if "\0" in info.orig_filename or _is_bad_name(name):
             raise BadInput(
                 f"'{source.name}' holds the path {shown}, which leads elsewhere or is unusable: pack it anew."
             )

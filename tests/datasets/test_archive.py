@@ -110,6 +110,34 @@ def test_train_validation_and_test_folders(make, tmp_path):
     }
 
 
+def renamed(path, files, rename, flags=0):
+    """Makes a ZIP whose stored names are what `rename` makes of them, letter for letter."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            info = zipfile.ZipInfo(name)
+            info.filename = rename(name)
+            archive.writestr(info, content)
+    return path
+
+
+def test_backslashes_between_folders(tmp_path):
+    source = renamed(tmp_path / "mine.zip", plain_files(prefix="pets/"), lambda name: name.replace("/", "\\"))
+    assert b"pets\\blue\\000.png" in source.read_bytes()
+    meta, parts = prepared(source, tmp_path / "home")
+    assert meta["classes"] == list(COLOURS) and sum(len(part.labels) for part in parts.values()) == 60
+
+
+def test_names_in_utf_8_that_do_not_say_so(tmp_path):
+    source = make_zip(
+        tmp_path / "mine.zip", plain_files() | {f"éléphant/{i}.png": picture() for i in range(9)}
+    )
+    said = source.read_bytes()
+    silent = said.replace(b"\x14\x00\x00\x08", b"\x14\x00\x00\x00")  # the flag that the name is UTF-8
+    assert said != silent
+    source.write_bytes(silent)
+    assert prepared(source, tmp_path / "home")[0]["classes"] == sorted([*COLOURS, "éléphant"])
+
+
 def test_classes_called_train_and_test_are_classes(make, tmp_path):
     files = {f"{name}/{i}.png": picture() for name in ("train", "bus") for i in range(10)}
     assert prepared(make(files), tmp_path / "home")[0]["classes"] == ["bus", "train"]
