@@ -8,12 +8,13 @@ from pathlib import Path
 
 import click
 
+from engine import ask
 from engine.errors import BadInput, EdgewiseError
 from engine.events import Event, LineChanged
 from engine.run import jobs
 from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
-from engine.vocabulary import DEVICES, Constraints, Experiment, Goal, Run, parse
+from engine.vocabulary import DEVICES, Constraints, Experiment, ModelFile, Run, parse
 
 
 class Number(click.ParamType):
@@ -127,64 +128,36 @@ def build_experiment(
     model, dataset, device, goal, techniques, time_budget_s, seed, cautious, limits
 ) -> Experiment:
     """Checks everything that was given and returns the Experiment; raises BadInput with one sentence."""
-    if device not in DEVICES:
-        raise BadInput(f"No device is called {device!r}: choose one of {', '.join(DEVICES)}.")
-    if goal not in list(Goal):
-        raise BadInput(f"No goal is called {goal!r}: choose one of {', '.join(Goal)}.")
-    if not 10 <= time_budget_s <= 86_400:
-        raise BadInput(f"A time budget of {time_budget_s:g} s can't be kept: give 10 to 86400 seconds.")
-    chosen = (
-        list(TECHNIQUES)
-        if techniques is None
-        else [name.strip() for name in techniques.split(",") if name.strip()]
-    )
-    constraints = parse(Constraints, limits)
-    check_dataset(dataset)
-    return parse(
-        Experiment,
-        {
-            "model": open_model(model, dataset),
-            "dataset": dataset,
-            "device": device,
-            "goal": goal,
-            "constraints": constraints,
-            "techniques": chosen,
-            "seed": seed,
-            "time_budget_s": int(time_budget_s),
-            "cautious": cautious,
-        },
+    return ask.build(
+        lambda data: open_model(model, data),
+        dataset=dataset,
+        device=device,
+        goal=goal,
+        constraints=parse(Constraints, limits).model_dump(),
+        techniques=techniques and [name.strip() for name in techniques.split(",") if name.strip()],
+        seed=seed,
+        time_budget_s=time_budget_s,
+        cautious=cautious,
     )
 
 
 def say_too_few(experiment: Experiment, home: Path) -> None:
     """Says on the error stream, before the run, which techniques the data set has too few images for."""
-    from engine.ask import too_few
     from engine.datasets import describe
 
-    for sentence in (
-        too_few(describe(experiment.dataset, home), experiment.techniques) if experiment.dataset else []
-    ):
+    if experiment.dataset is None:
+        return
+    for sentence in ask.too_few(describe(experiment.dataset, home), experiment.techniques):
         click.echo(f"Note: {sentence}", err=True)
 
 
-def check_dataset(dataset: str | None) -> None:
-    """Raises BadInput for a data set that is neither a preset nor a ZIP or folder."""
-    from engine.datasets import DATASETS
-
-    if dataset is not None and dataset not in DATASETS and not Path(dataset).exists():
-        raise BadInput(
-            f"No data set is called {dataset!r}: choose one of {', '.join(DATASETS)}, or give a ZIP or a"
-            " folder of class folders."
-        )
-
-
-def open_model(model: str, dataset: str | None = None):
+def open_model(model: str, dataset: str | None = None) -> ModelFile:
     """Returns the ModelFile of a shipped id or a path; labelled images settle how it wants to be fed."""
     from engine.formats.inspect import inspect_model
 
     home = Workspace().home
+    dataset = ask.dataset_named(dataset)
     if dataset is not None:
-        check_dataset(dataset)
         prepare_dataset(dataset, home)
     return inspect_model(
         model, Path(model).name if Path(model).exists() else model, dataset=dataset, home=home
@@ -221,11 +194,10 @@ def train_starter(dataset, size, framework, seconds, seed, no_mirror, output, as
     """Train a small model of ours on your own pictures."""
     from engine import starter
 
-    check_dataset(dataset)
     asked = parse(
         starter.Asked,
         {
-            "dataset": dataset,
+            "dataset": ask.dataset_named(dataset),
             "size": size,
             "framework": framework,
             "seconds": seconds,

@@ -141,7 +141,11 @@ class Constraints(Plain):
 
 
 class Experiment(Plain):
-    """All that defines a run. The pages, the command line and the HTTP routes build this and nothing else."""
+    """All that defines a run. The pages, the command line and the HTTP routes build this and nothing else.
+
+    It is plain data: `engine.ask` checks names, data and memory when a run is asked for, so that a run can
+    still be read when a technique or a device of it is gone.
+    """
 
     schema_version: int = SCHEMA_VERSION
     model: ModelFile
@@ -153,34 +157,6 @@ class Experiment(Plain):
     seed: int = Field(default=0, ge=0, lt=2**31)
     time_budget_s: int = Field(default=300, ge=10, le=86_400)
     cautious: bool = False
-
-    @field_validator("model")
-    @classmethod
-    def _can_be_optimized(cls, value: ModelFile) -> ModelFile:
-        if value.reach == "inspect":
-            raise ValueError(
-                " ".join([f"{value.name} can be inspected and estimated only.", *value.warnings]).rstrip(".")
-            )
-        return value
-
-    @field_validator("device")
-    @classmethod
-    def _is_a_device(cls, value: str) -> str:
-        if value not in DEVICES:
-            raise ValueError(f"no device is called {value!r}; choose one of {', '.join(DEVICES)}")
-        return value
-
-    @field_validator("techniques")
-    @classmethod
-    def _are_techniques(cls, value: list[str]) -> list[str]:
-        from engine.techniques import TECHNIQUES
-
-        if not value:
-            raise ValueError("no technique is chosen; choose at least one")
-        for name in value:
-            if name not in TECHNIQUES:
-                raise ValueError(f"no technique is called {name!r}; choose from {', '.join(TECHNIQUES)}")
-        return [name for name in TECHNIQUES if name in value]
 
 
 class Step(Plain):
@@ -314,12 +290,13 @@ def variant_seed(run_seed: int, variant: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{run_seed}:{variant}".encode()).digest()[:4], "big") % 2**31
 
 
-def parse(kind: type[M], data: Any) -> M:
-    """Validates `data` (a mapping) as `kind`; raises BadInput with one sentence naming the first thing
-    wrong.
+def parse(kind: type[M], data: Any, stored: bool = False) -> M:
+    """Validates `data` (a mapping) as `kind`; raises BadInput with one sentence naming the first thing wrong.
+
+    Of what was `stored` by another version, the fields that this one does not know are dropped.
     """
     try:
-        return kind.model_validate(data)
+        return kind.model_validate(data, extra="ignore" if stored else None)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or kind.__name__

@@ -2,9 +2,9 @@
 
 import streamlit as st
 
+from engine import ask
 from engine.errors import EdgewiseError
 from engine.run import jobs
-from engine.vocabulary import Experiment, Goal, parse
 from pages.parts import devices, facts, limits, plan, session
 from pages.parts import wording as w
 
@@ -97,18 +97,15 @@ if st.button(
     disabled=bool(wrong) or not chosen,
 ):
     try:
-        experiment = parse(
-            Experiment,
-            {
-                "model": model.model_dump(),
-                "dataset": dataset,
-                "device": device,
-                "goal": Goal(goal),
-                "constraints": constraints.model_dump(),
-                "techniques": chosen,
-                "seed": int(seed),
-                "time_budget_s": int(budget),
-            },
+        experiment = ask.build(
+            model,
+            dataset=dataset,
+            device=device,
+            goal=goal,
+            constraints=constraints.model_dump(),
+            techniques=chosen,
+            seed=int(seed),
+            time_budget_s=int(budget),
         )
         run = jobs.start(experiment, home)
     except EdgewiseError as error:

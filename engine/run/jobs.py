@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from engine import memory
+from engine import ask
 from engine.errors import BadInput
 from engine.events import Event, ProcessStarted, StateChanged
 from engine.store.workspace import ENDED, Workspace
@@ -21,11 +21,8 @@ RESUMES = 3
 
 
 def start(experiment: Experiment, workspace: Workspace) -> str:
-    """Queues a run and returns its id at once; raises BadInput when this machine has too little memory for
-    it.
-    """
-    memory.check(experiment.model)
-    run_id = workspace.create(experiment)
+    """Queues a run and returns its id at once; raises BadInput for what `ask.check` refuses."""
+    run_id = workspace.create(ask.check(experiment))
     tick(workspace)
     return run_id
 
@@ -53,7 +50,7 @@ def _why_not(workspace: Workspace, row: dict[str, Any]) -> str:
     if row["state"] == "running" and len(_workers(workspace, row["id"])) > RESUMES:
         return "Its worker was killed again and again; what is finished is kept."
     try:
-        memory.check(workspace.experiment(row["id"]).model)  # hours may have passed since it was asked for
+        ask.check(workspace.experiment(row["id"]))  # hours may have passed since it was asked for
     except BadInput as error:
         return str(error)
     return ""
@@ -99,7 +96,7 @@ def cancel(run_id: str, workspace: Workspace) -> None:
 def resume(run_id: str, workspace: Workspace) -> None:
     """Goes on with a cancelled or failed run at its first unfinished technique."""
     if workspace.state(run_id) in ("cancelled", "failed"):
-        memory.check(workspace.experiment(run_id).model)
+        ask.check(workspace.experiment(run_id))
         workspace.append(run_id, StateChanged(state="queued"))
     tick(workspace)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from engine.ask import lacks
 from engine.backends import Facts, LayerInfo
 from engine.errors import BadInput, EdgewiseError
 from engine.events import (
@@ -65,7 +66,7 @@ def optimize(
     if run.variant("baseline").status != "done":
         raise EdgewiseError(f"The model could not be exported: {run.variant('baseline').reason}.")
     for technique in map(TECHNIQUES.get, experiment.techniques):
-        reason = technique.why_not(facts) or run.lacks(technique)
+        reason = technique.why_not(facts) or lacks(technique, experiment.model, experiment.dataset)
         if reason:
             run.skip(technique, reason)
             continue
@@ -198,7 +199,11 @@ class _Run:
         trained = [
             t
             for t in chosen
-            if TECHNIQUES[t].trains and not (TECHNIQUES[t].why_not(facts) or self.lacks(TECHNIQUES[t]))
+            if TECHNIQUES[t].trains
+            and not (
+                TECHNIQUES[t].why_not(facts)
+                or lacks(TECHNIQUES[t], self.experiment.model, self.experiment.dataset)
+            )
         ]
         self.training = training_seconds(trained, self.experiment.time_budget_s)
         self.seconds = expected_seconds(chosen, self.training, self.experiment.time_budget_s)
@@ -316,16 +321,6 @@ class _Run:
     def is_finished(self, variant_id: str) -> bool:
         found = read_json(self.folder / "variants" / f"{variant_id}.json")
         return bool(found) and (found["status"] != "done" or found["parameters"] is not None)
-
-    def lacks(self, technique) -> str:
-        if technique.trains and self.experiment.model.reach == "post_training":
-            return (
-                "it trains, and this file can't be trained: "
-                + (self.experiment.model.warnings or ["its format holds no trainable network."])[0]
-            )
-        if technique.trains and self.experiment.dataset is None:
-            return "it trains, and this run has no labelled images: choose a data set"
-        return ""
 
     def skip(self, technique, reason: str) -> None:
         for variant_id in technique.variants:

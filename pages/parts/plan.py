@@ -2,8 +2,7 @@
 
 import streamlit as st
 
-from engine import ask as enough
-from engine import datasets
+from engine import ask, datasets
 from engine.run.plan import expected_seconds, training_seconds
 from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
@@ -44,20 +43,13 @@ def too_few(chosen: list[str], dataset: str, home: Workspace) -> list[str]:
     """Returns what is too little in the data set for the chosen techniques; nothing while it is not made
     ready.
     """
-    return (
-        enough.too_few(datasets.describe(dataset, home.home), chosen) if facts.prepared(dataset, home) else []
-    )
+    return ask.too_few(datasets.describe(dataset, home.home), chosen) if facts.prepared(dataset, home) else []
 
 
 def why_not(name: str, model: ModelFile, dataset: str | None) -> str:
     """Returns why a technique can't be used on this model with this data, or an empty string."""
-    if model.reach == "inspect":
-        return "This file can only be looked at."
-    if TECHNIQUES[name].trains and model.reach == "post_training":
-        return "It trains, and this file can't be trained."
-    if TECHNIQUES[name].trains and not dataset:
-        return "It trains, and there are no labelled images."
-    return ""
+    why = ask.lacks(TECHNIQUES[name], model, dataset)
+    return why and f"{why[0].upper()}{why[1:].rstrip('.')}."
 
 
 def total_seconds(chosen: list[str], budget: float) -> float:

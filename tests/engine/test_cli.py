@@ -51,7 +51,7 @@ def is_one_sentence(err: str) -> bool:
         ([*OPTIMIZE[:4], "--device", "toaster"], "No device is called 'toaster'"),
         (OPTIMIZE[:4], "--device"),
         ([*OPTIMIZE, "--goal", "beauty"], "No goal is called 'beauty'"),
-        ([*OPTIMIZE, "--techniques", "magic"], "no technique is called 'magic'"),
+        ([*OPTIMIZE, "--techniques", "magic"], "No technique is called 'magic'"),
         ([*OPTIMIZE, "--techniques", ""], "choose at least one"),
         ([*OPTIMIZE, "--techniques", " , "], "choose at least one"),
         *[

@@ -20,7 +20,7 @@ def started(monkeypatch, home):
         return workspace.create(experiment)
 
     monkeypatch.setattr(jobs, "start", start)
-    monkeypatch.setattr(jobs, "dispatch", lambda workspace: None)
+    monkeypatch.setattr(jobs, "tick", lambda workspace: None)
     return asked
 
 
