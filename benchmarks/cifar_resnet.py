@@ -41,7 +41,6 @@ def structured(model, seed: int, seconds: float) -> dict:
     figures.
     """
     from engine.backends import open_backend
-    from engine.store.workspace import write_json
     from engine.techniques import prune_structured
     from engine.techniques.shared.sensitivity import sensitivity
     from engine.techniques.workbench import Data, Workbench
@@ -49,8 +48,7 @@ def structured(model, seed: int, seconds: float) -> dict:
     parts = datasets.load("cifar10", HOME, ("train", "validation", "calibration", "test"))
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("variants", "cache"):
-            (Path(folder) / name).mkdir()
+        (Path(folder) / "cache").mkdir()
         backend = open_backend(
             model, Path(folder) / "cache", 1
         )  # one core, so that another job may have the second
@@ -59,7 +57,6 @@ def structured(model, seed: int, seconds: float) -> dict:
         image_s = backend.step_seconds(network, parts["train"], 64, 2.0) / 64
         facts = type(facts)(**{**facts.__dict__, "image_s": image_s, "evaluate_images_per_s": 3 / image_s})
         rows = sensitivity(backend, network, facts, parts["validation"], 30.0, lambda done, layer: None)
-        write_json(Path(folder) / "cache" / "sensitivity.json", [row.model_dump(mode="json") for row in rows])
         bench = Workbench(
             "prune_structured",
             model,
@@ -72,6 +69,7 @@ def structured(model, seed: int, seconds: float) -> dict:
             0.01,
             False,
             lambda message: None,
+            rows,
         )
         with bench.variant("prune_structured") as making:
             cut = prune_structured.cut(bench, making, network, RATIO, "l2", prune_structured.fragility(bench))

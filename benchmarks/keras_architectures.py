@@ -74,7 +74,6 @@ def one_network(name: str, size: int, techniques: list[str], every: bool) -> dic
     )
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        (home / "variants").mkdir()
         (home / "cache").mkdir()
         backend = KerasBackend(preprocessing, home / "cache", 2)
         facts = backend.facts(network, labelled=True)
@@ -85,6 +84,7 @@ def one_network(name: str, size: int, techniques: list[str], every: bool) -> dic
             if reason:
                 found[technique] = f"skipped: {reason}"
                 continue
+            messages: list[dict] = []
             bench = Workbench(
                 technique,
                 model,
@@ -96,16 +96,13 @@ def one_network(name: str, size: int, techniques: list[str], every: bool) -> dic
                 seconds=0.01,
                 tolerance=0.003,
                 dot_product=False,
-                send=lambda message: None,
+                send=messages.append,
             )
             bench._network = network
             for _ in TECHNIQUES[technique].run(bench):
                 if not every:
                     break
-            made = [
-                json.loads(path.read_text())
-                for path in sorted((home / "variants").glob(f"{technique}*.json"))
-            ]
+            made = [m["variant"] for m in messages if m["kind"] == "variant_made"]
             found["states"] |= {v["id"]: v["status"] for v in made}
             found[technique] = _cell(made, base)
             print(f"  {name} {technique}: {found[technique]}", file=sys.stderr, flush=True)

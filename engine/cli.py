@@ -12,6 +12,7 @@ from engine import ask
 from engine.errors import BadInput, EdgewiseError
 from engine.events import Event, LineChanged
 from engine.run import jobs
+from engine.run.prepare import prepare
 from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
 from engine.vocabulary import DEVICES, Constraints, Experiment, ModelFile, Run, parse
@@ -158,20 +159,9 @@ def open_model(model: str, dataset: str | None = None) -> ModelFile:
     home = Workspace().home
     dataset = ask.dataset_named(dataset)
     if dataset is not None:
-        prepare_dataset(dataset, home)
+        prepare(dataset, home)
     return inspect_model(
         model, Path(model).name if Path(model).exists() else model, dataset=dataset, home=home
-    )
-
-
-def prepare_dataset(dataset: str, home: Path) -> None:
-    """Makes a data set ready in a child process, since that takes a framework or a download."""
-    from engine.wall import sandbox
-
-    sandbox.run(
-        "engine.run.tasks",
-        {"task": "prepare_data", "dataset": dataset, "home": str(home)},
-        sandbox.Limits(seconds=1800, network=True),
     )
 
 

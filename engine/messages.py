@@ -60,7 +60,16 @@ class Log(_Message):
     text: Text
 
 
-RUN = TypeAdapter(Annotated[VariantStarted | VariantProgress | Progress | Log, Field(discriminator="kind")])
+class VariantMade(_Message):
+    """A variant is finished; `engine.run.made` checks what is in it before it is written down."""
+
+    kind: Literal["variant_made"]
+    variant: dict[str, Any]
+
+
+RUN = TypeAdapter(
+    Annotated[VariantStarted | VariantProgress | VariantMade | Progress | Log, Field(discriminator="kind")]
+)
 STARTER = TypeAdapter(Annotated[Progress | Training, Field(discriminator="kind")])
 
 

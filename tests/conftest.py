@@ -12,7 +12,7 @@ from hypothesis import settings
 
 from engine import events
 from engine.formats.inspect import inspect_model
-from engine.run import jobs, optimize, worker
+from engine.run import jobs, worker
 from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
 from engine.vocabulary import Experiment, Run
@@ -103,7 +103,7 @@ def digits_run(tmp_path_factory) -> DigitsRun:
     made = DigitsRun(Workspace(tmp_path_factory.mktemp("digits-run")), "")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEWISE_HOME", str(made.workspace.home))
-        patch.setattr(optimize.sandbox, "run", _without_test_part(made, sandbox.run))
+        patch.setattr(sandbox, "run", _without_test_part(made, sandbox.run))
         made.id = made.workspace.create(digits_experiment())
         made.workspace.append(made.id, events.StateChanged(state="running"))
         worker.work(made.id)

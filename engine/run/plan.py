@@ -2,8 +2,7 @@
 same.
 """
 
-from typing import Any
-
+from engine.backends import Facts
 from engine.techniques import TECHNIQUES
 
 TRAINING_SHARE = 0.7  # of the time budget; the rest is for exports, measuring and sensitivity
@@ -28,7 +27,7 @@ def training_seconds(trained: list[str], budget_s: float) -> dict[str, float]:
 
 def needs_sensitivity(techniques: list[str]) -> bool:
     """Tells whether any of these techniques uses the sensitivity of each layer, computed once a run."""
-    return any("sensitivity" in TECHNIQUES[name].needs for name in techniques)
+    return any("sensitivity" in TECHNIQUES[name].needs for name in techniques if name in TECHNIQUES)
 
 
 def sensitivity_seconds(budget_s: float) -> float:
@@ -53,8 +52,7 @@ def expected_seconds(chosen: list[str], training: dict[str, float], budget_s: fl
     }
 
 
-def grace_s(facts: dict[str, Any]) -> float:
-    """Returns what a variant may take beyond its share, from `Facts` as plain data: a deep network's channels
-    are removed
-    slowly, a large one is trained, written and coded slowly however few the steps are."""
-    return GRACE_S * (1 + len(facts["layers"]) / MANY_LAYERS + facts["parameters"] / MANY_PARAMETERS)
+def grace_s(facts: Facts) -> float:
+    """Returns what a variant may take beyond its share: a deep network's channels are removed slowly, a large
+    one is trained, written and coded slowly however few the steps are."""
+    return GRACE_S * (1 + len(facts.layers) / MANY_LAYERS + facts.parameters / MANY_PARAMETERS)

@@ -6,73 +6,85 @@ Only the `accuracy` task opens the test part. A child imports the one framework 
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine import datasets
+from engine.backends import TRAINED_SHARE, images_at_once, open_backend
 from engine.datasets import Part
+from engine.device.preprocessing import preprocess
 from engine.errors import BadInput
 from engine.judge import measure
-from engine.store.workspace import write_json
-from engine.vocabulary import ModelFile
+from engine.run.prepare import fitted
+from engine.run.requests import (
+    FACTS,
+    FindFacts,
+    FindSensitivity,
+    MakeVariants,
+    MeasureAccuracy,
+    OfRun,
+    PrepareData,
+    ProfileFile,
+    Request,
+    TimeArtifacts,
+    WeighArtifact,
+)
+from engine.runtimes import open_artifact
+from engine.vocabulary import Artifact, ModelFile
 from engine.wall.child import serve
 
-Send = Callable[[dict], None]
+if TYPE_CHECKING:
+    from engine.techniques.workbench import Data, Workbench
+
+Send = Callable[[dict[str, Any]], None]
 PROBE_S = 1.5  # seconds spent on finding out how fast this network trains here
 GENERATED_IMAGES = 128
 MOST_COMPARED = 1_000
 
 
-def prepare_data(request: dict, send: Send) -> dict:
+def prepare_data(request: PrepareData, send: Send) -> dict[str, Any]:
     """Makes the data set ready on disk; returns {}."""
     datasets.prepare(
-        request["dataset"],
-        request["home"],
+        request.dataset,
+        request.home,
         lambda fraction, text: send({"kind": "progress", "fraction": fraction, "text": text}),
-        image_shape=_image_shape(request),
+        image_shape=request.image_shape,
     )
     return {}
 
 
-def _image_shape(request: dict) -> tuple[int, int, int] | None:
-    """Returns the size that images are brought to: the model's input, or None where that is the preset's own
-    size.
-    """
-    wanted = tuple(request["model"]["input_shape"]) if request.get("model") else None
-    preset = datasets.DATASETS.get(request["dataset"])
-    return None if preset is not None and wanted in (None, tuple(preset.image_shape)) else wanted
-
-
-def facts(request: dict, send: Send) -> dict:
+def facts(request: FindFacts, send: Send) -> dict[str, Any]:
     """Looks the model over and times its training; returns Facts as plain data. Writes nothing."""
-    backend, model, data = _opened(request)
-    network = backend.load(model)
-    _check_fit(model, backend, network, data)
+    backend, data = _opened(request)
+    network = backend.load(request.model)
+    _check_fit(request.model, backend, network, data)
     found = backend.facts(network, data.train is not None)
-    plain = {**found.__dict__, "layers": [layer.__dict__ for layer in found.layers]}
     images = np.asarray(data.calibration.images[:100])
     backend.logits(network, images)
     began = time.perf_counter()
     backend.logits(network, images)
-    plain["evaluate_images_per_s"] = len(images) / (time.perf_counter() - began)
-    if data.train is not None and not found.quantized and model.reach == "all":
-        plain |= _training_cost(backend, network, data.train)
+    speed: dict[str, float] = {"evaluate_images_per_s": len(images) / (time.perf_counter() - began)}
+    if data.train is not None and not found.quantized and request.model.reach == "all":
+        speed |= _training_cost(backend, network, data.train)
+    plain: dict[str, Any] = FACTS.dump_python(replace(found, **speed), mode="json")
     return plain
 
 
-def _training_cost(backend, network, train: Part) -> dict:
+def _training_cost(backend: Any, network: Any, train: Part) -> dict[str, Any]:
     """Times steps of two batch sizes: what a step costs whatever its batch, and what each image adds."""
-    from engine.backends import TRAINED_SHARE, images_at_once
-
-    many = min(64, len(train.labels), images_at_once(*train.images.shape[1:3], TRAINED_SHARE))
+    many = min(
+        64, len(train.labels), images_at_once(train.images.shape[1], train.images.shape[2], TRAINED_SHARE)
+    )
     few = max(1, many // 4)
     slow, fast = (backend.step_seconds(network, train, batch, PROBE_S / 2) for batch in (many, few))
     image_s = max((slow - fast) / max(1, many - few), 0.3 * slow / many)  # noise must not make images free
     return {"image_s": image_s, "step_s": max(slow - image_s * many, 0.0)}
 
 
-def _check_fit(model: ModelFile, backend, network, data) -> None:
+def _check_fit(model: ModelFile, backend: Any, network: Any, data: "Data") -> None:
     if data.train is None:
         return
     shape, wanted = data.train.images.shape[1:], tuple(model.input_shape)
@@ -89,37 +101,41 @@ def _check_fit(model: ModelFile, backend, network, data) -> None:
         )
 
 
-def technique(request: dict, send: Send) -> dict:
-    """Runs one technique (or `baseline`, `sensitivity`); its variants are written to the run's folder."""
+def technique(request: MakeVariants, send: Send) -> dict[str, Any]:
+    """Runs one technique (or `baseline`); each variant is told as soon as it is finished. Returns {}."""
     from engine.techniques import TECHNIQUES
-    from engine.techniques.workbench import Workbench
 
-    backend, model, data = _opened(request)
-    name, folder = request["technique"], Path(request["folder"])
-    bench = Workbench(
-        name,
-        model,
-        backend,
-        _facts(request["facts"]),
-        data,
-        folder,
-        request["seed"],
-        request["seconds"],
-        request["tolerance"],
-        request["dot_product"],
-        send,
-    )
-    if name == "baseline":
+    how = {"tolerance": request.tolerance, "dot_product": request.dot_product}
+    bench = _workbench(request, request.technique, send, sensitivity=request.sensitivity, **how)
+    if request.technique == "baseline":
         _baseline(bench)
-    elif name == "sensitivity":
-        _sensitivity(bench, request["seconds"], folder, send)
     else:
-        for _ in TECHNIQUES[name].run(bench):
+        for _ in TECHNIQUES[request.technique].run(bench):
             pass
     return {}
 
 
-def _baseline(bench) -> None:
+def _workbench(request: MakeVariants | FindSensitivity, name: str, send: Send, **how: Any) -> "Workbench":
+    """Returns the place of work; `how`: tolerance, dot_product, sensitivity, where a technique is at work."""
+    # only here: the peak memory of an artifact must not hold what techniques import
+    from engine.techniques.workbench import Workbench
+
+    backend, data = _opened(request)
+    return Workbench(
+        name,
+        request.model,
+        backend,
+        request.facts,
+        data,
+        request.folder,
+        request.seed,
+        request.seconds,
+        **({"tolerance": 0.0, "dot_product": False} | how),
+        send=send,
+    )
+
+
+def _baseline(bench: "Workbench") -> None:
     with bench.variant("baseline") as making:
         making.step("export", "The model as it was given, written for the device's runtime.")
         making.export(bench.network())
@@ -134,50 +150,49 @@ def _write_sample(part: Part, path: Path) -> None:
     Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(path)
 
 
-def _sensitivity(bench, seconds: float, folder: Path, send: Send) -> None:
-    from engine.techniques.shared.sensitivity import sensitivity
+def sensitivity(request: FindSensitivity, send: Send) -> dict[str, Any]:
+    """Finds what is lost when one layer alone is changed; returns {"rows"}."""
+    from engine.techniques.shared.sensitivity import sensitivity as find
 
+    bench = _workbench(request, "sensitivity", send)
     if bench.data.validation is None:
-        return
-    rows = sensitivity(
+        raise BadInput("it needs labelled images, and this run has none: choose a data set")
+    rows = find(
         bench.backend,
         bench.network(),
         bench.facts,
         bench.data.validation,
-        seconds,
+        request.seconds,
         lambda fraction, layer: send(
             {"kind": "progress", "fraction": fraction, "text": f"changing only {layer}"}
         ),
         bench.has_time,
     )
     if (found := len({row.layer for row in rows})) < len(bench.facts.layers):
-        send(
-            {
-                "kind": "log",
-                "text": (
-                    f"per-layer sensitivity: the {found} largest of {len(bench.facts.layers)} layers, there"
-                    " was no time for the others"
-                ),
-            }
+        text = (
+            f"per-layer sensitivity: the {found} largest of {len(bench.facts.layers)} layers, there was no"
+            " time for the others"
         )
-    write_json(folder / "cache" / "sensitivity.json", [row.model_dump(mode="json") for row in rows])
+        send({"kind": "log", "text": text})
+    return {"rows": [row.model_dump(mode="json") for row in rows]}
 
 
-def _opened(request: dict) -> tuple:
-    from engine.backends import open_backend
-
-    model = ModelFile(**request["model"])
-    backend = open_backend(model, Path(request["folder"]) / "cache", request["threads"])
-    return backend, model, _data(request, model)
+def _opened(request: OfRun) -> "tuple[Any, Data]":
+    return open_backend(request.model, request.folder / "cache", request.threads), _data(request)
 
 
-def _data(request: dict, model: ModelFile):
+def _data(request: OfRun) -> "Data":
     from engine.techniques.workbench import Data
 
-    if request["dataset"] is None:
-        return Data(None, None, generated(model))
-    parts = datasets.load(request["dataset"], request["home"], image_shape=_image_shape(request))
+    if request.dataset is None:
+        return Data(None, None, generated(request.model))
+    parts = _parts(request, ("train", "validation", "calibration"))
     return Data(parts["train"], parts["validation"], parts["calibration"])
+
+
+def _parts(request: OfRun, names: tuple[str, ...], limit: int | None = None) -> dict[str, Part]:
+    shape = fitted(request.dataset, request.model.input_shape)
+    return datasets.load(request.dataset or "", request.home, names, limit, shape)
 
 
 def generated(model: ModelFile) -> Part:
@@ -193,87 +208,69 @@ def generated(model: ModelFile) -> Part:
     return Part(np.ascontiguousarray(images), np.zeros(GENERATED_IMAGES, np.int64))
 
 
-def _facts(plain: dict):
-    from engine.backends import Facts, LayerInfo
-
-    layers = tuple(LayerInfo(**{**layer, "shape": tuple(layer["shape"])}) for layer in plain["layers"])
-    return Facts(**{**plain, "layers": layers})
-
-
-def accuracy(request: dict, send: Send) -> dict:
-    """Measures artifacts on the test part in their own runtime; returns the figures by variant id.
+def accuracy(request: MeasureAccuracy, send: Send) -> dict[str, Any]:
+    """Measures artifacts on the test part in their own runtime; returns Figures by variant id.
 
     The baseline's predictions are kept for the paired tests of the variants that come later.
     """
-    from engine.runtimes import open_artifact
-
-    model = ModelFile(**request["model"])
-    keep = Path(request["folder"]) / "cache" / "baseline_predictions.npy"
-    parts = (
-        datasets.load(request["dataset"], request["home"], ("test",), image_shape=_image_shape(request))
-        if request["dataset"]
-        else {}
-    )
-    results = {}
-    for variant, files in request["artifacts"].items():
-        path = _decoded(files, request["folder"])
+    test = _parts(request, ("test",))["test"] if request.dataset else None
+    found = {}
+    for variant, artifact in request.artifacts.items():
+        path = _decoded(artifact, request.folder)
         figures = _contents(path)
-        if parts:
-            loaded = (
-                _open_exact(path, request)
-                if request["exact"].get(variant)
-                else open_artifact(path, request["threads"])
-            )
-            predicted = _predict(loaded, parts["test"].images, model)
-            if variant == "baseline":
-                np.save(keep, predicted)
-            figures |= measure.classification(
-                predicted, parts["test"].labels, np.load(keep) if keep.exists() else None, len(model.classes)
-            )
-            if variant == "baseline":
-                figures["remarks"] = _learnt_by_heart(
-                    loaded, request, model, predicted == parts["test"].labels
-                )
-        figures["compressed_bytes"] = measure.compressed_bytes(Path(request["folder"]) / files["path"])
-        results[variant] = figures
-    return results
+        figures["compressed_bytes"] = measure.compressed_bytes(request.folder / artifact.path)
+        if test is not None:
+            loaded = _open(path, request.threads, variant in request.exact)
+            figures |= _on_test_part(request, variant, loaded, test)
+        found[variant] = figures
+    return found
 
 
-def _learnt_by_heart(loaded, request: dict, model: ModelFile, right: np.ndarray) -> list[str]:
+def _open(path: Path, threads: int, exact: bool) -> Any:
+    if not exact:
+        return open_artifact(path, threads)
+    from engine.runtimes.onnxruntime import ONNXModel
+
+    return ONNXModel(path, threads, exact=True)
+
+
+def _on_test_part(request: MeasureAccuracy, variant: str, loaded: Any, test: Part) -> dict[str, Any]:
+    model, keep = request.model, request.folder / "cache" / "baseline_predictions.npy"
+    predicted = _predict(loaded, test.images, model)
+    if variant == "baseline":
+        np.save(keep, predicted)
+    baseline = np.load(keep) if keep.exists() else None
+    figures: dict[str, Any] = {
+        "accuracy": measure.classification(predicted, test.labels, baseline, len(model.classes))
+    }
+    if variant == "baseline":
+        figures["remarks"] = _learnt_by_heart(loaded, request, predicted == test.labels)
+    return figures
+
+
+def _learnt_by_heart(loaded: Any, request: MeasureAccuracy, right: np.ndarray) -> list[str]:
     """Compares the test part (bool [n]) with as many training images; returns a sentence where those do far
     better.
     """
-    count = min(len(right), MOST_COMPARED)
-    train = datasets.load(request["dataset"], request["home"], ("train",), count, _image_shape(request))[
-        "train"
-    ]
-    seen = _predict(loaded, train.images, model) == train.labels
+    train = _parts(request, ("train",), min(len(right), MOST_COMPARED))["train"]
+    seen = _predict(loaded, train.images, request.model) == train.labels
     return measure.overfitting(seen, right)
 
 
-def _open_exact(path: Path, request: dict):
-    from engine.runtimes.onnxruntime import ONNXModel
-
-    return ONNXModel(path, request["threads"], exact=True)
-
-
-def _decoded(files: dict, folder: str) -> Path:
+def _decoded(artifact: Artifact, folder: Path) -> Path:
     """Returns the file to run; an entropy-coded artifact is decoded afresh, so that what is measured is what
     is shipped.
     """
-    if not files.get("runs_as"):
-        return Path(folder) / files["path"]
+    if not artifact.runs_as:
+        return folder / artifact.path
     from engine.device.decoder import decode
 
-    target = Path(folder) / files["runs_as"]
-    target.write_bytes(decode((Path(folder) / files["path"]).read_bytes()))
+    target = folder / artifact.runs_as
+    target.write_bytes(decode((folder / artifact.path).read_bytes()))
     return target
 
 
-def _predict(loaded, images: np.ndarray, model: ModelFile) -> np.ndarray:
-    from engine.backends import images_at_once
-    from engine.device.preprocessing import preprocess
-
+def _predict(loaded: Any, images: np.ndarray, model: ModelFile) -> np.ndarray:
     spec, size = (
         model.preprocessing.model_dump(),
         images_at_once(model.preprocessing.height, model.preprocessing.width),
@@ -286,38 +283,30 @@ def _predict(loaded, images: np.ndarray, model: ModelFile) -> np.ndarray:
     )
 
 
-def _contents(path: Path) -> dict:
-    """Reads what the file holds: parameters, non-zero ones, MACs, sparsity; the profile itself is kept for
-    estimates.
-    """
+def _contents(path: Path) -> dict[str, Any]:
+    """Reads what the file holds: parameters, non-zero ones, MACs, sparsity, and the profile for estimates."""
     from estimator.profile.graph import profile
 
     found = profile(path)
-    write_json(path.with_suffix(".profile.json"), found.model_dump(mode="json"))
-    zero_share = 1 - found.nonzero_parameters / found.parameters if found.parameters else 0.0
+    nonzero = found.nonzero_parameters or 0
+    zero_share = 1 - nonzero / found.parameters if found.parameters else 0.0
     return {
         "parameters": found.parameters,
         "nonzero_parameters": found.nonzero_parameters,
         "macs": found.macs,
         "zero_share": zero_share,
+        "profile": found.model_dump(mode="json"),
     }
 
 
-def timing(request: dict, send: Send) -> dict:
-    """Times all artifacts in turn in one process; returns latency, throughput, runtime and threads by variant
-    id.
-    """
-    from engine.device.preprocessing import preprocess
-    from engine.runtimes import open_artifact
-
-    model = ModelFile(**request["model"])
-    one = preprocess(generated(model).images[:1], model.preprocessing.model_dump())
+def timing(request: TimeArtifacts, send: Send) -> dict[str, Any]:
+    """Times all artifacts in turn in one process; returns Host by variant id."""
+    one = _one_input(request.model)
     loaded = {
-        name: open_artifact(Path(request["folder"]) / path, request["threads"])
-        for name, path in request["paths"].items()
+        name: open_artifact(request.folder / path, request.threads) for name, path in request.paths.items()
     }
     times = measure.time_interleaved(
-        {name: lambda m=m: m.run_once(one) for name, m in loaded.items()}, request["seconds"]
+        {name: lambda m=m: m.run_once(one) for name, m in loaded.items()}, request.seconds
     )
     return {
         name: {
@@ -332,30 +321,27 @@ def timing(request: dict, send: Send) -> dict:
     }
 
 
-def memory(request: dict, send: Send) -> dict:
-    """Loads one artifact alone and runs it; returns the process's own peak of resident bytes."""
-    from engine.device.preprocessing import preprocess
-    from engine.runtimes import open_artifact
-
-    model = ModelFile(**request["model"])
-    one = preprocess(generated(model).images[:1], model.preprocessing.model_dump())
-    loaded = open_artifact(Path(request["folder"]) / request["path"], request["threads"])
+def memory(request: WeighArtifact, send: Send) -> dict[str, Any]:
+    """Loads one artifact alone and runs it; returns PeakMemory: the process's own."""
+    one = _one_input(request.model)
+    loaded = open_artifact(request.folder / request.path, request.threads)
     for _ in range(5):
         loaded.run_once(one)
     return {"peak_memory_bytes": peak_bytes()}
 
 
-def profile(request: dict, send: Send) -> dict:
+def _one_input(model: ModelFile) -> np.ndarray:
+    return preprocess(generated(model).images[:1], model.preprocessing.model_dump())
+
+
+def profile(request: ProfileFile, send: Send) -> dict[str, Any]:
     """Returns the profile of a model file; one that is no graph is exported into the folder first."""
     from estimator.profile.graph import profile as read
 
-    path = Path(request["path"])
-    if request["model"] is not None:
-        from engine.backends import open_backend
-
-        model = ModelFile(**request["model"])
-        backend = open_backend(model, Path(request["folder"]), 1)
-        path = backend.export(backend.load(model), None, None, Path(request["folder"]) / "model")
+    path = request.path
+    if request.model is not None:
+        backend = open_backend(request.model, request.folder, 1)
+        path = backend.export(backend.load(request.model), None, None, request.folder / "model")
     return read(path).model_dump(mode="json")
 
 
@@ -370,7 +356,23 @@ def peak_bytes() -> int | None:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), None)
 
 
-TASKS = {task.__name__: task for task in (prepare_data, facts, technique, accuracy, timing, memory, profile)}
+TASKS: dict[str, tuple[type[Request], Callable[[Any, Send], dict[str, Any]]]] = {
+    "prepare_data": (PrepareData, prepare_data),
+    "facts": (FindFacts, facts),
+    "sensitivity": (FindSensitivity, sensitivity),
+    "technique": (MakeVariants, technique),
+    "accuracy": (MeasureAccuracy, accuracy),
+    "timing": (TimeArtifacts, timing),
+    "memory": (WeighArtifact, memory),
+    "profile": (ProfileFile, profile),
+}
+
+
+def answer(plain: dict[str, Any], send: Send) -> dict[str, Any]:
+    """Answers one request, given as plain data."""
+    kind, task = TASKS[plain["task"]]
+    return task(kind.model_validate(plain), send)
+
 
 if __name__ == "__main__":
-    serve(lambda request, send: TASKS[request["task"]](request, send))
+    serve(answer)

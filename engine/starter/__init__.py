@@ -20,6 +20,7 @@ from pydantic import Field
 
 from engine import messages
 from engine.errors import BadInput, EdgewiseError
+from engine.run.prepare import prepare
 from engine.store.workspace import Workspace, read_json, sentence_on_full_disk, write_json
 from engine.vocabulary import ModelFile, Plain, Preprocessing, parse
 from engine.wall import processes, sandbox
@@ -56,12 +57,7 @@ def train(asked: Asked, home: Path, tell: Tell = lambda message: None) -> ModelF
     began = time.monotonic()
     work = {"dataset": asked.dataset, "home": str(home)}
     watch = sandbox.Watch(on_message=tell, allowed=messages.STARTER)
-    sandbox.run(
-        "engine.run.tasks",
-        {"task": "prepare_data", **work},
-        sandbox.Limits(seconds=1800, network=True),
-        watch,
-    )
+    prepare(asked.dataset, home, watch=watch)
     limits = sandbox.Limits(memory_bytes=MEMORY_BYTES, seconds=2 * asked.seconds + GRACE_S)
     with processes.own_folder(home, ".starter-") as folder:
         work["folder"] = str(folder)

@@ -6,7 +6,7 @@ time budget, and `variant(id)`, which turns what a technique does into a finishe
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -29,7 +29,6 @@ from engine.backends import (
 from engine.datasets import Part
 from engine.errors import EdgewiseError
 from engine.judge import measure
-from engine.store.workspace import read_json, write_json
 from engine.vocabulary import Artifact, LayerSensitivity, ModelFile, Step, Variant, variant_seed
 from models.catalog import sha256_of
 
@@ -81,6 +80,7 @@ class Workbench:
         tolerance: float,
         dot_product: bool,
         send: Callable[[dict], None],
+        sensitivity: Iterable[LayerSensitivity] = (),
     ):
         self.technique, self.model, self.backend, self.facts, self.data = (
             technique,
@@ -91,7 +91,7 @@ class Workbench:
         )
         self.folder, self.run_seed, self.seconds, self.send = folder, seed, seconds, send
         self.tolerance, self.dot_product = tolerance, dot_product
-        self.done = {path.stem for path in (folder / "variants").glob("*.json")}
+        self._sensitivity = tuple(sensitivity)
         self.began = time.monotonic()
         self._network: Network | None = None
 
@@ -110,12 +110,8 @@ class Workbench:
         return self._network
 
     def sensitivity(self, change: str) -> dict[str, LayerSensitivity]:
-        """Returns the shared per-layer sensitivity for one kind of change (`int8`, `int4`, `prune`), by
-        layer.
-        """
-        found = read_json(self.folder / "cache" / "sensitivity.json")
-        rows = found if isinstance(found, list) else []  # where it failed, its reason stands there
-        return {row["layer"]: LayerSensitivity(**row) for row in rows if row["change"] == change}
+        """Returns the run's sensitivity for one kind of change (`int8`, `int4`, `prune`), by layer."""
+        return {row.layer: row for row in self._sensitivity if row.change == change}
 
     def validation_accuracy(
         self, predict: Callable[[np.ndarray], np.ndarray], most: int = VALIDATION_IMAGES
@@ -358,7 +354,7 @@ class Making:
         )
 
     def write(self, status: str, reason: str = "") -> None:
-        """Writes the variant's JSON and tells the supervisor."""
+        """Tells the run of the finished variant at once, so that a later death of this process loses none."""
         if status == "done" and not self.artifacts:
             status, reason = "failed", "it made no file"
         variant = Variant(
@@ -376,7 +372,7 @@ class Making:
             versions=versions(self.bench.facts.framework),
             **self.figures,
         )
-        write_json(self.bench.folder / "variants" / f"{self.id}.json", variant.model_dump(mode="json"))
+        self.bench.send({"kind": "variant_made", "variant": variant.model_dump(mode="json")})
 
 
 def plan_steps(

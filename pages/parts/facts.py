@@ -7,6 +7,7 @@ import streamlit as st
 from engine import datasets
 from engine.datasets import DATASETS, DatasetInfo
 from engine.errors import EdgewiseError
+from engine.run.prepare import prepare as prepare_data
 from engine.store.workspace import Workspace
 from engine.vocabulary import ModelFile
 from engine.wall import sandbox
@@ -147,12 +148,7 @@ def prepare(dataset: str, home: Workspace) -> bool:
         on_message=lambda m: bar.progress(min(1.0, m.get("fraction", 0.0)), text=m.get("text", ""))
     )
     try:
-        sandbox.run(
-            "engine.run.tasks",
-            {"task": "prepare_data", "dataset": dataset, "home": str(home.home)},
-            sandbox.Limits(seconds=1800, network=True),
-            watch,
-        )
+        prepare_data(dataset, home.home, watch=watch)
     except EdgewiseError as error:
         bar.empty()
         session.show_error(error)

@@ -338,7 +338,7 @@ def test_a_defect_of_ours_ends_the_run_with_a_reason_and_the_queue_goes_on(
     assert nothing_starts == [second]
 
 
-def test_an_interrupted_write_of_a_variant_is_done_again(workspace, asked):
+def test_a_variant_that_was_written_by_halves_is_not_read(workspace, asked):
     run_id = idle(workspace, asked)
     write_json(workspace.folder(run_id) / "variants" / "fp16.json", {})
     (workspace.folder(run_id) / "variants" / "ptq_int8.json").write_text('{"id": "ptq_')

@@ -7,10 +7,10 @@ import pytest
 
 from engine import events
 from engine.errors import BadInput, EdgewiseError
-from engine.run import optimize, tasks
-from engine.store.workspace import write_json
+from engine.run import measuring, optimize, tasks
 from engine.techniques import TECHNIQUES
 from engine.vocabulary import Artifact, Step, Variant
+from engine.wall import sandbox
 from engine.wall.sandbox import Failed
 
 LAYERS = [
@@ -52,11 +52,15 @@ class Children:
             if (task, name) in self.trouble:
                 # what a technique finished before it died stays
                 if technique in TECHNIQUES:
-                    self.make(request, TECHNIQUES[technique].variants[:1])
+                    self.make(request, TECHNIQUES[technique].variants[:1], watch)
                 raise self.trouble[task, name]
+        if task == "technique":
+            known = {t.id: t.variants for t in TECHNIQUES.values()}
+            self.make(request, known.get(technique, (technique,)), watch)
+            return {}
         return getattr(self, task)(request)
 
-    def make(self, request: dict, variants: tuple[str, ...]) -> None:
+    def make(self, request: dict, variants: tuple[str, ...], watch) -> None:
         for name in variants:
             path = Path(request["folder"], "artifacts", name, "model.onnx")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +80,10 @@ class Children:
                 validation_accuracy=0.9,
                 steps=[Step(what="make", why="A test wants it.")],
             )
-            write_json(Path(request["folder"], "variants", f"{name}.json"), made.model_dump(mode="json"))
+            watch.on_message({"kind": "variant_made", "variant": self.told(made.model_dump(mode="json"))})
+
+    def told(self, variant: dict) -> dict:
+        return variant
 
     def prepare_data(self, request: dict) -> dict:
         return {}
@@ -84,19 +91,8 @@ class Children:
     def facts(self, request: dict) -> dict:
         return self.found
 
-    def technique(self, request: dict) -> dict:
-        if request["technique"] == "sensitivity":
-            write_json(Path(request["folder"], "cache", "sensitivity.json"), [])
-        else:
-            self.make(
-                request,
-                (
-                    TECHNIQUES[request["technique"]].variants
-                    if request["technique"] in TECHNIQUES
-                    else ("baseline",)
-                ),
-            )
-        return {}
+    def sensitivity(self, request: dict) -> dict:
+        return {"rows": []}
 
     def accuracy(self, request: dict) -> dict:
         return {
@@ -105,8 +101,7 @@ class Children:
                 "nonzero_parameters": 152,
                 "macs": 1080,
                 "zero_share": 0.0,
-                "accuracy": 0.9,
-                "accuracy_drop_pp": 0.0,
+                "accuracy": {"accuracy": 0.9, "accuracy_drop_pp": 0.0},
                 "compressed_bytes": 5,
             }
             for name in request["artifacts"]
@@ -134,7 +129,7 @@ def supervise(workspace, asked, monkeypatch):
     """Runs an experiment with these children; returns the variants by id and the events."""
 
     def run(children: Children, **changes):
-        monkeypatch.setattr(optimize.sandbox, "run", children)
+        monkeypatch.setattr(sandbox, "run", children)
         run_id, told = workspace.create(asked(**changes)), []
         made = optimize.optimize(workspace.experiment(run_id), workspace, run_id, told.append)
         run.id = run_id
@@ -161,7 +156,7 @@ def test_all_is_well(supervise, workspace):
 def test_variants_that_do_not_fit_into_memory_together_are_timed_in_lots_beside_the_baseline(
     supervise, monkeypatch
 ):
-    monkeypatch.setattr(optimize, "needed_bytes", lambda model: 0)
+    monkeypatch.setattr(measuring, "needed_bytes", lambda model: 0)
     children = Children()
     found, told = supervise(children)
     assert children.asked.count(("timing", "")) == 1 + len(TECHNIQUES) + len(found) - 1
@@ -178,10 +173,10 @@ def test_variants_that_do_not_fit_into_memory_together_are_timed_in_lots_beside_
 def test_sensitivity_is_asked_for_once_and_only_where_needed(supervise):
     children = Children()
     supervise(children)
-    assert children.asked.count(("technique", "sensitivity")) == 1
+    assert children.asked.count(("sensitivity", "")) == 1
     children = Children()
     supervise(children, techniques=["fp16", "ptq_int8"])
-    assert ("technique", "sensitivity") not in children.asked
+    assert ("sensitivity", "") not in children.asked
 
 
 def test_a_technique_that_dies_keeps_what_it_finished_and_harms_no_other(supervise):
@@ -245,13 +240,13 @@ def test_a_large_or_deep_network_counts_as_hanging_later(supervise, facts):
     small, other = Children(), Children(**facts)
     for children in (small, other):
         supervise(children, techniques=["ptq_int4"])
-    for child in (("technique", "ptq_int4"), ("technique", "sensitivity")):
+    for child in (("technique", "ptq_int4"), ("sensitivity", "")):
         assert other.limits_s[child] > 2 * small.limits_s[child] > 200
 
 
 def test_lost_sensitivity_or_timing_or_memory_does_not_lose_the_run(supervise, workspace):
     found, _ = supervise(
-        Children(trouble={("technique", "sensitivity"): Failed("it crashed")}), techniques=["ptq_int4"]
+        Children(trouble={("sensitivity", ""): Failed("it crashed")}), techniques=["ptq_int4"]
     )
     assert found["ptq_int4"].status == "done"
     found, _ = supervise(Children(trouble={("memory", "fp16"): Failed("it crashed")}), techniques=["fp16"])
@@ -263,13 +258,13 @@ def test_lost_sensitivity_or_timing_or_memory_does_not_lose_the_run(supervise, w
 
 
 def test_sensitivity_that_failed_is_remembered_with_its_reason_and_asked_for_once(supervise, workspace):
-    children = Children(trouble={("technique", "sensitivity"): Failed("it crashed")})
+    children = Children(trouble={("sensitivity", ""): Failed("it crashed")})
     found, told = supervise(children)
-    assert children.asked.count(("technique", "sensitivity")) == 1
+    assert children.asked.count(("sensitivity", "")) == 1
     line = ended(told)["sensitivity"]
     assert (line.status, line.reason) == ("failed", "it crashed")
     optimize.optimize(workspace.experiment(supervise.id), workspace, supervise.id, lambda event: None)
-    assert children.asked.count(("technique", "sensitivity")) == 1
+    assert children.asked.count(("sensitivity", "")) == 1
     assert {v.status for v in found.values()} == {"done"}
 
 
@@ -300,7 +295,7 @@ def test_timing_that_is_lost_does_not_lose_the_run(supervise, workspace, error):
 
 
 def test_a_lot_that_is_lost_does_not_lose_the_others(supervise, monkeypatch):
-    monkeypatch.setattr(optimize, "needed_bytes", lambda model: 0)
+    monkeypatch.setattr(measuring, "needed_bytes", lambda model: 0)
     children = Children()
     techniques = ["fp16", "dynamic_int8"]
 
@@ -339,7 +334,7 @@ def test_finished_variants_are_not_made_again(supervise, workspace, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         supervise(children, techniques=["ptq_int8", "fp16", "ptq_int4"])
     again = Children()
-    monkeypatch.setattr(optimize.sandbox, "run", again)
+    monkeypatch.setattr(sandbox, "run", again)
     run_id = workspace.runs()[0]["id"]
     optimize.optimize(workspace.experiment(run_id), workspace, run_id, lambda event: None)
     assert [asked for asked in again.asked if asked[0] in ("technique", "facts")] == [
@@ -368,24 +363,18 @@ def test_only_preparing_data_may_use_the_network(workspace, asked, monkeypatch):
         allowed.setdefault(request["task"], set()).add(limits.network)
         return children(module, request, limits, watch, log)
 
-    monkeypatch.setattr(optimize.sandbox, "run", watched)
+    monkeypatch.setattr(sandbox, "run", watched)
     run_id = workspace.create(asked(techniques=["fp16"]))
     optimize.optimize(workspace.experiment(run_id), workspace, run_id, lambda event: None)
     assert allowed.pop("prepare_data") == {True} and all(v == {False} for v in allowed.values())
 
 
 class WithProfiles(Children):
-    """Leaves a profile beside each artifact, as the accuracy task does, but one that the estimator can't
-    read.
-    """
+    """Answers with a profile that the estimator can't read."""
 
     def accuracy(self, request: dict) -> dict:
-        for files in request["artifacts"].values():
-            write_json(
-                Path(request["folder"], files["path"]).with_suffix(".profile.json"),
-                {"layers": "none of them"},
-            )
-        return super().accuracy(request)
+        found = super().accuracy(request)
+        return {name: {**figures, "profile": {"layers": "none of them"}} for name, figures in found.items()}
 
 
 def test_an_error_in_the_estimator_costs_the_estimate_and_not_the_run(supervise):
@@ -396,40 +385,99 @@ def test_an_error_in_the_estimator_costs_the_estimate_and_not_the_run(supervise)
 
 
 class Liars(Children):
-    """A technique's child that first says what it has no right to say."""
+    """A technique's child that tells of its variants what is not so."""
 
-    def __init__(self, message: dict):
+    def __init__(self, lie: dict):
         super().__init__()
-        self.message = message
+        self.lie = lie
 
-    def __call__(self, module: str, request: dict, limits, watch, log) -> dict:
-        if request.get("technique") == "fp16":
-            watch.on_message(self.message)
-        return super().__call__(module, request, limits, watch, log)
+    def told(self, variant: dict) -> dict:
+        return variant | self.lie if variant["id"] == "fp16" else variant
+
+
+def elsewhere(path: str, size: int = 4, **more) -> dict:
+    return {"artifacts": [{"path": path, "format": "onnx", "bytes": size, "sha256": "0" * 64, **more}]}
 
 
 @pytest.mark.parametrize(
-    "message",
+    "lie",
     [
-        {"kind": "state", "state": "done"},
-        {"kind": "memory"},
-        {"kind": "process", "pid": 1, "started": 0.0, "what": "worker"},
-        {"kind": "technique", "technique": "fp16", "status": "done"},
-        {"kind": "log"},
-        {"kind": "log", "text": {"not": "a text"}},
-        {"kind": "progress", "fraction": "most", "text": ""},
-        {"kind": "progress", "fraction": float("nan"), "text": ""},
-        {"kind": "variant_progress", "variant": 7, "fraction": []},
-        {"kind": "teleport"},
+        {"id": "baseline"},
+        {"id": "../../fp16"},
+        {"id": 7},
+        {"status": "queued"},
+        {"steps": "many"},
+        elsewhere("/etc/hostname"),
+        elsewhere("artifacts/fp16/../../experiment.json"),
+        elsewhere("artifacts/baseline/model.onnx", 8),
+        elsewhere("artifacts/fp16/model.onnx", 5),
+        elsewhere("artifacts/fp16/none.onnx"),
+        elsewhere("artifacts/fp16/model.onnx", runs_as="experiment.json"),
     ],
 )
-def test_a_child_that_writes_what_it_has_no_right_to_fails_alone(supervise, workspace, message):
-    found, told = supervise(Liars(message), techniques=["fp16", "dynamic_int8"])
-    assert found["fp16"].status == "failed" and "no message of a run" in found["fp16"].reason
+def test_a_child_that_tells_of_what_is_not_its_own_fails_alone(supervise, workspace, lie):
+    found, _ = supervise(Liars(lie), techniques=["fp16", "dynamic_int8"])
+    assert found["fp16"].status == "failed" and "its process told of" in found["fp16"].reason
+    assert found["dynamic_int8"].status == found["baseline"].status == "done"
+    assert found["baseline"].artifacts[0].path == "artifacts/baseline/model.onnx"
+
+
+def test_what_a_child_may_not_decide_is_not_taken_from_it(supervise):
+    lie = {"technique": "baseline", "parameters": 1, "accuracy": 1.0, "admissible": "yes", "size_bytes": 1}
+    found, _ = supervise(Liars(lie), techniques=["fp16"])
+    made = found["fp16"]
+    assert (made.technique, made.parameters, made.accuracy, made.size_bytes) == ("fp16", 152, 0.9, 4)
+
+
+def test_a_file_that_is_exchanged_after_it_was_told_of_is_not_used(supervise, workspace):
+    children = Children()
+    make = children.make
+
+    def make_and_exchange(request: dict, variants, watch) -> None:
+        make(request, variants, watch)
+        if variants == ("fp16",):
+            path = Path(request["folder"], "artifacts", "fp16", "model.onnx")
+            path.unlink()
+            path.symlink_to(Path(request["folder"], "experiment.json"))
+
+    children.make = make_and_exchange
+    found, _ = supervise(children, techniques=["fp16"])
+    assert found["fp16"].status == "failed" and "not its own" in found["fp16"].reason
+
+
+@pytest.mark.parametrize("answer", [{}, {"fp16": 7}, {"fp16": {"accuracy": {"accuracy": "much"}}}])
+def test_an_answer_that_is_none_fails_alone(supervise, answer):
+    children = Children()
+
+    def accuracy(request: dict) -> dict:
+        right = Children.accuracy(children, request)
+        if "fp16" not in request["artifacts"]:
+            return right
+        return {name: right["fp16"] | given if given != 7 else 7 for name, given in answer.items()}
+
+    children.accuracy = accuracy
+    found, _ = supervise(children, techniques=["fp16", "dynamic_int8"])
+    assert found["fp16"].status == "failed" and "could not be measured" in found["fp16"].reason
     assert found["dynamic_int8"].status == "done"
-    assert not any(isinstance(e, events.StateChanged) for e in told)
 
 
 def test_a_child_can_not_speak_for_another_line(supervise):
-    _, told = supervise(Liars({"kind": "log", "technique": "baseline", "text": "hello"}), techniques=["fp16"])
-    assert [e.technique for e in told if isinstance(e, events.Logged)] == ["fp16"]
+    children = Children()
+    make = children.make
+
+    def make_and_say(request: dict, variants, watch) -> None:
+        watch.on_message({"kind": "log", "technique": "baseline", "text": f"of {request['technique']}"})
+        make(request, variants, watch)
+
+    children.make = make_and_say
+    _, told = supervise(children, techniques=["fp16"])
+    said = [(e.technique, e.text) for e in told if isinstance(e, events.Logged)]
+    assert said == [("baseline", "of baseline"), ("fp16", "of fp16")]
+
+
+def test_an_interrupted_write_of_a_variant_is_done_again(supervise, workspace):
+    supervise(Children(), techniques=["fp16"])
+    folder = workspace.folder(supervise.id) / "variants"
+    (folder / "fp16.json").write_text('{"id": "fp')
+    optimize.optimize(workspace.experiment(supervise.id), workspace, supervise.id, lambda event: None)
+    assert {v.id: v.status for v in workspace.variants(supervise.id)} == {"baseline": "done", "fp16": "done"}

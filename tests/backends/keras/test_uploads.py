@@ -4,7 +4,6 @@ EDGEWISE_UPLOADS is a folder of uploads with keras_h5/ and keras_v3/, EDGEWISE_D
 cifar10.npz.
 """
 
-import json
 import os
 from pathlib import Path
 
@@ -79,8 +78,8 @@ def first_variants(upload, folder: Path, data, techniques) -> dict[str, str]:
     from engine.techniques.workbench import Workbench
 
     model, backend, network, _ = upload
-    (folder / "variants").mkdir()
     (folder / "cache").mkdir(exist_ok=True)
+    messages = []
     facts = backend.facts(network, data.train is not None)
     for technique in techniques:
         assert not technique.why_not(facts)
@@ -95,10 +94,10 @@ def first_variants(upload, folder: Path, data, techniques) -> dict[str, str]:
             seconds=0.01,
             tolerance=0.003,
             dot_product=False,
-            send=lambda message: None,
+            send=messages.append,
         )
         next(iter(technique.run(bench)))
-    made = [json.loads(path.read_text()) for path in (folder / "variants").glob("*.json")]
+    made = [m["variant"] for m in messages if m["kind"] == "variant_made"]
     assert len(made) == len(techniques)
     return {v["id"]: v["reason"] for v in made if v["status"] != "done"}
 

@@ -1,0 +1,141 @@
+"""What a run asks of its children and what they answer, a frozen model each; both cross the wall as JSON."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from engine.backends import Facts
+from engine.vocabulary import Artifact, Host, LayerSensitivity, ModelFile
+
+WORK_THREADS = 2
+# one thread is timed: what a device's single core does, and the steadiest figure on a shared machine
+TIMED_THREADS = 1
+
+
+class _Word(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Request(_Word):
+    """One request; `task` names the function of `engine.run.tasks` that answers it."""
+
+    task: str
+
+    def sent(self) -> dict[str, Any]:
+        """Returns the request as plain data."""
+        return self.model_dump(mode="json")
+
+
+class PrepareData(Request):
+    """Make a data set ready on disk, its images brought to `image_shape` (None: its own). Answer: {}."""
+
+    task: Literal["prepare_data"] = "prepare_data"
+    dataset: str
+    home: Path
+    image_shape: tuple[int, int, int] | None = None
+
+
+class ProfileFile(Request):
+    """Say what a model file holds; with a `model`, it is exported into `folder` first. Answer: a Profile."""
+
+    task: Literal["profile"] = "profile"
+    folder: Path
+    path: Path
+    model: ModelFile | None = None
+
+
+class OfRun(Request):
+    """What every request of a run carries: its folder, the workspace, the data set and the model."""
+
+    folder: Path
+    home: Path
+    dataset: str | None
+    model: ModelFile
+    threads: int = WORK_THREADS
+
+
+class FindFacts(OfRun):
+    """Look the model over and time its training. Answer: Facts."""
+
+    task: Literal["facts"] = "facts"
+
+
+class FindSensitivity(OfRun):
+    """Find what is lost when one layer alone is changed, in about so many seconds. Answer: {"rows"}."""
+
+    task: Literal["sensitivity"] = "sensitivity"
+    facts: Facts
+    seed: int
+    seconds: float
+
+
+class MakeVariants(OfRun):
+    """Run one technique (or `baseline`). Answer: {}; each variant is told as soon as it is finished.
+
+    seconds: its share of the time budget. tolerance: the validation accuracy (a fraction) that a search may
+    give up. dot_product: whether the device has dot-product instructions.
+    """
+
+    task: Literal["technique"] = "technique"
+    technique: str
+    facts: Facts
+    sensitivity: tuple[LayerSensitivity, ...] = ()
+    seed: int
+    seconds: float
+    tolerance: float
+    dot_product: bool
+
+
+class MeasureAccuracy(OfRun):
+    """Measure artifacts on the test part; `exact` ones with exact arithmetic. Answer: Figures by id."""
+
+    task: Literal["accuracy"] = "accuracy"
+    artifacts: dict[str, Artifact]
+    exact: tuple[str, ...] = ()
+
+
+class TimeArtifacts(OfRun):
+    """Time artifacts, `paths` within the run's folder, in turn for about so long. Answer: Host by id."""
+
+    task: Literal["timing"] = "timing"
+    paths: dict[str, str]
+    seconds: float
+    threads: int = TIMED_THREADS
+
+
+class WeighArtifact(OfRun):
+    """Load one artifact alone and run it. Answer: PeakMemory. path: within the run's folder."""
+
+    task: Literal["memory"] = "memory"
+    path: str
+    threads: int = TIMED_THREADS
+
+
+class Figures(_Word):
+    """What was counted in an artifact's file and measured on the test part.
+
+    accuracy: fields of a Variant by name, as `measure.classification` gives them; none without a data set.
+    profile: the file's Profile as plain data.
+    """
+
+    parameters: int
+    nonzero_parameters: int
+    macs: int
+    zero_share: float
+    compressed_bytes: int
+    accuracy: dict[str, Any] = {}
+    remarks: tuple[str, ...] = ()
+    profile: dict[str, Any] | None = None
+
+
+class PeakMemory(_Word):
+    """A process's peak of resident bytes; None where the system does not tell."""
+
+    peak_memory_bytes: int | None
+
+
+FACTS = TypeAdapter(Facts)
+ROWS = TypeAdapter(list[LayerSensitivity])
+FIGURES = TypeAdapter(dict[str, Figures])
+HOSTS = TypeAdapter(dict[str, Host])
