@@ -19,7 +19,8 @@ import numpy as np
 from engine.datasets.archive import DEFAULT_SHAPE, Plan, planned
 from engine.datasets.pictures import NoPicture, decode, fit, shape_of
 from engine.datasets.presets import DATASETS
-from engine.datasets.store import folder_of
+from engine.datasets.store import folder_of, is_prepared
+from engine.errors import BadInput
 
 MOST_KEPT_BYTES = 150_000_000  # of pictures of one size; with larger ones fewer are tried
 LOOKED_AT = 50  # pictures whose size is read to tell the usual one
@@ -43,6 +44,12 @@ class TrialPictures:
     usual_shape: Shape
     _read: Callable[[int, Shape], np.ndarray | None]
     _kept: dict[Shape, list[np.ndarray | None]] = field(default_factory=dict)
+
+    @classmethod
+    def of_arrays(cls, images: np.ndarray, labels: np.ndarray, classes: list[str]) -> TrialPictures:
+        """Returns uint8 images [n, height, width, channels] with int labels [n] as pictures for a trial."""
+        shape = (int(images.shape[1]), int(images.shape[2]), int(images.shape[3]))
+        return cls(classes, labels, shape, lambda index, wanted: fit(np.asarray(images[index]), wanted))
 
     def most(self, shape: Shape) -> int:
         """Returns how many pictures of `shape` are at hand, by what is kept in memory."""
@@ -102,13 +109,10 @@ def _usual(shapes: list[Shape]) -> Shape:
 
 def _of_preset(dataset: str, home: str | Path) -> TrialPictures:
     folder = folder_of(dataset, home)
+    if not is_prepared(folder):
+        raise BadInput(f"The data set '{dataset}' is not prepared under {home}: prepare it first.")
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     start, stop = meta["parts"]["validation"]
     images = np.load(folder / "train_images.npy", mmap_mode="r")[start:stop]
     labels = np.asarray(np.load(folder / "train_labels.npy", mmap_mode="r")[start:stop])
-    return TrialPictures(
-        meta["classes"],
-        labels,
-        tuple(images.shape[1:]),
-        lambda index, shape: fit(np.asarray(images[index]), shape),
-    )
+    return TrialPictures.of_arrays(images, labels, meta["classes"])

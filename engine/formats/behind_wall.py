@@ -4,6 +4,8 @@ Started by `engine.formats.inspect`, never imported by a front.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from engine import datasets, formats
+from engine import formats
+from engine.datasets.trial import TrialPictures, trial_pictures
 from engine.device.preprocessing import preprocess
 from engine.errors import BadInput
 from engine.formats import detect as preprocessing
@@ -48,29 +51,27 @@ def _look(request: dict, until: float) -> dict:
         )
     format = formats.recognise(path)
     formats.check(path, format)
-    part, meta, why_not = _labelled(request)
-    size = meta["image_shape"][0] if meta else None
-    found = _choose(
-        _openings(path, format, request["architecture"], size), part, meta, request["dataset"], until
-    )
-    described = _describe(path, format, request["name"], found, meta)
+    with _labelled(request) as (pictures, why_not):
+        size = pictures.usual_shape[0] if pictures else None
+        openings = _openings(path, format, request["architecture"], size)
+        found = _choose(openings, pictures, request["dataset"], until)
+    described = _describe(path, format, request["name"], found, pictures.classes if pictures else None)
     return described.model_copy(update={"warnings": [*described.warnings, *why_not]}).model_dump(mode="json")
 
 
-def _labelled(request: dict):
-    """Returns validation images, the data set's description, and what to say when there are none to try the
-    model on.
-    """
+@contextmanager
+def _labelled(request: dict) -> Iterator[tuple[TrialPictures | None, list[str]]]:
+    """Gives validation pictures, and what to say when there are none to try the model on."""
     if not request["dataset"] or not request["home"]:
-        return None, None, []
-    try:
-        meta = datasets.describe(request["dataset"], request["home"])
-        part = datasets.load(
-            request["dataset"], request["home"], parts=("validation",), limit=preprocessing.IMAGES
-        )["validation"]
-    except BadInput as error:
-        return None, None, [f"The preprocessing was not checked on images: {error}"]
-    return part, meta, []
+        yield None, []
+        return
+    with ExitStack() as stack:
+        pictures, why_not = None, []
+        try:
+            pictures = stack.enter_context(trial_pictures(request["dataset"], request["home"]))
+        except BadInput as error:
+            why_not = [f"The preprocessing was not checked on images: {error}"]
+        yield pictures, why_not
 
 
 def _openings(path: Path, format: str, architecture: str | None, size: int | None) -> list[Opening]:
@@ -87,21 +88,23 @@ def _openings(path: Path, format: str, architecture: str | None, size: int | Non
     return openings(path, format, architecture, size)
 
 
-def _choose(openings: list[Opening], part, meta: dict | None, dataset: str | None, until: float) -> Found:
+def _choose(
+    openings: list[Opening], pictures: TrialPictures | None, dataset: str | None, until: float
+) -> Found:
     usable = [opening for opening in openings if opening.facts.get("reach") != "inspect"]
     late = time.monotonic() + LEAST_SECONDS > until
-    if part is None or not usable or late:
+    if pictures is None or not usable or late:
         found = preprocessing.assume((usable or openings)[0], dataset)
         why = (
             [
                 "This machine was too busy to try the preprocessing out on images within the time: check it"
                 " by hand, or open the file again later."
             ]
-            if late and part is not None and usable
+            if late and pictures is not None and usable
             else []
         )
         return replace(found, warnings=[*(why or found.warnings), *_open_choices(openings)])
-    return preprocessing.detect(usable, part.images, part.labels, meta["classes"], str(dataset), until)
+    return preprocessing.detect(usable, pictures, str(dataset), until)
 
 
 def _open_choices(openings: list[Opening]) -> list[str]:
@@ -121,10 +124,10 @@ def _open_choices(openings: list[Opening]) -> list[str]:
     ]
 
 
-def _describe(path: Path, format: str, name: str, found: Found, meta: dict | None) -> ModelFile:
+def _describe(path: Path, format: str, name: str, found: Found, named: list[str] | None) -> ModelFile:
     opening = found.opening
-    same = meta is not None and len(meta["classes"]) == opening.classes
-    classes = meta["classes"] if same else [f"class {i}" for i in range(opening.classes)]
+    same = named is not None and len(named) == opening.classes
+    classes = named if same else [f"class {i}" for i in range(opening.classes)]
     return ModelFile(
         name=name,
         path=str(path),

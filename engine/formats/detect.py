@@ -8,11 +8,13 @@ permuted.
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from PIL import Image
+from scipy.stats import binomtest
 
+from engine.datasets.trial import TrialPictures
 from engine.device.preprocessing import preprocess
 from engine.errors import BadInput
 from engine.vocabulary import Preprocessing
@@ -26,6 +28,9 @@ ROUNDS = (
 IMAGES = 5_000
 SECONDS = 12.0
 PIXELS_AT_ONCE = 64 * 64 * 64
+SAMPLED = 200  # pictures whose mean and deviation become a candidate
+DOUBT = 0.05  # below this p-value a less usual candidate is believed
+PERMUTED_GAIN = 0.3  # so much more must a permutation give before it is believed
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 PRESETS = {
     "mnist": ([0.1307], [0.3081]),
@@ -76,29 +81,29 @@ class _Trial:
     opening: Opening
     name: str
     spec: Preprocessing
+    right: np.ndarray  # bool [n], which of the pictures it named rightly
     count: int
     accuracy: float
     reordered: float  # accuracy if every output meant the class that it answers most
     order: tuple[int, ...] | None
     seconds: float
+    rank: int = 0  # how usual it is among the candidates: 0 is the commonest
 
 
 def detect(
     openings: Iterable[Opening],
-    images: np.ndarray,
-    labels: np.ndarray,
-    classes: list[str],
+    pictures: TrialPictures,
     dataset: str,
     until: float | None = None,
 ) -> Found:
     """Tries every opening with every scaling and colour order on labelled images; returns the best.
 
-    images: uint8 [n, height, width, 1 or 3], labels: int [n]. until: when to be done, in seconds of
-        `time.monotonic`;
-    the commonest scaling is tried on a few images in any case. Raises BadInput when no opening tells as many
-    classes
-    apart as the data set has.
+    Each opening gets the pictures in its own size, as a run would make them. `until` is when to be done, in
+    seconds of `time.monotonic`; the commonest scaling is tried on a few images in any case. Of candidates
+    between which the images can't tell (McNemar's exact test), the commoner one stands. Raises BadInput when
+    no opening tells as many classes apart as the data set has.
     """
+    classes = pictures.classes
     until = min(until or math.inf, time.monotonic() + SECONDS)
     openings = list(openings)
     fitting = [opening for opening in openings if opening.classes == len(classes)]
@@ -108,27 +113,27 @@ def detect(
             f"The model tells {found} classes apart and the data set has {len(classes)}: choose the data set "
             "that it was trained on."
         )
-    fitting, first_count = _first_count(fitting, dataset, images, until)
+    fitting, first_count = _first_count(fitting, dataset, pictures, until)
     pairs = [
         (opening, name, spec)
         for opening in fitting
-        for name, spec in candidates(opening, dataset, images[:500])
+        for name, spec in candidates(opening, dataset, _sample(pictures, opening))
     ]
+    ranks = {(id(opening), name): rank for rank, (opening, name, _) in enumerate(pairs)}
     trials: list[_Trial] = []
     networks: dict[str, float] = {}
     for count, keep in ROUNDS:
-        count = min(count, len(labels)) if trials else first_count
-        before, trials = (
-            trials,
-            _until(until, pairs[: None if not trials else keep], images[:count], labels[:count]),
-        )
+        count = min(count, len(pictures.labels)) if trials else first_count
+        before, trials = trials, _until(until, pairs[: None if not trials else keep], pictures, count)
         if before and trials[0].count <= before[0].count:
             trials, count = before, before[0].count  # the time broke the round off before it could tell more
             break
+        trials = [replace(trial, rank=_rank(ranks, trial)) for trial in trials]
         best = _best(trials)
         if len(networks) == 0:
             variations = [(opening, best.name, best.spec) for opening in best.opening.variations()]
-            trials += _until(until, variations, images[:count], labels[:count])
+            varied = _until(until, variations, pictures, count)
+            trials += [replace(trial, rank=_rank(ranks, trial)) for trial in varied]
             for trial in trials:
                 name = trial.opening.architecture or ""
                 networks[name] = max(trial.accuracy, networks.get(name, 0.0))
@@ -136,7 +141,7 @@ def detect(
         count = trials[0].count
         trials.sort(key=lambda trial: (trial is not best, -max(trial.accuracy, trial.reordered - 0.3)))
         pairs = [(trial.opening, trial.name, trial.spec) for trial in trials]
-        if count >= len(labels) or time.monotonic() + _next_seconds(trials, count) > until:
+        if count >= len(pictures.labels) or time.monotonic() + _next_seconds(trials, count) > until:
             break
     return Found(
         best.opening,
@@ -147,8 +152,17 @@ def detect(
     )
 
 
+def _rank(ranks: dict[tuple[int, str], int], trial: _Trial) -> int:
+    """Returns how usual a trial is; what comes later, as a variation does, is less so."""
+    return ranks.setdefault((id(trial.opening), trial.name), len(ranks))
+
+
+def _sample(pictures: TrialPictures, opening: Opening) -> np.ndarray:
+    return pictures.fitted(0, SAMPLED, (opening.height, opening.width, opening.channels))[0]
+
+
 def _until(
-    until: float, pairs: list[tuple[Opening, str, Preprocessing]], images: np.ndarray, labels: np.ndarray
+    until: float, pairs: list[tuple[Opening, str, Preprocessing]], pictures: TrialPictures, count: int
 ) -> list[_Trial]:
     """Tries one pair after the other until the time is over; the first is always tried, if on fewer images.
 
@@ -157,14 +171,14 @@ def _until(
     trials: list[_Trial] = []
     for pair in pairs:
         if not trials or time.monotonic() < until:
-            trial = _try(*pair, images, labels, until)
+            trial = _try(*pair, pictures, count, until)
             if not trials or trial.count == trials[0].count:
                 trials.append(trial)
     return trials
 
 
 def _first_count(
-    openings: list[Opening], dataset: str, images: np.ndarray, until: float
+    openings: list[Opening], dataset: str, pictures: TrialPictures, until: float
 ) -> tuple[list[Opening], int]:
     """Returns the openings that can be tried, and how many images the first round may try so that it takes
     half of the time.
@@ -173,16 +187,17 @@ def _first_count(
     left out.
     """
     half, seconds = time.monotonic() + (until - time.monotonic()) / 2, []
-    sample, none = images[:4], np.zeros(min(4, len(images)), int)
+    sample = min(4, len(pictures.labels))
     for opening in openings:
         if seconds and time.monotonic() > half:
             break
-        tries = candidates(opening, dataset, sample)
-        _try(opening, *tries[0], sample[:1], none[:1])
-        seconds.append(_try(opening, *tries[0], sample, none).seconds / max(len(sample), 1) * len(tries))
+        shape = (opening.height, opening.width, opening.channels)
+        tries = candidates(opening, dataset, pictures.fitted(0, sample, shape)[0])
+        _try(opening, *tries[0], pictures, 1)
+        seconds.append(_try(opening, *tries[0], pictures, sample).seconds / max(sample, 1) * len(tries))
     left = max(until - time.monotonic(), 0) / 2
     return openings[: len(seconds)], int(
-        np.clip(left / max(sum(seconds), 1e-9), 8, min(ROUNDS[0][0], len(images)))
+        np.clip(left / max(sum(seconds), 1e-9), 8, min(ROUNDS[0][0], len(pictures.labels)))
     )
 
 
@@ -220,9 +235,7 @@ def candidates(opening: Opening, dataset: str, images: np.ndarray | None) -> lis
     if dataset in PRESETS and len(PRESETS[dataset][0]) == c:
         rows.append(("the data set's usual mean and deviation", 1 / 255, *PRESETS[dataset]))
     elif images is not None:
-        scaled = (images if images.shape[-1] == c else fit_images(images, *images.shape[1:3], c)).reshape(
-            -1, c
-        ) / 255
+        scaled = images.reshape(-1, c) / 255
         rows.append(
             (
                 "the data set's mean and deviation",
@@ -283,29 +296,34 @@ def _try(
     opening: Opening,
     name: str,
     spec: Preprocessing,
-    images: np.ndarray,
-    labels: np.ndarray,
+    pictures: TrialPictures,
+    count: int,
     until: float = math.inf,
 ) -> _Trial:
-    began, answers = time.monotonic(), []
+    began, answers, labels = time.monotonic(), [], []
+    shape = (opening.height, opening.width, opening.channels)
     step = int(
         np.clip(PIXELS_AT_ONCE / (opening.height * opening.width), 4, 64)
     )  # so that the time is looked at often enough
-    for i in range(0, len(images), step):
+    for i in range(0, count, step):
         if answers and time.monotonic() > until:
             break
-        fitted = fit_images(images[i : i + step], opening.height, opening.width, opening.channels)
-        scores = opening.predict(preprocess(fitted, spec.model_dump()))
-        answers.append(np.where(np.isfinite(scores).all(axis=1), scores.argmax(axis=1), -1))
-    answers = np.concatenate(answers)
-    labels = labels[: len(answers)]
+        fitted, wanted = pictures.fitted(i, min(i + step, count), shape)
+        if len(fitted):
+            scores = opening.predict(preprocess(fitted, spec.model_dump()))
+            answers.append(np.where(np.isfinite(scores).all(axis=1), scores.argmax(axis=1), -1))
+            labels.append(wanted)
+    if not answers:
+        raise BadInput("No picture of the validation part can be read: check the data set's pictures.")
+    given, truth = np.concatenate(answers), np.concatenate(labels)
     return _Trial(
         opening,
         name,
         spec,
-        len(labels),
-        float((answers == labels).mean()),
-        *_reordered(answers, labels, opening.classes),
+        given == truth,
+        len(truth),
+        float((given == truth).mean()),
+        *_reordered(given, truth, opening.classes),
         time.monotonic() - began,
     )
 
@@ -313,13 +331,21 @@ def _try(
 def _best(trials: list[_Trial]) -> _Trial:
     if not trials:
         raise BadInput("The model could not be tried within the time: choose a smaller model.")
-    top = max(trial.accuracy for trial in trials)
-    top_reordered = max(trials, key=lambda trial: trial.reordered)
-    if top < 0.5 and top_reordered.reordered > top + 0.3:
+    usual = sorted(trials, key=lambda trial: trial.rank)
+    top = max(usual, key=lambda trial: trial.accuracy)
+    top_reordered = max(usual, key=lambda trial: trial.reordered)
+    # a scaling under which one class is always answered gets half of two classes right and tells nothing
+    if top_reordered.reordered > top.accuracy + PERMUTED_GAIN:
         return top_reordered
-    return next(
-        trial for trial in trials if trial.accuracy == top
-    )  # of equals the commoner one, which stands first
+    return next(trial for trial in usual if trial is top or not _surely_better(top, trial))
+
+
+def _surely_better(one: _Trial, other: _Trial) -> bool:
+    """Tells by McNemar's exact test whether `one` names more pictures rightly than chance would explain."""
+    if len(one.right) != len(other.right):
+        return one.accuracy > other.accuracy
+    won, lost = int((one.right & ~other.right).sum()), int((other.right & ~one.right).sum())
+    return won > lost and binomtest(won, won + lost).pvalue < DOUBT
 
 
 def _reordered(answers: np.ndarray, labels: np.ndarray, classes: int) -> tuple[float, tuple[int, ...] | None]:
@@ -363,7 +389,7 @@ def _evidence(
 
 
 def _warnings(chosen: _Trial, classes: list[str]) -> list[str]:
-    if chosen.order is not None and chosen.accuracy < 0.5 and chosen.reordered > chosen.accuracy + 0.3:
+    if chosen.order is not None and chosen.reordered > chosen.accuracy + PERMUTED_GAIN:
         order = ", ".join(classes[i][:40] for i in chosen.order[:20])
         return [
             f"The class order looks permuted: as it is, {chosen.accuracy:.1%} of the images are right; were"

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from engine.datasets.trial import TrialPictures
 from engine.errors import BadInput
 from engine.formats import detect as preprocessing
 from engine.formats.detect import Opening, assume, detect, fit_images
@@ -18,6 +19,10 @@ def made(n: int = 400) -> tuple[np.ndarray, np.ndarray]:
         if label < 3:
             images[i, ..., label] = rng.integers(120, 255, (8, 8))
     return images, labels
+
+
+def pictures(n: int = 400) -> TrialPictures:
+    return TrialPictures.of_arrays(*made(n), CLASSES)
 
 
 def opening(
@@ -38,36 +43,36 @@ def opening(
 
 @pytest.mark.parametrize("mean, std, scale", [(0.0, 1.0, 1 / 255), (0.5, 0.5, 1 / 255)])
 def test_the_scaling_is_found_with_evidence(mean, std, scale):
-    found = detect([opening(mean, std)], *made(), CLASSES, "mine")
+    found = detect([opening(mean, std)], pictures(), "mine")
     assert found.accuracy == 1.0 and found.preprocessing.scale == scale
     assert found.preprocessing.mean == [mean] * 3 and not found.warnings
     assert "100.0%" in found.evidence[0] and "400" in found.evidence[0] and found.evidence[0].count("%") > 2
 
 
 def test_blue_first_is_found():
-    found = detect([opening(swapped=True)], *made(), CLASSES, "mine")
+    found = detect([opening(swapped=True)], pictures(), "mine")
     assert found.preprocessing.color == "bgr" and found.accuracy == 1.0
 
 
 def test_a_permuted_class_order_is_named():
-    found = detect([opening(order=(1, 2, 3, 0))], *made(), CLASSES, "mine")
+    found = detect([opening(order=(1, 2, 3, 0))], pictures(), "mine")
     assert "permuted" in found.warnings[0] and "green, blue, dark, red" in found.warnings[0]
 
 
 def test_a_wrong_number_of_classes_is_named():
     with pytest.raises(BadInput, match="tells 6 classes apart and the data set has 4"):
-        detect([opening(classes=6)], *made(), CLASSES, "mine")
+        detect([opening(classes=6)], pictures(), "mine")
 
 
 def test_nothing_that_works_is_said():
     rng = np.random.default_rng(1)
     noise = Opening(None, 8, 8, 3, 4, lambda x: rng.random((len(x), 4)).astype(np.float32), facts={})
-    assert "set by hand" in detect([noise], *made(), CLASSES, "mine").warnings[0]
+    assert "set by hand" in detect([noise], pictures(), "mine").warnings[0]
 
 
 def test_scores_that_are_not_finite_count_as_wrong():
     broken = Opening(None, 8, 8, 3, 4, lambda x: np.full((len(x), 4), np.nan, np.float32), facts={})
-    assert detect([broken], *made(), CLASSES, "mine").accuracy == 0.0
+    assert detect([broken], pictures(), "mine").accuracy == 0.0
 
 
 def test_without_data_the_assumption_is_said():
@@ -116,7 +121,7 @@ def test_slow_networks_end_in_time_with_what_was_found(clock, seconds_an_image, 
         return opening().predict(x)
 
     made_slow = Opening("net", 224, 224, 3, 4, slow, facts={})
-    found = detect([made_slow] * openings, *made(), CLASSES, "mine", until=3.0)
+    found = detect([made_slow] * openings, pictures(), "mine", until=3.0)
     assert clock.now < 3 + 8 * seconds_an_image
     tried = int(found.evidence[0].split(" on ")[1].split()[0].replace(",", ""))
     assert tried >= least and found.accuracy == 1.0
@@ -135,9 +140,59 @@ def test_a_round_that_the_time_breaks_off_does_not_weaken_the_one_before(clock):
         )  # one and four images to find out how fast it is, then 14 scalings on 64
         return opening().predict(x)
 
-    found = detect([Opening(None, 64, 64, 3, 4, slowing, facts={})], *made(), CLASSES, "mine", until=5.0)
+    found = detect([Opening(None, 64, 64, 3, 4, slowing, facts={})], pictures(), "mine", until=5.0)
     assert (
         found.accuracy == 1.0
         and found.evidence[0].split(" on ")[1].startswith("64")
         and seen[0] > 5 + 14 * 64
     )
+
+
+def of_size(side: int, seed: int = 0, count: int = 120) -> TrialPictures:
+    """Large pictures whose classes differ only in detail that 64x64 copies lose: stripes of two widths."""
+    rng, labels = np.random.default_rng(seed), np.arange(count) % 2
+    images = rng.integers(90, 110, (count, side, side, 3)).astype(np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[:, :: 2 if label else 4] += 100
+    return TrialPictures.of_arrays(images, labels, ["wide", "narrow"])
+
+
+def test_pictures_come_in_the_networks_own_size():
+    def predict(x: np.ndarray) -> np.ndarray:
+        detail = np.abs(x[..., 1:] - x[..., :-1]).mean(axis=(1, 2, 3))
+        scores = np.stack([0.3 - detail, detail - 0.3], axis=1)
+        return np.where((x.max(axis=(1, 2, 3)) <= 1)[:, None], scores, 0.0).astype(np.float32)
+
+    found = detect([Opening(None, 96, 96, 3, 2, predict, facts={})], of_size(96), "mine")
+    assert found.accuracy == 1.0 and found.preprocessing.scale == 1 / 255
+
+
+def test_one_picture_does_not_decide_for_the_unusual():
+    """Blue first names one picture more rightly: that is noise, and red first stands."""
+    trial = pictures(120)
+
+    def predict(x: np.ndarray) -> np.ndarray:
+        scores = np.array(opening().predict(x))
+        wrong = np.isclose(x[:, 0].mean(axis=(1, 2)), first_red)
+        scores[wrong] = np.roll(scores[wrong], 1, axis=1)
+        either = opening(swapped=True).predict(x)
+        return np.where((scores.max(axis=1) == 0)[:, None], either, np.maximum(scores, either * 0.999))
+
+    first_red = trial.fitted(0, 1, (8, 8, 3))[0][0, ..., 0].mean() / 255
+    found = detect([Opening(None, 8, 8, 3, 4, predict, facts={})], trial, "mine")
+    assert found.preprocessing.color == "rgb"
+
+
+def test_a_permutation_is_seen_behind_a_scaling_that_answers_one_class():
+    """Of two classes, always answering the first gets half: more than the right scaling's nothing."""
+
+    def predict(x: np.ndarray) -> np.ndarray:
+        fits = x.max(axis=(1, 2, 3)) <= 1
+        detail = np.abs(x[..., 1:] - x[..., :-1]).mean(axis=(1, 2, 3))
+        return np.where(
+            fits[:, None], np.stack([detail - 0.3, 0.3 - detail], axis=1), np.array([1.0, 0.0])
+        ).astype(np.float32)
+
+    found = detect([Opening(None, 96, 96, 3, 2, predict, facts={})], of_size(96), "mine")
+    assert found.preprocessing.scale == 1 / 255 and "permuted" in found.warnings[0]
+    assert "100.0%" in found.warnings[0]
