@@ -13,7 +13,8 @@ import zipfile
 from pathlib import Path
 
 from engine.errors import BadInput, EdgewiseError
-from engine.store.workspace import Workspace, read_json
+from engine.store.files import read_json
+from engine.store.workspace import Workspace
 from engine.vocabulary import DEVICES, Artifact, ModelFile, Run, Variant
 
 RUNTIME = Path(__file__).resolve().parent.parent / "engine" / "device"

@@ -8,7 +8,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from engine.errors import BadInput
-from engine.store.workspace import Workspace, read_json, write_json
+from engine.store.files import read_json, write_json
+from engine.store.workspace import Workspace
 from engine.vocabulary import DEVICES, Estimate
 from engine.wall import sandbox
 from estimator.calibrate import BenchmarkResult, Calibration, calibrate

@@ -20,7 +20,7 @@ from engine.run.requests import (
     WeighArtifact,
 )
 from engine.run.supervisor import Supervisor, variants_of
-from engine.store.workspace import write_json
+from engine.store.files import write_json
 from engine.techniques.workbench import host_has_dot_product
 from engine.vocabulary import Host, Variant
 from engine.wall.sandbox import Failed

@@ -22,7 +22,8 @@ from engine.run.plan import (
 )
 from engine.run.requests import FACTS, FindFacts, FindSensitivity, MakeVariants
 from engine.run.supervisor import Supervisor, variants_of
-from engine.store.workspace import Workspace, read_json, write_json
+from engine.store.files import read_json, write_json
+from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES, Technique
 from engine.vocabulary import Experiment, LayerSensitivity, Variant
 

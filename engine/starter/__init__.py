@@ -21,7 +21,8 @@ from pydantic import Field
 from engine import messages
 from engine.errors import BadInput, EdgewiseError
 from engine.run.prepare import prepare
-from engine.store.workspace import Workspace, read_json, sentence_on_full_disk, write_json
+from engine.store.files import read_json, sentence_on_full_disk, write_json
+from engine.store.workspace import Workspace
 from engine.vocabulary import ModelFile, Plain, Preprocessing, parse
 from engine.wall import processes, sandbox
 from models.catalog import sha256_of

@@ -1,5 +1,4 @@
-"""Experiments on disk. The truth is a folder a run; the SQLite file is an index that `rebuild_index` makes
-anew.
+"""Experiments on disk. The truth is a folder a run; `index.sqlite` only repeats it.
 
 <home>/runs/<id>/experiment.json       what was asked (written once, whole)
                  events.jsonl          what happened, append only; the run's state is its last `state` event
@@ -14,23 +13,21 @@ anew.
 <home>/datasets/<id>/…                 data sets made ready
 """
 
-import errno
-import fcntl
 import json
 import os
 import re
 import secrets
 import shutil
-import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from engine.errors import BadInput, EdgewiseError
+from engine.errors import BadInput
 from engine.events import (
     Event,
     MemoryPeak,
@@ -40,6 +37,8 @@ from engine.events import (
     seconds_at_work,
     written,
 )
+from engine.store.files import read_json, sentence_on_full_disk, write_json
+from engine.store.index import Index
 from engine.store.runlog import RunLog
 from engine.vocabulary import (
     SCHEMA_VERSION,
@@ -53,42 +52,24 @@ from engine.vocabulary import (
 
 ENDED = ("done", "failed", "cancelled")
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-TABLE = """create table if not exists runs
-           (id text primary key, created real, state text, model text, dataset text,
-           device text, goal text, winner text)"""
 
 
 class Workspace:
     """A folder of runs. Raises BadInput when the folder can't be written."""
 
     def __init__(self, home: str | Path | None = None):
-        self.home = Path(home or os.environ.get("EDGEWISE_HOME") or "~/.edgewise").expanduser()
+        # absolute: every process of a run finds it from a folder of its own
+        self.home = Path(home or os.environ.get("EDGEWISE_HOME") or "~/.edgewise").expanduser().resolve()
         try:
             (self.home / "runs").mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise self._not_writable(error) from None
+            raise BadInput(
+                f"The workspace {self.home} can't be written ({error}): set EDGEWISE_HOME to a folder of"
+                " yours with free space."
+            ) from None
         self._logs: dict[str, RunLog] = {}
         self._variants: dict[Path, tuple[tuple[int, ...], Variant | None]] = {}
-        self._open_index()
-
-    def _open_index(self) -> None:
-        """Makes the index where there is none, and makes it anew where it is lost or damaged."""
-        path = self.home / "index.sqlite"
-        lost = not path.exists()
-        try:
-            with self._index() as index:
-                index.execute(TABLE)
-        except sqlite3.DatabaseError:  # not a database: what it held stands in the folders too
-            path.unlink(missing_ok=True)
-            lost = True
-        if lost:
-            self.rebuild_index()
-
-    def _not_writable(self, error: Exception) -> BadInput:
-        return BadInput(
-            f"The workspace {self.home} can't be written ({error}): set EDGEWISE_HOME to a folder of yours "
-            "with free space."
-        )
+        self.index = Index(self.home / "index.sqlite", self._rows)
 
     # ---- runs ----------------------------------------------------------------------------------------------
 
@@ -167,9 +148,7 @@ class Workspace:
 
     def runs(self) -> list[dict[str, Any]]:
         """Returns a row a run, newest first: id, created, state, model, dataset, device, goal, winner."""
-        with self._index() as index:
-            rows = index.execute("select * from runs order by created desc").fetchall()
-        return [dict(row) for row in rows if (self.home / "runs" / row["id"]).is_dir()]
+        return [row for row in self.index.all() if (self.home / "runs" / row["id"]).is_dir()]
 
     def delete(self, run_id: str) -> None:
         """Removes a run and all its files; raises BadInput while it is being written."""
@@ -178,17 +157,11 @@ class Workspace:
             if not held:
                 raise BadInput("This run is still at work: cancel it first, then delete it.")
             shutil.rmtree(folder)
-        with self._index() as index:
-            index.execute("delete from runs where id = ?", (run_id,))
+        self.index.remove(run_id)
 
     def rebuild_index(self) -> None:
-        """Makes the SQLite index anew from the folders."""
-        with self._index() as index:
-            index.execute("drop table if exists runs")
-            index.execute(TABLE)
-        for folder in (self.home / "runs").iterdir():
-            if ID.fullmatch(folder.name) and (folder / "experiment.json").exists():
-                self._reindex(folder.name)
+        """Makes the index anew from the folders."""
+        self.index.rebuild()
 
     # ---- what a run writes ---------------------------------------------------------------------------------
 
@@ -249,56 +222,44 @@ class Workspace:
         """Holds the right to write one run, the `queue`, or the `starters`; yields False when another living
         process has it."""
         folder = {"queue": self.home, "starters": self.home / "starters"}.get(name, self.home / "runs" / name)
-        with open(folder / "lease", "a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                yield False
-                return
+        lock = FileLock(folder / "lease", preserve_lock_file=True)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            yield False
+            return
+        try:
             yield True
-
-    @contextmanager
-    def _index(self) -> Iterator[sqlite3.Connection]:
-        try:
-            connection = sqlite3.connect(self.home / "index.sqlite", timeout=10)
-        except sqlite3.OperationalError as error:
-            raise self._not_writable(error) from None
-        connection.row_factory = sqlite3.Row
-        try:
-            with connection:
-                yield connection
-        except sqlite3.OperationalError as error:
-            raise self._not_writable(error) from None
         finally:
-            connection.close()
+            lock.release()
 
     def _reindex(self, run_id: str) -> None:
         """Writes a run's row. Of a run that can't be read only the state is kept up, so that it holds up no
         other.
         """
-        state = self.state(run_id)
+        row = self._row(run_id)
+        if row:
+            self.index.put(row)
+        else:
+            self.index.set_state(run_id, self.state(run_id))
+
+    def _rows(self) -> Iterator[tuple[Any, ...]]:
+        for folder in (self.home / "runs").iterdir():
+            if ID.fullmatch(folder.name) and (folder / "experiment.json").exists():
+                row = self._row(folder.name)
+                if row:
+                    yield row
+
+    def _row(self, run_id: str) -> tuple[Any, ...] | None:
+        """Returns what the index holds of a run, None where it can't be read."""
         result = read_json(self.folder(run_id) / "result.json") or {}
         winner = (result.get("recommendation") or {}).get("winner")
         try:
             data = self._read(run_id)
-            row = (
-                run_id,
-                data["created"],
-                state,
-                data["model"]["name"],
-                data["dataset"],
-                data["device"],
-                data["goal"],
-                winner,
-            )
+            about = (data["created"], self.state(run_id), data["model"]["name"], data["dataset"])
+            return (run_id, *about, data["device"], data["goal"], winner)
         except (BadInput, KeyError, TypeError):
-            row = None
-        with self._index() as index:
-            index.execute(TABLE)
-            if row:
-                index.execute("insert or replace into runs values (?, ?, ?, ?, ?, ?, ?, ?)", row)
-            else:
-                index.execute("update runs set state = ? where id = ?", (state, run_id))
+            return None
 
 
 def _read_variant(data: Any) -> Variant | None:
@@ -307,41 +268,3 @@ def _read_variant(data: Any) -> Variant | None:
         return Variant.model_validate(data, extra="ignore") if data else None
     except ValidationError:
         return None
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Writes JSON so that a reader sees the old file or the new one, never half of it."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with sentence_on_full_disk():
-        try:
-            draft.write_text(json.dumps(data, indent=1))
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
-
-
-def read_json(path: Path) -> Any:
-    """Returns what a JSON file holds, or None when it isn't there or is damaged."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-
-
-@contextmanager
-def sentence_on_full_disk() -> Iterator[None]:
-    """Turns "no space left" and "not permitted" into a sentence that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise EdgewiseError(
-                "The disk is full: free some space or set EDGEWISE_HOME to another disk; what was "
-                "finished is kept."
-            ) from None
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise EdgewiseError(
-                f"{error.filename} can't be written ({error.strerror}): set EDGEWISE_HOME to a folder "
-                "of yours."
-            ) from None
-        raise

@@ -16,7 +16,8 @@ from streamlit.runtime.pages_manager import PagesManager
 from engine.datasets import DATASETS
 from engine.errors import BadInput, EdgewiseError
 from engine.formats import inspect
-from engine.store.workspace import ENDED, Workspace, sentence_on_full_disk
+from engine.store.files import sentence_on_full_disk
+from engine.store.workspace import ENDED, Workspace
 from engine.vocabulary import ModelFile, Run, parse
 from models.catalog import CATALOG
 from pages.parts import wording as w

@@ -12,7 +12,8 @@ from engine import events, memory
 from engine.errors import BadInput
 from engine.run import jobs, worker
 from engine.run.view import queue_place, view_of
-from engine.store.workspace import ENDED, Workspace, write_json
+from engine.store.files import write_json
+from engine.store.workspace import ENDED, Workspace
 from engine.techniques import TECHNIQUES
 from engine.wall.processes import identity, lives
 

@@ -21,7 +21,7 @@ from engine.cli import main
 from engine.errors import BadInput
 from engine.formats.inspect import inspect_model
 from engine.judge.measure import overfitting
-from engine.store.workspace import write_json
+from engine.store.files import write_json
 from engine.vocabulary import parse
 from engine.wall import processes
 

@@ -13,7 +13,8 @@ import pytest
 
 from engine import events
 from engine.errors import BadInput
-from engine.store.workspace import Workspace, read_json, write_json
+from engine.store.files import read_json, write_json
+from engine.store.workspace import Workspace
 from engine.vocabulary import Recommendation, Variant
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -218,6 +219,30 @@ def test_a_damaged_run_is_one_sentence(workspace, run_id, text):
         with pytest.raises(BadInput) as caught:
             ask(run_id)
         sentence(caught.value)
+
+
+def test_a_relative_home_is_the_same_for_processes_in_other_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EDGEWISE_HOME", "mine")
+    made = Workspace()
+    assert made.home == tmp_path / "mine"
+    monkeypatch.chdir("/")
+    assert made.home.is_dir() and Workspace(made.home).runs() == []
+
+
+def test_threads_that_write_one_file_at_once_lose_nothing(tmp_path):
+    path, failed = tmp_path / "v.json", []
+
+    def write(writer: int) -> None:
+        try:
+            for _ in range(50):
+                write_json(path, {"writer": writer, "fill": "x" * 50_000})
+        except OSError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
+    [t.start() for t in threads], [t.join() for t in threads]
+    assert failed == [] and read_json(path)["writer"] in range(4) and os.listdir(tmp_path) == ["v.json"]
 
 
 def test_a_reader_never_sees_half_a_file(tmp_path):

@@ -14,7 +14,7 @@ from engine.device.decoder import decode
 from engine.device.preprocessing import preprocess
 from engine.judge import measure
 from engine.run import jobs
-from engine.store.workspace import read_json
+from engine.store.files import read_json
 from engine.techniques import TECHNIQUES
 
 FLOAT_WEIGHT_BYTES = 242_218 * 4
