@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from benchmarks import record
@@ -32,6 +33,21 @@ SIZES = {
 }
 CLASSES, IMAGES = 10, 96
 MEMORY_BYTES = 6_000_000_000
+
+
+class Enough(BaseException):
+    """Ends a technique when a variant begins that is not wanted."""
+
+
+def only(variant: str, messages: list):
+    """Returns what keeps a technique's messages and ends it when another variant begins."""
+
+    def send(message: dict) -> None:
+        if message["kind"] == "variant_started" and message["variant"] != variant:
+            raise Enough
+        messages.append(message)
+
+    return send
 
 
 def one_network(name: str, size: int, techniques: list[str], every: bool) -> dict:
@@ -96,12 +112,11 @@ def one_network(name: str, size: int, techniques: list[str], every: bool) -> dic
                 seconds=0.01,
                 tolerance=0.003,
                 dot_product=False,
-                send=messages.append,
+                send=messages.append if every else only(TECHNIQUES[technique].variants[0], messages),
             )
             bench._network = network
-            for _ in TECHNIQUES[technique].run(bench):
-                if not every:
-                    break
+            with suppress(Enough):
+                TECHNIQUES[technique].run(bench)
             made = [m["variant"] for m in messages if m["kind"] == "variant_made"]
             found["states"] |= {v["id"]: v["status"] for v in made}
             found[technique] = _cell(made, base)

@@ -18,8 +18,6 @@ SHORTEST_S, LONGEST_S = 10, 86_400
 A_CLASS_TO_TRAIN = 50
 TO_CALIBRATE = 32
 TO_CHOOSE = 50
-CALIBRATED = ("ptq_int8", "qat_int8", "hybrid")
-SEARCHING = ("ptq_int4", "hybrid")
 
 
 def build(model: ModelFile | Callable[[str | None], ModelFile], **asked: Any) -> Experiment:
@@ -141,19 +139,17 @@ def too_few(meta: dict[str, Any], techniques: list[str]) -> list[str]:
     sizes = {part: stop - start for part, (start, stop) in meta["parts"].items()}
     fewest = min(meta["class_counts"]["train"])
     found = []
-    if fewest < A_CLASS_TO_TRAIN and (
-        named := _titles(techniques, [t for t in techniques if TECHNIQUES[t].trains])
-    ):
+    if fewest < A_CLASS_TO_TRAIN and (named := _titles(techniques, "trains")):
         found.append(
             f"The smallest class has {_counted(fewest, 'training image')}, fewer than {A_CLASS_TO_TRAIN}:"
             f" fine-tuning learns them by heart, so expect losses from {named}."
         )
-    if sizes["calibration"] < TO_CALIBRATE and (named := _titles(techniques, CALIBRATED)):
+    if sizes["calibration"] < TO_CALIBRATE and (named := _titles(techniques, "calibrates")):
         found.append(
             f"Only {_counted(sizes['calibration'], 'calibration image')} set the ranges of activations, fewer"
             f" than {TO_CALIBRATE}: {named} may lose accuracy."
         )
-    if sizes["validation"] < TO_CHOOSE and (named := _titles(techniques, SEARCHING)):
+    if sizes["validation"] < TO_CHOOSE and (named := _titles(techniques, "searches")):
         found.append(
             f"Only {_counted(sizes['validation'], 'validation image')} choose among settings, fewer than"
             f" {TO_CHOOSE}: the search of {named} can't see small losses."
@@ -161,8 +157,8 @@ def too_few(meta: dict[str, Any], techniques: list[str]) -> list[str]:
     return found
 
 
-def _titles(techniques: list[str], wanted: Iterable[str]) -> str:
-    return ", ".join(TECHNIQUES[name].title for name in techniques if name in wanted)
+def _titles(techniques: list[str], wanted: str) -> str:
+    return ", ".join(TECHNIQUES[name].title for name in techniques if getattr(TECHNIQUES[name], wanted))
 
 
 def _counted(count: int, what: str) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import psutil
 
-from engine.backends import LEAST_AT_ONCE
 from engine.errors import BadInput
 from engine.vocabulary import ModelFile
 
@@ -20,6 +19,7 @@ RUNTIME_BYTES = 300_000_000  # of a process that has a runtime and no framework
 # a parameter of an opened artifact: runtimes compute FP16 and INT4 in float (3.7 measured over all of
 # VGG-11's)
 LOADED_BYTES = 4
+LEAST_AT_ONCE = 8  # images that go through a network together, however large they are
 USUAL_PIXELS = 128 * 32 * 32  # of a training step, in the framework's base already
 
 

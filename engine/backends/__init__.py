@@ -1,287 +1,38 @@
-"""The primitives that techniques are written in, as one protocol with a backend a framework.
+"""Networks in their frameworks, behind one protocol (protocol.py), and the one place where one is opened.
 
-Nothing here imports a framework; `open_backend` does, and only the one that is asked for. A `Network` is a
-trained
-model held by its backend; techniques pass it along and never look inside. Weights travel as float32 NumPy
-arrays
-with the output channel first: [out, in, kh, kw] for convolutions ([channels, 1, kh, kw] depthwise), [out, in]
-for
-dense layers, whatever order the framework itself keeps.
+Nothing here imports a framework; `open_backend` does, and only the one that is asked for.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
 
-import numpy as np
+from engine.backends.grid import Grid, dequantized, nearest_grid
+from engine.backends.images import TRAINED_SHARE, images_at_once
+from engine.backends.protocol import (
+    Backend,
+    Facts,
+    LayerInfo,
+    Network,
+    QuantSpec,
+    Trained,
+    Training,
+)
+from engine.vocabulary import ModelFile
 
-from engine.datasets import Part
-from engine.vocabulary import ModelFile, Preprocessing
-
-Network = Any
-
-PIXELS_AT_ONCE = 256 * 32 * 32  # images times height times width that go through a network together
-LEAST_AT_ONCE, MOST_AT_ONCE = 8, 256
-TRAINED_SHARE = 0.5  # of them in a training step, which keeps every layer's outputs
-
-
-def images_at_once(height: int, width: int, share: float = 1.0) -> int:
-    """Returns how many images of this size go through a network together, so that memory does not grow with
-    their size.
-
-    share: of the usual number, for passes that keep more in memory (gradients). 8 at least, 256 at most.
-    """
-    return int(np.clip(share * PIXELS_AT_ONCE / (height * width), LEAST_AT_ONCE, MOST_AT_ONCE))
-
-
-@dataclass(frozen=True)
-class LayerInfo:
-    """A layer with weights that techniques may change."""
-
-    name: str
-    kind: Literal["conv", "depthwise", "grouped", "dense"]
-    shape: tuple[int, ...]
-    macs: int
-    is_output: bool = False
-
-    @property
-    def weights(self) -> int:
-        """How many weights the layer has, its bias left out."""
-        return int(np.prod(self.shape))
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is known of a network before any time is spent: techniques decide by it whether they apply.
-
-    `step_s` and `image_s` are what an optimizer step costs here whatever its batch, and what each image adds
-    to it.
-    `unprunable` and `untraceable` hold the reason where channels can't be removed or layers can't be
-    followed, `locked`
-    the reason by layer where only some layers keep all their channels.
-    """
-
-    framework: str
-    layers: tuple[LayerInfo, ...]
-    parameters: int
-    macs: int
-    labelled: bool
-    quantized: bool = False
-    unprunable: str = ""
-    untraceable: str = ""
-    locked: dict[str, str] = field(default_factory=dict)
-    step_s: float = 0.0
-    image_s: float = 0.0
-    evaluate_images_per_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The exact numbers a layer's weights may take: `codes * scales`, per output channel, signed, zero at 0.
-
-    codes: int8 array shaped as the weights, within -2**(bits-1) … 2**(bits-1)-1. scales: float32 [out].
-    """
-
-    bits: Literal[4, 8]
-    codes: np.ndarray
-    scales: np.ndarray
-
-
-@dataclass(frozen=True)
-class QuantSpec:
-    """How to quantize on export.
-
-    Attributes:
-        kind: `static_int8` (weights and activations), `dynamic_int8` (weights, activations at run time),
-            `fp16`,
-            `weights` (weights only, as the grids say; activations stay float in the file).
-        grids: By layer name. With `static_int8` they fix the weights' scales; layers without one get the
-            range of
-            their weights. With `weights`, layers without one stay float.
-        activations: By layer name, the fixed (low, high) range of its input; the others are calibrated.
-        calibrate: Range rule for activations: `minmax`, `percentile` or `entropy`.
-        reduced_range: 7-bit weights, for processors whose 8-bit multiply-add saturates at 16 bits.
-        float_io: With `static_int8` on TFLite, whether input and output stay float32 (accelerators want 8
-            bits there).
-        keep_float: Layers left in float.
-    """
-
-    kind: Literal["static_int8", "dynamic_int8", "fp16", "weights"]
-    grids: dict[str, Grid] = field(default_factory=dict)
-    activations: dict[str, tuple[float, float]] = field(default_factory=dict)
-    calibrate: Literal["minmax", "percentile", "entropy"] = "minmax"
-    reduced_range: bool = False
-    float_io: bool = False
-    keep_float: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Training:
-    """One fine-tuning: AdamW with a cosine schedule, the best checkpoint on the validation part is kept.
-
-    Attributes:
-        steps, batch: Optimizer steps and images in each.
-        learning_rate: At the start.
-        teacher: A network whose softened answers are imitated, with `temperature` and `mix` (the teacher's
-            share
-            of the loss; Hinton et al., arXiv 1503.02531).
-        answers: The teacher's logits for the training images as they are [n, classes], NaN where not known
-            yet;
-            filled in as they are needed.
-        masks: By layer name, boolean, True where a weight may differ from zero; held after every step.
-        fake_bits: Weight bits simulated while training (Jacob et al., arXiv 1712.05877); None trains in
-            float.
-        fake_activations: Whether 8-bit activations are simulated too.
-        reduced_range: As in QuantSpec, for 8-bit weights.
-        on_step: Called before each step with its number; may return new masks, made from the weights it is
-            handed.
-        settle: Checkpoints count from this step on (a schedule that still prunes has not arrived before).
-    """
-
-    steps: int
-    batch: int
-    learning_rate: float
-    seed: int
-    teacher: Network | None = None
-    answers: np.ndarray | None = None
-    temperature: float = 4.0
-    mix: float = 0.0
-    masks: dict[str, np.ndarray] | None = None
-    fake_bits: Literal[4, 8] | None = None
-    fake_activations: bool = False
-    reduced_range: bool = False
-    on_step: Callable[[int, dict[str, np.ndarray]], dict[str, np.ndarray] | None] | None = None
-    settle: int = 0
-    evaluations: int = 4
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a fine-tuning gave: the network, the accuracy on the validation part before and after, executed
-    steps.
-
-    `grids` holds the learned grids when `fake_bits` was set, `activations` the learned (low, high) range of
-    each
-    layer's input when `fake_activations` was.
-    """
-
-    network: Network
-    before: float
-    after: float
-    steps: int
-    grids: dict[str, Grid] = field(default_factory=dict)
-    activations: dict[str, tuple[float, float]] = field(default_factory=dict)
-
-
-class Backend(Protocol):
-    """What a framework must be able to do. Every method leaves the network it is given unchanged.
-
-    `saturates` tells whether its runtime's 8-bit kernels add products in 16 bits on processors without
-    dot-product
-    instructions, so that full-range 8-bit weights overflow there.
-    """
-
-    framework: str
-    preprocessing: Preprocessing
-    saturates: bool
-
-    def load(self, model: ModelFile) -> Network:
-        """Opens a checked model file. Raises BadInput when its weights don't fit its architecture."""
-
-    def facts(self, network: Network, labelled: bool) -> Facts:
-        """Looks a network over: its layers with weights, what it costs, what can't be done with it and
-        why.
-        """
-
-    def weights(self, network: Network) -> dict[str, np.ndarray]:
-        """Returns copies of the weights of `facts().layers`, by layer name."""
-
-    def with_weights(
-        self, network: Network, weights: dict[str, np.ndarray], biases: dict[str, np.ndarray] | None = None
-    ) -> Network:
-        """Returns a copy with these weights (and biases) in place of its own; shapes must be equal."""
-
-    def cost(self, network: Network) -> tuple[int, int]:
-        """Returns MACs for one input and parameters."""
-
-    def step_seconds(self, network: Network, train: Part, batch: int, seconds: float) -> float:
-        """Returns what an optimizer step takes with this batch, measured for about `seconds` on a copy."""
-
-    def stored_tensors(self, artifact: Path) -> list[tuple[bytes, str]]:
-        """Returns the stored bytes of an artifact's weights, each with `float32`, `int8` or `int4`."""
-
-    def biases(self, network: Network) -> dict[str, np.ndarray]:
-        """Returns copies of the biases [out] of the same layers, zeros where a layer has none."""
-
-    def folded(self, network: Network) -> Network:
-        """Returns a copy with BatchNorm folded into the layers before it, as it will be deployed."""
-
-    def logits(self, network: Network, images: np.ndarray) -> np.ndarray:
-        """Runs uint8 images [n, h, w, c] through preprocessing and network; returns float32 [n, classes]."""
-
-    def input_grams(
-        self, network: Network, images: np.ndarray, layers: Sequence[str]
-    ) -> dict[str, np.ndarray]:
-        """Returns, by layer, the mean of x xᵀ over all inputs x that its weights meet: float64 [d, d] with
-        d = in · kh · kw, in the order of `weights()[layer].reshape(out, -1)`. Depthwise and grouped: not
-        given.
-        """
-
-    def output_means(self, network: Network, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns, by layer, the mean output of each channel, float64 [out]; the basis of bias correction."""
-
-    def train(
-        self,
-        network: Network,
-        train: Part,
-        validation: Part,
-        training: Training,
-        progress: Callable[[float], None],
-    ) -> Trained:
-        """Fine-tunes a copy. Deterministic for equal arguments on one machine."""
-
-    def remove_channels(
-        self,
-        network: Network,
-        ratios: dict[str, float],
-        importance: Literal["l2", "taylor"],
-        part: Part | None,
-        seed: int,
-    ) -> Network:
-        """Returns a copy with that share of each layer's output channels really removed, coupled layers with
-        them.
-        Taylor importance needs a labelled part. Raises EdgewiseError where the network can't be followed."""
-
-    def slim(self, network: Network, width: float, seed: int) -> Network:
-        """Returns a network of the same family, its layers `width` times as wide, with fresh random
-        weights.
-        """
-
-    def save(self, network: Network, folder: Path, name: str) -> None:
-        """Keeps a network: safetensors or npz plus a JSON channel plan, never a pickled object."""
-
-    def restore(self, model: ModelFile, folder: Path, name: str) -> Network:
-        """Opens what `save` kept, onto the architecture of `model`."""
-
-    def export(
-        self, network: Network, spec: QuantSpec | None, calibration: np.ndarray | None, path: Path
-    ) -> Path:
-        """Writes the deployable file (`path` without ending) and returns it. A network of a shape that was
-        exported
-        before is not exported again: its weights are written into the kept graph. calibration: uint8 images.
-        """
-
-    def remarks(self, artifact: Path) -> list[str]:
-        """Returns what the user should know about a written file, as sentences read from the file itself."""
-
-    def companions(self, artifact: Path) -> list[Path]:
-        """Writes beside an artifact what other uses want of it (full INT8 TFLite with float input and
-        output).
-        """
-
-    def predict(self, artifact: Path, images: np.ndarray) -> np.ndarray:
-        """Runs a written artifact in its own runtime; returns float32 [n, classes]."""
+__all__ = [
+    "TRAINED_SHARE",
+    "Backend",
+    "Facts",
+    "Grid",
+    "LayerInfo",
+    "Network",
+    "QuantSpec",
+    "Trained",
+    "Training",
+    "dequantized",
+    "images_at_once",
+    "nearest_grid",
+    "open_backend",
+]
 
 
 def open_backend(model: ModelFile, cache: Path, threads: int) -> Backend:

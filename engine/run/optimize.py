@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from engine.ask import lacks
-from engine.backends import Facts
+from engine.backends.protocol import Facts
 from engine.errors import EdgewiseError
 from engine.events import Event
 from engine.judge.recommend import recommend

@@ -5,10 +5,9 @@ teacher
 stands beside it, so that what the teacher gave can be seen.
 """
 
-from collections.abc import Iterator
-
-from engine.backends import Facts
-from engine.techniques import Technique, prune_structured
+from engine.backends.protocol import Facts
+from engine.techniques import prune_structured
+from engine.techniques.technique import Technique
 from engine.techniques.workbench import Workbench
 
 WIDTH = 0.5
@@ -17,7 +16,7 @@ LEARNING_RATE = 3e-3  # the student starts from random weights
 SHARE = 0.5
 
 
-def run(bench: Workbench) -> Iterator[None]:
+def run(bench: Workbench) -> None:
     """Makes the student with the teacher and the same student without."""
     for variant, teacher in ((f"distill@{WIDTH}", True), (f"distill@{WIDTH},alone", False)):
         with bench.variant(variant) as making:
@@ -45,7 +44,6 @@ def run(bench: Workbench) -> Iterator[None]:
                 )
                 making.note("Made for comparison: the same student trained without the teacher.")
             making.export(trained.network)
-        yield
 
 
 def why_not(facts: Facts) -> str:

@@ -2,15 +2,13 @@
 calibration.
 """
 
-from collections.abc import Iterator
-
-from engine.backends import QuantSpec
-from engine.techniques import Technique
+from engine.backends.protocol import QuantSpec
 from engine.techniques.ptq_int8 import why_not
+from engine.techniques.technique import Technique
 from engine.techniques.workbench import Workbench
 
 
-def run(bench: Workbench) -> Iterator[None]:
+def run(bench: Workbench) -> None:
     """Makes the one variant."""
     with bench.variant("dynamic_int8") as making:
         making.step(
@@ -23,7 +21,6 @@ def run(bench: Workbench) -> Iterator[None]:
         making.note(
             "Finding the ranges for every image costs time: convolutions often run slower than in float."
         )
-    yield
 
 
 TECHNIQUE = Technique(

@@ -1,14 +1,12 @@
 """FP16: weights stored in 16-bit floating point, half the bytes and practically the same answers."""
 
-from collections.abc import Iterator
-
-from engine.backends import QuantSpec
-from engine.techniques import Technique
+from engine.backends.protocol import QuantSpec
 from engine.techniques.ptq_int8 import why_not
+from engine.techniques.technique import Technique
 from engine.techniques.workbench import Workbench
 
 
-def run(bench: Workbench) -> Iterator[None]:
+def run(bench: Workbench) -> None:
     """Makes the one variant."""
     with bench.variant("fp16") as making:
         making.step(
@@ -21,7 +19,6 @@ def run(bench: Workbench) -> Iterator[None]:
             "Processors without FP16 arithmetic widen the weights at load and compute in float32: smaller"
             " file, same speed."
         )
-    yield
 
 
 TECHNIQUE = Technique(

@@ -7,15 +7,16 @@ single
 weights, train the rest onto 4-bit codes, entropy-code the file.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from engine.backends import Facts, Network, QuantSpec, Trained
-from engine.techniques import Technique, prune_structured, qat_int8
-from engine.techniques.prune_unstructured import cubic, global_masks
+from engine.backends.protocol import Facts, Network, QuantSpec, Trained
+from engine.techniques import prune_structured, qat_int8
 from engine.techniques.shared.encoding import encode
+from engine.techniques.shared.masks import cubic, global_masks
+from engine.techniques.technique import Technique
 from engine.techniques.workbench import Making, Workbench
 
 RATIOS = (0.5, 0.7)
@@ -52,16 +53,14 @@ class Coded(NamedTuple):
     trained: Trained
 
 
-def run(bench: Workbench) -> Iterator[None]:
+def run(bench: Workbench) -> None:
     """Makes the two INT8 variants and the smallest one."""
     for ratio in RATIOS:
         with bench.variant(f"hybrid@{ratio}") as making:
             network = _pruned(bench, making, ratio)
             _export_int8(bench, making, network)
-        yield
     with bench.variant("hybrid@smallest") as making:
         _smallest(bench, making)
-    yield
 
 
 def _pruned(bench: Workbench, making: Making, ratio: float) -> Network:
@@ -383,4 +382,6 @@ TECHNIQUE = Technique(
     variants=(*tuple(f"hybrid@{r}" for r in RATIOS), "hybrid@smallest"),
     why_not=why_not,
     run=run,
+    calibrates=True,
+    searches=True,
 )

@@ -7,14 +7,13 @@ channels. What
 is left is first made up for by least squares, then by fine-tuning.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from engine import memory
-from engine.backends import Facts, Network
-from engine.techniques import Technique, ptq_int8
+from engine.backends.protocol import Facts, Network
+from engine.techniques import ptq_int8
 from engine.techniques.shared.reconstruct import DAMPING, reconstructed
+from engine.techniques.technique import Technique
 from engine.techniques.workbench import Making, Workbench
 
 RATIOS = (0.3, 0.5, 0.7)
@@ -28,7 +27,7 @@ MUCH, LOOKED_AT = 0.05, 500  # validation accuracy, and the images that tell it
 LOCKED = "These layers keep all their channels:"
 
 
-def run(bench: Workbench) -> Iterator[None]:
+def run(bench: Workbench) -> None:
     """Makes a one-shot (L2) and an iterative (Taylor) variant for each ratio."""
     for ratio in RATIOS:
         with bench.variant(f"prune_structured@{ratio}") as making:
@@ -43,12 +42,10 @@ def run(bench: Workbench) -> Iterator[None]:
             )
             making.export(trained.network)
             bench.keep(f"prune_structured@{ratio}", trained.network)
-        yield
     for ratio in RATIOS:
         with bench.variant(f"prune_structured@{ratio},iterative") as making:
             trained = cut_in_stages(bench, making, bench.network(), ratio, SHARE["iterative"])
             making.export(trained)
-        yield
 
 
 def cut_in_stages(bench: Workbench, making: Making, network: Network, ratio: float, share: float) -> Network:

@@ -6,14 +6,14 @@ of Zhu
 and Gupta, "To prune, or not to prune" (arXiv 1710.01878).
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from engine import memory
-from engine.backends import Facts, Network
-from engine.techniques import Technique, ptq_int8
+from engine.backends.protocol import Facts, Network
+from engine.techniques import ptq_int8
 from engine.techniques.shared.encoding import encode
+from engine.techniques.shared.masks import cubic, global_masks
+from engine.techniques.technique import Technique
 from engine.techniques.workbench import Making, Workbench
 
 TARGETS = (0.3, 0.5, 0.7, 0.9)
@@ -29,16 +29,14 @@ NOTE = (
 )
 
 
-def run(bench: Workbench) -> Iterator[None]:
+def run(bench: Workbench) -> None:
     """Makes a one-shot and an iterative variant for each target sparsity."""
     for target in TARGETS:
         with bench.variant(f"prune_unstructured@{target}") as making:
             _finish(bench, making, _trained_at_once(bench, making, target))
-        yield
     for target in TARGETS:
         with bench.variant(f"prune_unstructured@{target},iterative") as making:
             _finish(bench, making, _trained_gradually(bench, making, target))
-        yield
 
 
 def _trained_at_once(bench: Workbench, making: Making, target: float) -> Network:
@@ -89,30 +87,6 @@ def _trained_gradually(bench: Workbench, making: Making, target: float) -> Netwo
         on_step=on_step,
         settle=ramp + 1,
     ).network
-
-
-def cubic(target: float, progress: float) -> float:
-    """Returns the sparsity at `progress` (0..1) of the ramp: fast at first, slow near the target."""
-    return target * (1 - (1 - min(progress, 1.0)) ** 3)
-
-
-def global_masks(weights: dict[str, np.ndarray], sparsity: float) -> dict[str, np.ndarray]:
-    """Returns boolean masks that keep the largest weights of all layers together; exactly `sparsity` of them
-    go.
-    """
-    sizes = [w.size for w in weights.values()]
-    flat = np.empty(sum(sizes), np.result_type(*weights.values()))
-    for part, w in zip(np.split(flat, np.cumsum(sizes)[:-1]), weights.values(), strict=True):
-        np.abs(w.ravel(), out=part)
-    gone = round(sparsity * flat.size)
-    least = np.partition(flat, gone)[gone] if gone < flat.size else np.inf  # of those that stay
-    keep = flat >= least
-    keep[np.flatnonzero(flat == least)[: gone - (flat.size - np.count_nonzero(keep))]] = False
-    masks, start = {}, 0
-    for name, w in weights.items():
-        masks[name] = keep[start : start + w.size].reshape(w.shape)
-        start += w.size
-    return masks
 
 
 def _finish(bench: Workbench, making: Making, network: Network) -> None:

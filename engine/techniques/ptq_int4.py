@@ -2,14 +2,13 @@
 in INT8.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 
-from engine.backends import Grid, QuantSpec
-from engine.techniques import Technique
+from engine.backends.grid import Grid
+from engine.backends.protocol import QuantSpec
 from engine.techniques.ptq_int8 import why_not
 from engine.techniques.shared.rounding import rounded, with_corrected_biases
+from engine.techniques.technique import Technique
 from engine.techniques.workbench import Making, Workbench
 
 MIXED_LOSS_SHARE = 0.7  # INT8 goes to the layers that together cause this share of what INT4 loses …
@@ -20,13 +19,12 @@ SPEED_NOTE = (
 )
 
 
-def run(bench: Workbench) -> Iterator[None]:
+def run(bench: Workbench) -> None:
     """Makes the pure and the mixed variant."""
     layers = [layer.name for layer in bench.facts.layers]
     packed: dict[str, Grid] = {}  # the mixed variant takes over what the pure one has rounded
     with bench.variant("ptq_int4") as making:
         _make(bench, making, dict.fromkeys(layers, 4), packed)
-    yield
     with bench.variant("ptq_int4@mixed") as making:
         kept = fragile_layers(bench)
         making.step(
@@ -35,7 +33,6 @@ def run(bench: Workbench) -> Iterator[None]:
             int8_layers=kept,
         )
         _make(bench, making, {name: 8 if name in kept else 4 for name in layers}, packed)
-    yield
 
 
 def fragile_layers(bench: Workbench) -> list[str]:
@@ -95,4 +92,5 @@ TECHNIQUE = Technique(
     variants=("ptq_int4", "ptq_int4@mixed"),
     why_not=why_not,
     run=run,
+    searches=True,
 )

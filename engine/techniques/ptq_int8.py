@@ -5,16 +5,14 @@ CVPR
 2018 (arXiv 1712.05877).
 """
 
-from collections.abc import Iterator
-
-from engine.backends import Facts, QuantSpec
-from engine.techniques import Technique
+from engine.backends.protocol import Facts, QuantSpec
+from engine.techniques.technique import Technique
 from engine.techniques.workbench import Workbench
 
 RETRY_DROP = 0.003  # validation accuracy lost with plain ranges above which clipped ranges are tried
 
 
-def run(bench: Workbench) -> Iterator[None]:
+def run(bench: Workbench) -> None:
     """Makes the one variant: MinMax ranges, and the best of MinMax, percentile and entropy when MinMax
     loses.
     """
@@ -37,7 +35,6 @@ def run(bench: Workbench) -> Iterator[None]:
             why_range=bench.range_reason(),
         )
         making.export(network, QuantSpec("static_int8", calibrate=best_rule, reduced_range=reduced))
-    yield
 
 
 def choose_ranges(bench: Workbench, network, making, reduced: bool) -> str:
@@ -78,4 +75,5 @@ TECHNIQUE = Technique(
     variants=("ptq_int8",),
     why_not=why_not,
     run=run,
+    calibrates=True,
 )

@@ -5,11 +5,10 @@ Jacob et al. (arXiv 1712.05877) for the simulation; Esser et al., "Learned Step 
 for the scales, which are the very ones in the file.
 """
 
-from collections.abc import Iterator
-
-from engine.backends import Facts, QuantSpec
-from engine.techniques import Technique, ptq_int8
+from engine.backends.protocol import Facts, QuantSpec
+from engine.techniques import ptq_int8
 from engine.techniques.ptq_int4 import SPEED_NOTE
+from engine.techniques.technique import Technique
 from engine.techniques.workbench import Workbench
 
 LEARNING_RATE = {
@@ -18,7 +17,7 @@ LEARNING_RATE = {
 }  # small: the network is trained already and only has to move within a grid step
 
 
-def run(bench: Workbench) -> Iterator[None]:
+def run(bench: Workbench) -> None:
     """Makes INT8 (weights and activations) and the INT4 setting (weights)."""
     with bench.variant("qat_int8") as making:
         reduced = bench.reduced_range()
@@ -45,7 +44,6 @@ def run(bench: Workbench) -> Iterator[None]:
                 "static_int8", grids=trained.grids, activations=trained.activations, reduced_range=reduced
             ),
         )
-    yield
     with bench.variant("qat_int8@int4") as making:
         trained = making.train(
             bench.network(),
@@ -59,7 +57,6 @@ def run(bench: Workbench) -> Iterator[None]:
         making.step("store_int4", "The learned 4-bit codes are packed two to a byte.", bits=4)
         making.export(trained.network, QuantSpec("weights", grids=trained.grids))
         making.note(SPEED_NOTE)
-    yield
 
 
 def why_not(facts: Facts) -> str:
@@ -78,4 +75,5 @@ TECHNIQUE = Technique(
     variants=("qat_int8", "qat_int8@int4"),
     why_not=why_not,
     run=run,
+    calibrates=True,
 )

@@ -16,16 +16,8 @@ from typing import Any
 import numpy as np
 
 from engine import memory
-from engine.backends import (
-    TRAINED_SHARE,
-    Backend,
-    Facts,
-    Network,
-    QuantSpec,
-    Trained,
-    Training,
-    images_at_once,
-)
+from engine.backends.images import TRAINED_SHARE, images_at_once
+from engine.backends.protocol import Backend, Facts, Network, QuantSpec, Trained, Training
 from engine.datasets import Part
 from engine.errors import EdgewiseError
 from engine.judge import measure

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from engine import memory
-from engine.backends import TRAINED_SHARE, Training, images_at_once
+from engine.backends.images import TRAINED_SHARE, images_at_once
+from engine.backends.protocol import Training
 from engine.backends.torch.backend import PyTorchBackend
 from engine.datasets import Part
 from engine.errors import BadInput

@@ -13,15 +13,16 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from engine.backends import QuantSpec, open_backend
+from engine.backends import open_backend
+from engine.backends.grid import nearest_grid
 from engine.backends.onnx.graph import Graph, folded
 from engine.backends.onnx.quantize import quantize
+from engine.backends.protocol import QuantSpec
 from engine.datasets import load
 from engine.device.preprocessing import preprocess
 from engine.errors import BadInput, EdgewiseError
 from engine.formats.onnx.face import face_of, predictor, session_of
 from engine.formats.onnx.plain import opset_of, plain
-from engine.techniques.shared.sensitivity import nearest_grid
 from tests.conftest import ROOT
 from tests.formats import foreign_onnx
 from tests.hostile import goods

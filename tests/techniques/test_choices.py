@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from engine.backends import Facts, LayerInfo
+from engine.backends.protocol import Facts, LayerInfo
 from engine.datasets import Part
 from engine.techniques import hybrid, prune_structured
 from engine.techniques.workbench import Data, Making, Workbench

@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from engine.backends import Facts, LayerInfo, QuantSpec, Trained, Training, images_at_once
+from engine.backends.images import images_at_once
 from engine.backends.keras import channels as keras_channels
 from engine.backends.keras import export as keras_export
 from engine.backends.keras import training as keras_training
@@ -26,6 +26,7 @@ from engine.backends.keras.channels import Channels
 from engine.backends.keras.fold import folded
 from engine.backends.keras.graph import Network, Node, graph_of, kind_of, to_common, to_keras
 from engine.backends.keras.live import Live, Lives, rows_of
+from engine.backends.protocol import Facts, LayerInfo, QuantSpec, Trained, Training
 from engine.backends.tflite import calibrate as tflite_calibrate
 from engine.backends.tflite import integer as tflite_integer
 from engine.backends.tflite import quantize as tflite_quantize

@@ -10,10 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from engine.backends import Grid
+from engine.backends.grid import Grid, nearest_grid
 from engine.backends.keras.graph import Node, to_common
 from engine.backends.keras.live import Live
-from engine.techniques.shared.sensitivity import nearest_grid
 
 
 class Simulation:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
-from engine.backends import Trained, Training, images_at_once
+from engine.backends.images import images_at_once
 from engine.backends.keras.graph import Network
 from engine.backends.keras.live import Live
 from engine.backends.keras.simulate import Simulation
+from engine.backends.protocol import Trained, Training
 from engine.datasets import Part
 from engine.device.preprocessing import preprocess
 from engine.vocabulary import Preprocessing

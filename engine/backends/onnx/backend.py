@@ -12,9 +12,10 @@ from typing import NoReturn
 
 import numpy as np
 
-from engine.backends import Facts, LayerInfo, QuantSpec, Trained, Training, images_at_once
+from engine.backends.images import images_at_once
 from engine.backends.onnx import quantize as onnx_quantize
 from engine.backends.onnx.graph import Graph, attributes, folded
+from engine.backends.protocol import Facts, LayerInfo, QuantSpec, Trained, Training
 from engine.datasets import Part
 from engine.device.preprocessing import preprocess
 from engine.errors import EdgewiseError

@@ -23,8 +23,9 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from engine.backends import Grid, QuantSpec
+from engine.backends.grid import Grid
 from engine.backends.onnx.graph import WEIGHTED, Graph, output_axis
+from engine.backends.protocol import QuantSpec
 from engine.errors import EdgewiseError
 
 INT4_OPSET, INT4_IR = 21, 10

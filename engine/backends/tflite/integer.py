@@ -9,8 +9,9 @@ one scale.
 
 import numpy as np
 
-from engine.backends import Grid, QuantSpec
+from engine.backends.grid import Grid
 from engine.backends.keras.export import Exported
+from engine.backends.protocol import QuantSpec
 from engine.backends.tflite.file import FLOAT, INT8, INT8_VERSIONS, INT32, LAYER_OPS, TFLite
 from engine.backends.tflite.quantize import in_tflite_order, int8_codes
 

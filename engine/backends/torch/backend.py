@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
 
-from engine.backends import Facts, LayerInfo, QuantSpec, Trained, Training, images_at_once
+from engine.backends.images import images_at_once
 from engine.backends.onnx import quantize as onnx_quantize
+from engine.backends.protocol import Facts, LayerInfo, QuantSpec, Trained, Training
 from engine.backends.torch import channels as torch_channels
 from engine.backends.torch import export as onnx_export
 from engine.backends.torch import training as torch_training

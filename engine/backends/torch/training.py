@@ -16,7 +16,9 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from engine.backends import Grid, Trained, Training, images_at_once
+from engine.backends.grid import Grid
+from engine.backends.images import images_at_once
+from engine.backends.protocol import Trained, Training
 from engine.datasets import Part
 from engine.device.preprocessing import preprocess
 from engine.vocabulary import Preprocessing

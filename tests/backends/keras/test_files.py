@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from engine.backends import QuantSpec
+from engine.backends.grid import dequantized, nearest_grid
+from engine.backends.protocol import QuantSpec
 from engine.techniques.shared.encoding import encode
-from engine.techniques.shared.sensitivity import dequantized, nearest_grid
 
 TOLERANCE = 1e-4
 

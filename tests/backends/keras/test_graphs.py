@@ -205,9 +205,9 @@ def test_grams_and_means_are_those_of_the_layers(small):
 
 @pytest.mark.parametrize("kind", ["static_int8", "dynamic_int8", "fp16", "int4"])
 def test_grouped_convolutions_in_every_file(backend_for, images, tmp_path, kind):
-    from engine.backends import QuantSpec
+    from engine.backends.grid import nearest_grid
     from engine.backends.keras.graph import graph_of
-    from engine.techniques.shared.sensitivity import nearest_grid
+    from engine.backends.protocol import QuantSpec
 
     inputs = keras.Input((16, 16, 3))
     x = layers.Conv2D(16, 3, groups=4, activation="relu")(layers.Conv2D(8, 3, activation="relu")(inputs))

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from engine.backends import Training
+from engine.backends.grid import dequantized
+from engine.backends.protocol import Training
 from engine.datasets import Part
-from engine.techniques.shared.sensitivity import dequantized
 
 
 @pytest.fixture(scope="module")

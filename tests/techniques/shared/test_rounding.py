@@ -5,9 +5,10 @@ right.
 import numpy as np
 import pytest
 
-from engine.techniques.prune_unstructured import cubic, global_masks, sparse_bytes
+from engine.backends.grid import dequantized, nearest_grid
+from engine.techniques.prune_unstructured import sparse_bytes
+from engine.techniques.shared.masks import cubic, global_masks
 from engine.techniques.shared.rounding import rounded, with_corrected_biases, with_feedback
-from engine.techniques.shared.sensitivity import dequantized, nearest_grid
 from engine.techniques.workbench import plan_steps
 
 RANDOM = np.random.default_rng(0)
@@ -150,7 +151,7 @@ def test_global_masks_take_the_exact_number_of_equal_weights(sparsity):
 def test_a_large_layer_is_rounded_as_a_small_one(monkeypatch):
     weights = RANDOM.normal(size=(64, 3, 3, 3)).astype(np.float32)
     whole = nearest_grid(weights, 4)
-    monkeypatch.setattr("engine.techniques.shared.sensitivity.VALUES_AT_ONCE", 100)
+    monkeypatch.setattr("engine.backends.grid.VALUES_AT_ONCE", 100)
     pieces = nearest_grid(weights, 4)
     assert (
         (pieces.codes == whole.codes).all()

@@ -1,0 +1,39 @@
+"""What a technique says of itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from engine.backends.protocol import Facts
+from engine.techniques.workbench import Workbench
+
+
+@dataclass(frozen=True)
+class Technique:
+    """A way to make a model smaller or faster.
+
+    Attributes:
+        title, text: Name and one sentence for people.
+        precision: What its artifact computes in, for the capability check of a device.
+        trains: Whether it fine-tunes and so needs labelled images.
+        weight: Its share of the time budget relative to the others; 0 for what needs no training.
+        needs: Shared results that must be there first; `sensitivity` is the only one.
+        variants: The ids it will make, in order.
+        why_not: The reason why it can't be applied to a network, or "".
+        run: Makes the variants one by one, each finished through the workbench.
+        calibrates: Whether calibration images set something in its files.
+        searches: Whether it chooses among networks by their accuracy on the validation part.
+    """
+
+    id: str
+    title: str
+    text: str
+    precision: Literal["float32", "float16", "int8", "int4"]
+    trains: bool
+    weight: float
+    needs: tuple[str, ...]
+    variants: tuple[str, ...]
+    why_not: Callable[[Facts], str]
+    run: Callable[[Workbench], None]
+    calibrates: bool = False
+    searches: bool = False
