@@ -1,6 +1,6 @@
-"""The one root of errors that a user may read: the message is shown as it is, so it is a sentence that
-helps.
-"""
+"""The one root of errors that a user may read: the message is shown as it is, a sentence that helps."""
+
+import traceback
 
 
 class EdgewiseError(Exception):
@@ -9,3 +9,13 @@ class EdgewiseError(Exception):
 
 class BadInput(EdgewiseError):
     """What was given can't be used; the message says what to give instead. Exit code 1."""
+
+
+def reason_of(error: Exception) -> str:
+    """Returns the reason that ends a piece of work: an error's own sentence, or what a defect of ours
+    was. The traceback of a defect goes to the log of the process.
+    """
+    if isinstance(error, EdgewiseError):
+        return str(error)
+    traceback.print_exception(error)
+    return f"An internal error: {type(error).__name__}: {error}. The log has more."

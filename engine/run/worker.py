@@ -2,7 +2,7 @@
 
 import sys
 
-from engine.errors import EdgewiseError
+from engine.errors import reason_of
 from engine.events import Event, StateChanged
 from engine.run import jobs
 from engine.run.optimize import optimize
@@ -24,16 +24,8 @@ def work(run_id: str) -> None:
         try:
             optimize(workspace.experiment(run_id), workspace, run_id, on_event)
             state = StateChanged(state="done")
-        except EdgewiseError as error:
-            state = StateChanged(state="failed", reason=str(error))
         except Exception as error:  # a defect of ours must still end the run with a reason
-            import traceback
-
-            traceback.print_exc()
-            state = StateChanged(
-                state="failed",
-                reason=f"An internal error: {type(error).__name__}: {error}. The log has more.",
-            )
+            state = StateChanged(state="failed", reason=reason_of(error))
         if workspace.state(run_id) not in ENDED:
             on_event(state)
     jobs.tick(workspace)

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from engine import messages
-from engine.errors import BadInput, EdgewiseError
+from engine.errors import BadInput, reason_of
 from engine.run.prepare import prepare
 from engine.store.files import read_json, sentence_on_full_disk, write_json
 from engine.store.workspace import Workspace
@@ -210,10 +210,5 @@ def work(starter: str, home: Path) -> None:
             ),
         )
         note(state="done", model=model.model_dump(mode="json"))
-    except EdgewiseError as error:
-        note(state="failed", reason=str(error))
     except Exception as error:  # a defect of ours must still end the training with a reason
-        import traceback
-
-        traceback.print_exc()
-        note(state="failed", reason=f"An internal error: {type(error).__name__}: {error}.")
+        note(state="failed", reason=reason_of(error))
