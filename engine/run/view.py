@@ -62,8 +62,16 @@ def view_of(run_id: str, workspace: Workspace) -> RunView:
     found = fold(run_id, experiment, events, workspace.variants(run_id), time.time())
     found.queue_place = queue_place(run_id, workspace) if found.state == "queued" else None
     if log.unread:
-        found.log.append(f"{log.unread} lines of this log are damaged or of another version and left out.")
+        found.log.append(_left_out(log.unread))
     return found
+
+
+def _left_out(lines: int) -> str:
+    one = lines == 1
+    return (
+        f"{lines} line{'' if one else 's'} of this log {'is' if one else 'are'} damaged or of another version"
+        " and left out."
+    )
 
 
 def queue_place(run_id: str, workspace: Workspace) -> int | None:

@@ -108,7 +108,7 @@ class Workspace:
         """Returns what was asked; raises BadInput for a file that is damaged or of another schema."""
         data = self._read(run_id)
         data.pop("created", None)
-        return parse(Experiment, data)
+        return parse(Experiment, data, stored=True)
 
     def _read(self, run_id: str) -> dict:
         path = self.folder(run_id) / "experiment.json"
@@ -135,14 +135,16 @@ class Workspace:
             id=run_id,
             state=state.state,
             reason=state.reason,
-            experiment=parse(Experiment, data),
+            experiment=parse(Experiment, data, stored=True),
             created=created,
             seconds=round(seconds_at_work(events, time.time()), 2),
             peak_memory_bytes=max((e.bytes for e in events if isinstance(e, MemoryPeak)), default=0),
             variants=self.variants(run_id),
-            sensitivity=[LayerSensitivity(**row) for row in result.get("sensitivity", [])],
+            sensitivity=[parse(LayerSensitivity, row, stored=True) for row in result.get("sensitivity", [])],
             recommendation=(
-                Recommendation(**result["recommendation"]) if result.get("recommendation") else None
+                parse(Recommendation, result["recommendation"], stored=True)
+                if result.get("recommendation")
+                else None
             ),
         )
 
