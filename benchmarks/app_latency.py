@@ -45,7 +45,7 @@ def written_run(workspace: Workspace, count: int) -> str:
     workspace.append(run_id, events.StateChanged(state="running"))
     workspace.append(run_id, events.ProcessStarted(pid=own.pid, started=own.create_time(), what="worker"))
     workspace.append(run_id, events.PlanMade(seconds=dict.fromkeys(TECHNIQUES, 30.0)))
-    estimates = estimates_for(profile(model_file()), workspace)
+    estimates = estimates_for(profile(model_file()), {})
     names = list(TECHNIQUES)
     for number in range(count):
         name = "baseline" if number == 0 else names[number % len(names)]

@@ -230,7 +230,7 @@ def train_starter(dataset, size, framework, seconds, seed, no_mirror, output, as
 @json_option
 def estimate(model, device, runtime, threads, precision, as_json) -> None:
     """Predict latency and memory of a model on devices."""
-    from engine.judge.estimates import estimates_of
+    from engine.run.estimate import estimates_of
 
     found = estimates_of(model, device, runtime, threads, precision)
     show(

@@ -131,7 +131,7 @@ def _on_devices(run: Supervisor, variant: Variant, profile: dict[str, Any] | Non
     try:
         found = Profile(**profile)
         return {
-            "estimates": estimates_for(found, run.workspace),
+            "estimates": estimates_for(found, run.calibrations),
             "capability": capability.check(run.experiment.device, found.precision, found),
         }
     except Exception as error:

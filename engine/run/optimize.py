@@ -24,7 +24,8 @@ from engine.run.requests import FACTS, FindFacts, FindSensitivity, MakeVariants
 from engine.run.supervisor import Supervisor, variants_of
 from engine.store.files import read_json, write_json
 from engine.store.workspace import Workspace
-from engine.techniques import TECHNIQUES, Technique
+from engine.techniques import TECHNIQUES
+from engine.techniques.technique import Technique
 from engine.vocabulary import Experiment, LayerSensitivity, Variant
 
 FACTS_LIMIT_S = 300

@@ -5,7 +5,8 @@ from pathlib import Path
 from engine.datasets import DATASETS
 from engine.run.requests import PrepareData
 from engine.wall import sandbox
-from engine.wall.sandbox import Limits, Watch
+from engine.wall.limits import Limits
+from engine.wall.sandbox import Watch
 
 # the one task that may use the network: presets are downloaded
 LIMITS = Limits(memory_bytes=2_000_000_000, seconds=1800, network=True)

@@ -17,15 +17,18 @@ from engine.events import (
     ProgressMade,
     VariantWritten,
 )
+from engine.judge.estimates import calibrations_in
 from engine.memory import needed_bytes
 from engine.run import made
 from engine.run.prepare import prepare
 from engine.run.requests import OfRun
 from engine.store.workspace import Workspace
-from engine.techniques import TECHNIQUES, Technique
+from engine.techniques import TECHNIQUES
+from engine.techniques.technique import Technique
 from engine.vocabulary import Experiment, Variant
 from engine.wall import processes, sandbox
-from engine.wall.sandbox import Limits, Watch
+from engine.wall.limits import Limits
+from engine.wall.sandbox import Watch
 
 USUAL_S = 10.0  # of a line that the plan does not name
 LEAST_FRACTION = 0.15  # of a line's work; before it, its own speed says nothing of what is left
@@ -52,6 +55,7 @@ class Supervisor:
         self.folder = workspace.folder(run_id)
         self.variants = {variant.id: variant for variant in workspace.variants(run_id)}
         self.expected_s: dict[str, float] = {}  # by line, as the plan has it
+        self.calibrations = calibrations_in(workspace)  # one run is judged by one truth
         self._peak_bytes = 0
         self._told_progress = 0.0
 

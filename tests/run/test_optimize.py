@@ -7,6 +7,7 @@ import pytest
 
 from engine import events
 from engine.errors import BadInput, EdgewiseError
+from engine.judge import estimates
 from engine.run import measuring, optimize, tasks
 from engine.techniques import TECHNIQUES
 from engine.vocabulary import Artifact, Step, Variant
@@ -481,3 +482,18 @@ def test_an_interrupted_write_of_a_variant_is_done_again(supervise, workspace):
     (folder / "fp16.json").write_text('{"id": "fp')
     optimize.optimize(workspace.experiment(supervise.id), workspace, supervise.id, lambda event: None)
     assert {v.id: v.status for v in workspace.variants(supervise.id)} == {"baseline": "done", "fp16": "done"}
+
+
+def test_the_workspace_s_calibrations_are_read_once_a_run(supervise, monkeypatch):
+    asked = []
+    monkeypatch.setattr(estimates, "calibration_of", lambda device, workspace: asked.append(device))
+    supervise(Children(), techniques=["fp16", "dynamic_int8"])
+    assert sorted(asked) == sorted(set(asked)) and asked
+
+
+def test_a_calibration_that_can_not_be_read_is_none(workspace):
+    folder = workspace.home / "calibration" / "raspberry_pi_4"
+    folder.mkdir(parents=True)
+    (folder / "a.json").write_text("{")
+    (folder / "b.json").write_text('{"device": "raspberry_pi_4", "rows": "of another version"}')
+    assert estimates.calibrations_in(workspace) == {}
