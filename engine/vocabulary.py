@@ -212,7 +212,8 @@ class LayerSensitivity(Plain):
 class Variant(Plain):
     """What one technique with one setting made: what it is, how it measured, how it was made.
 
-    `capability` says what becomes of its file on the run's device.
+    `capability` says what becomes of its file on the run's device; `per_class_recall` has an entry
+    a class, None for one without test images.
     """
 
     id: str
@@ -226,7 +227,7 @@ class Variant(Plain):
     accuracy_drop_pp: float | None = None
     p_value: float | None = None
     worst_class_recall: float | None = None
-    per_class_recall: list[float] = []
+    per_class_recall: list[float | None] = []
     confusion: list[list[int]] = []
     test_images: int | None = None
     validation_accuracy: float | None = None

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from engine.errors import EdgewiseError
+from engine.host import is_public
 from engine.run import jobs
 from pages.parts import runs, session
 from pages.parts import wording as w
@@ -42,7 +43,7 @@ if refused := st.session_state.pop("refused", None):
     session.show_error(refused)
 rows = session.own_runs(home.runs())
 if not rows:
-    where = "in this visit" if session.is_public() else "yet"
+    where = "in this visit" if is_public() else "yet"
     session.stop_with_link(f"There is no run {where}.", "pages/home.py", "Try the bundled example")
 
 shown = st.text_input("Find", type="search", placeholder="Model, device or winner", live=True, key="find")

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from engine.host import is_public
 from models.catalog import CATALOG
 from pages.parts import runs, session
 from pages.parts import wording as w
@@ -51,7 +52,7 @@ for row in rows:
     runs.show_row(row)
 if rows:
     st.page_link("pages/experiments.py", label="All experiments", icon=":material/history:")
-if session.is_public():
+if is_public():
     st.caption(
         "Strangers share this host: you see only the runs of this visit. Keep a run's link to come back"
         " to it."

@@ -46,7 +46,7 @@ MAY_IMPORT = {
         "estimator",
         "engine.errors",
         "engine.vocabulary",
-        "engine.store.workspace",
+        "engine.store",
         "engine.wall.sandbox",
     ),
     "engine/device": (),

@@ -55,6 +55,14 @@ def confusion(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.nda
     return table
 
 
+def recall_by_class(table: np.ndarray) -> list[float | None]:
+    """Returns the share of each true class's images that is right, from counts [classes, classes]; None for a
+    class without any.
+    """
+    counts = table.sum(axis=1)
+    return [float(table[c, c] / counts[c]) if counts[c] else None for c in range(len(table))]
+
+
 def classification(
     predicted: np.ndarray, labels: np.ndarray, baseline: np.ndarray | None, classes: int
 ) -> dict:
@@ -64,13 +72,12 @@ def classification(
     right = predicted == labels
     low, high = wilson_interval(int(right.sum()), len(labels))
     table = confusion(predicted, labels, classes)
-    counts = table.sum(axis=1)
-    recalls = [float(table[c, c] / counts[c]) for c in range(classes) if counts[c]]
+    recalls = recall_by_class(table)
     figures = {
         "accuracy": float(right.mean()),
         "accuracy_low": low,
         "accuracy_high": high,
-        "worst_class_recall": min(recalls),
+        "worst_class_recall": min(share for share in recalls if share is not None),
         "per_class_recall": recalls,
         "confusion": table.tolist(),
         "test_images": len(labels),

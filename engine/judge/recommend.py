@@ -9,7 +9,8 @@ on.
 import math
 from collections.abc import Callable
 
-from engine.vocabulary import DEVICES, Constraints, Experiment, Flip, Goal, Recommendation, Variant
+from engine.vocabulary import Constraints, Experiment, Flip, Goal, Recommendation, Variant
+from estimator.devices import all_devices
 
 PP_WORTH = math.log(
     2
@@ -42,6 +43,11 @@ LIMITS: dict[str, tuple[str, str, Callable[[Variant, str, bool], float | None]]]
         lambda v, device, cautious: estimated(v, device, "energy_mj"),
     ),
 }
+
+
+def device_name(device: str) -> str:
+    """Returns a device's name for people; one that is not described (any more) keeps its id."""
+    return all_devices()[device].name if device in all_devices() else device
 
 
 def estimated(variant: Variant, device: str, figure: str) -> float | None:
@@ -102,7 +108,7 @@ def recommend(
                 winner=None,
                 ranking=[],
                 picks=dict.fromkeys(("quality", "balanced", "compact")),
-                reasons=[f"Nothing that was made runs on {DEVICES[device]}: {baseline.capability.why}"],
+                reasons=[f"Nothing that was made runs on {device_name(device)}: {baseline.capability.why}"],
             )
         nearest = min(able, key=lambda v: _distance(v, constraints, device, cautious))
         return Recommendation(
@@ -127,7 +133,7 @@ def recommend(
         binding=binding,
         flips=flips,
         picks=picks,
-        reasons=_reasons(winner, baseline, done, constraints, goal, device, binding),
+        reasons=_reasons(winner, baseline, done, constraints, goal, device, cautious, binding),
     )
 
 
@@ -260,8 +266,8 @@ def times(ratio: float, more: str, less: str) -> str:
     return f"{ratio:.3g} times {more}" if ratio >= 1 else f"{1 / ratio:.3g} times {less}"
 
 
-def _reasons(winner, baseline, done, constraints, goal, device, binding) -> list[str]:
-    name = DEVICES[device]
+def _reasons(winner, baseline, done, constraints, goal, device, cautious, binding) -> list[str]:
+    name = device_name(device)
     reasons = []
     if winner.id == "baseline":
         reasons.append("Your model as it is: no variant does better for this goal within your limits.")
@@ -290,9 +296,9 @@ def _reasons(winner, baseline, done, constraints, goal, device, binding) -> list
         reasons.append(winner.capability.why)
     if binding:
         reasons.append(f"Your limit on {LIMITS[binding][0]} decides: without it another variant would win.")
-    rejected = sum(check(v, constraints, device)[0] == "no" for v in done)
-    if rejected:
-        reasons.append(f"{rejected} of {len(done)} variants break a limit.")
+    breaking = sum(bool(check(v, constraints, device, cautious)[1]) for v in done)
+    if breaking:
+        reasons.append(f"{breaking} of {len(done)} variants break a limit.")
     return reasons
 
 

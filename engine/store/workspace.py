@@ -22,10 +22,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
+from pydantic import BaseModel
 
 from engine.errors import BadInput
 from engine.events import (
@@ -50,6 +50,7 @@ from engine.vocabulary import (
     parse,
 )
 
+M = TypeVar("M", bound=BaseModel)
 ENDED = ("done", "failed", "cancelled")
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -105,10 +106,11 @@ class Workspace:
         return folder
 
     def experiment(self, run_id: str) -> Experiment:
-        """Returns what was asked; raises BadInput for a file that is damaged or of another schema."""
-        data = self._read(run_id)
-        data.pop("created", None)
-        return parse(Experiment, data, stored=True)
+        """Returns what was asked; raises BadInput for a file that is damaged or of a later schema.
+
+        One of an earlier schema is to be looked at: `ask.check` lets it not go on.
+        """
+        return parse(Experiment, self._read(run_id), stored=True)
 
     def _read(self, run_id: str) -> dict:
         path = self.folder(run_id) / "experiment.json"
@@ -117,17 +119,16 @@ class Workspace:
         except (OSError, ValueError) as error:
             raise BadInput(f"The run {run_id} can't be read ({error}): delete it and run it again.") from None
         version = data.get("schema_version") if isinstance(data, dict) else None
-        if version != SCHEMA_VERSION:
+        if not isinstance(version, int) or version > SCHEMA_VERSION:
             raise BadInput(
-                f"The run {run_id} was written with schema {version}, this Edgewise reads schema "
-                f"{SCHEMA_VERSION}: run it again with this version, or open it with the one that wrote it."
+                f"The run {run_id} was written with schema {version}, this Edgewise reads schemas up "
+                f"to {SCHEMA_VERSION}: run it again with this version, or open it with the one that wrote it."
             )
         return data
 
     def run(self, run_id: str) -> Run:
         """Returns the run as it stands on disk."""
         data = self._read(run_id)
-        created = data.pop("created", 0.0)
         events = self.events(run_id)
         state = last_state(events)
         result = read_json(self.folder(run_id) / "result.json") or {}
@@ -136,16 +137,12 @@ class Workspace:
             state=state.state,
             reason=state.reason,
             experiment=parse(Experiment, data, stored=True),
-            created=created,
+            created=data.get("created", 0.0),
             seconds=round(seconds_at_work(events, time.time()), 2),
             peak_memory_bytes=max((e.bytes for e in events if isinstance(e, MemoryPeak)), default=0),
             variants=self.variants(run_id),
-            sensitivity=[parse(LayerSensitivity, row, stored=True) for row in result.get("sensitivity", [])],
-            recommendation=(
-                parse(Recommendation, result["recommendation"], stored=True)
-                if result.get("recommendation")
-                else None
-            ),
+            sensitivity=_readable(LayerSensitivity, result.get("sensitivity", [])),
+            recommendation=next(iter(_readable(Recommendation, [result.get("recommendation")])), None),
         )
 
     def runs(self) -> list[dict[str, Any]]:
@@ -209,7 +206,7 @@ class Workspace:
             return None
         stamp = (now.st_mtime_ns, now.st_size, now.st_ino)
         if path not in self._variants or self._variants[path][0] != stamp:
-            self._variants[path] = (stamp, _read_variant(read_json(path)))
+            self._variants[path] = (stamp, _read_variant(path))
         return self._variants[path][1]
 
     def write_result(self, run_id: str, **parts: Any) -> None:
@@ -264,9 +261,25 @@ class Workspace:
             return None
 
 
-def _read_variant(data: Any) -> Variant | None:
-    """Returns a variant as it was written; what another version wrote beside it is left out."""
+def _read_variant(path: Path) -> Variant | None:
+    """Returns a variant as any version wrote it; one that can't be read is a failed one with the reason."""
+    data = read_json(path)
+    if not isinstance(data, dict):
+        return None  # cut off, so it will be made again
     try:
-        return Variant.model_validate(data, extra="ignore") if data else None
-    except ValidationError:
-        return None
+        return parse(Variant, data, stored=True)
+    except BadInput as error:
+        name = path.stem
+        reason = f"its file was written by another version and can't be read ({str(error).rstrip('.')})"
+        return Variant(id=name, technique=name.split("@")[0], status="failed", reason=reason)
+
+
+def _readable(kind: type[M], rows: list[Any]) -> list[M]:
+    """Returns what can be read of parts that another version may have written."""
+    found = []
+    for row in rows:
+        try:
+            found.append(parse(kind, row, stored=True))
+        except BadInput:
+            continue
+    return found

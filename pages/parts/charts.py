@@ -481,16 +481,21 @@ def _trade_off_text(points: list[Point], axis: Axis) -> str:
 # ---- details of one variant --------------------------------------------------------------------------------
 
 
-def recall(classes: list[str], ours: list[float], theirs: list[float]) -> tuple[go.Figure, str]:
-    """Draws recall by class, the variant's beside the baseline's; the worst class first."""
-    order = sorted(range(len(ours)), key=lambda i: -ours[i])
+def recall(classes: list[str], ours: list[float | None], theirs: list[float | None]) -> tuple[go.Figure, str]:
+    """Draws recall by class, the variant's beside the baseline's; the worst class first.
+
+    A class without test images (None) is left out.
+    """
+    known = {i: value for i, value in enumerate(ours) if value is not None}
+    theirs = {i: value for i, value in enumerate(theirs) if value is not None and i in known}
+    order = sorted(known, key=lambda i: -known[i])
     names = [text(classes[i])[:40] for i in order]
     figure = blank(90 + 26 * len(order))
     colours = COLOURS[mode()]
-    if len(theirs) == len(ours):
+    if theirs:
         figure.add_scatter(
-            x=[100 * theirs[i] for i in order],
-            y=names,
+            x=[100 * theirs[i] for i in order if i in theirs],
+            y=[name for name, i in zip(names, order, strict=True) if i in theirs],
             mode="markers",
             name="your model",
             marker={
@@ -502,22 +507,22 @@ def recall(classes: list[str], ours: list[float], theirs: list[float]) -> tuple[
             hovertemplate="your model: %{x:.1f} %<extra></extra>",
         )
     figure.add_scatter(
-        x=[100 * ours[i] for i in order],
+        x=[100 * known[i] for i in order],
         y=names,
         mode="markers",
         name="this variant",
         marker={"symbol": "circle", "size": 8, "color": colours["blue"]},
         hovertemplate="this variant: %{x:.1f} %<extra></extra>",
     )
-    low = 100 * min([*ours, *theirs])
+    low = 100 * min([*known.values(), *theirs.values()])
     figure.update_xaxes(title="Recall (%)", range=[max(0, low - 3), 100.8], nticks=6)
     figure.update_yaxes(type="category", gridcolor=FAINT[mode()])
     worst = order[-1]
     return (
         figure,
         (
-            f"Recall by class. The worst is {classes[worst]} with {100 * ours[worst]:.1f} %, "
-            f"the best {classes[order[0]]} with {100 * ours[order[0]]:.1f} %."
+            f"Recall by class. The worst is {classes[worst]} with {100 * known[worst]:.1f} %, "
+            f"the best {classes[order[0]]} with {100 * known[order[0]]:.1f} %."
         ),
     )
 

@@ -16,9 +16,10 @@ from streamlit.runtime.pages_manager import PagesManager
 from engine.datasets import DATASETS
 from engine.errors import BadInput, EdgewiseError
 from engine.formats import inspect
+from engine.host import is_public
 from engine.store.files import sentence_on_full_disk
 from engine.store.workspace import ENDED, Workspace
-from engine.vocabulary import ModelFile, Run, parse
+from engine.vocabulary import SCHEMA_VERSION, ModelFile, Run, parse
 from models.catalog import CATALOG
 from pages.parts import wording as w
 
@@ -45,11 +46,6 @@ def _leave_older_navigation() -> None:
 def show_error(error: EdgewiseError) -> None:
     """Shows an error's sentence; it may quote names and ids, so nothing in it is markup."""
     st.error(w.plain(error), icon=":material/error:")
-
-
-def is_public() -> bool:
-    """Tells whether strangers share this host, so that a run's id is the key to it."""
-    return os.environ.get("EDGEWISE_PUBLIC", "") not in ("", "0")
 
 
 def stop_with_link(sentence: str, page: str, label: str) -> None:
@@ -118,13 +114,20 @@ def open_run(home: Workspace) -> Run:
     try:
         if not re.fullmatch(r"[\w-]{1,64}", found):
             raise BadInput("No run has this id: check the link, or choose a run from your experiments.")
-        return _cached(found, home)
+        run = _cached(found, home)
     except BadInput as error:
         st.session_state.pop("run_id", None)
         st.session_state.get("own_runs", set()).discard(found)
         show_error(error)
         st.page_link("pages/home.py", label="Go home", icon=":material/home:")
         st.stop()
+    if run.experiment.schema_version != SCHEMA_VERSION:
+        st.info(
+            f"This run was written by an earlier Edgewise (schema {run.experiment.schema_version}): it can be"
+            " looked at, not gone on with.",
+            icon=":material/history:",
+        )
+    return run
 
 
 def _cached(found: str, home: Workspace) -> Run:

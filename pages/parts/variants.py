@@ -1,7 +1,9 @@
 """Variants: the recommended one, all in a table, one in detail."""
 
+import numpy as np
 import streamlit as st
 
+from engine.judge import measure
 from engine.techniques import TECHNIQUES
 from engine.vocabulary import Recommendation, Run, Variant
 from pages.parts import charts, tables
@@ -184,8 +186,8 @@ def show_details(variant: Variant, baseline: Variant, classes: list[str], device
     show_metrics(variant, baseline, device)
     recall, confusion, steps, files = st.tabs(["Recall by class", "Confusion", "Steps", "Files"])
     with recall:
-        if variant.per_class_recall:
-            figure, alt = charts.recall(classes, variant.per_class_recall, baseline.per_class_recall)
+        if _recalls(variant):
+            figure, alt = charts.recall(classes, _recalls(variant), _recalls(baseline))
             st.plotly_chart(figure, theme=None, config=charts.CONFIG, alt=alt, key="recall")
         else:
             st.caption("Not measured: there were no labelled test images.")
@@ -209,6 +211,13 @@ def show_details(variant: Variant, baseline: Variant, classes: list[str], device
                     f"{w.plain(name)} {w.plain(version)}" for name, version in variant.versions.items()
                 )
             )
+
+
+def _recalls(variant: Variant) -> list[float | None]:
+    """Returns recall by class from the counts: earlier versions left classes without images out of theirs."""
+    if not variant.confusion:
+        return variant.per_class_recall
+    return measure.recall_by_class(np.asarray(variant.confusion))
 
 
 def _show_steps(variant: Variant) -> None:

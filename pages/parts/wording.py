@@ -10,7 +10,8 @@ import re
 import time
 from collections.abc import Iterable
 
-from engine.vocabulary import DEVICES, Constraints, Estimate, Experiment, Variant
+from engine.judge.recommend import device_name
+from engine.vocabulary import Constraints, Estimate, Experiment, Variant
 from estimator.confidence import in_words
 
 NBSP = "\u00a0"
@@ -201,7 +202,7 @@ def cell(value: object) -> object:
 
 def device(name: str) -> str:
     """Returns a device's name for people."""
-    return DEVICES.get(name, name)
+    return device_name(name)
 
 
 def limits(constraints: Constraints) -> str:

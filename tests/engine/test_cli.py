@@ -145,13 +145,15 @@ def test_a_benchmark_result_that_is_none_is_one_sentence(command, workspace, tmp
     assert sorted(os.listdir(workspace.home)) == before
 
 
-def test_an_older_run_is_one_sentence(command, workspace, asked):
+def test_a_later_run_is_one_sentence_and_an_older_one_is_shown(command, workspace, asked):
     run_id = workspace.create(asked())
     path = workspace.folder(run_id) / "experiment.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 0}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 9}))
     code, _, err = command("show", run_id)
-    assert code == 1 and "schema 0" in err and is_one_sentence(err)
+    assert code == 1 and "schema 9" in err and is_one_sentence(err)
     assert command("runs")[0] == 0
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 0}))
+    assert command("show", run_id)[0] == 0
 
 
 def process(*words: str, home: Path, **limits) -> subprocess.CompletedProcess:

@@ -67,14 +67,19 @@ def test_classification_by_hand():
     predicted = np.array([0, 0, 1, 1, 2, 2])
     found = measure.classification(predicted, labels, baseline, 4)
     assert found["accuracy"] == pytest.approx(4 / 6)
-    assert found["per_class_recall"] == pytest.approx(
-        [2 / 3, 1 / 2, 1]
-    )  # a class without images has no recall
+    # a class without images has no recall, and keeps its place
+    assert found["per_class_recall"] == [pytest.approx(2 / 3), pytest.approx(1 / 2), 1, None]
     assert found["worst_class_recall"] == pytest.approx(1 / 2)
     assert found["confusion"] == [[2, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
     assert found["accuracy_drop_pp"] == pytest.approx(100 * 2 / 6, abs=1e-5)
     assert found["p_value"] == pytest.approx(2 * 1 / 4)
     assert (found["accuracy_low"], found["accuracy_high"]) == measure.wilson_interval(4, 6)
+
+
+def test_recall_stays_with_its_class_where_one_before_it_has_no_images():
+    found = measure.classification(np.array([0, 2, 0, 2]), np.array([0, 2, 2, 2]), None, 3)
+    assert found["per_class_recall"] == [1, None, pytest.approx(2 / 3)]
+    assert found["worst_class_recall"] == pytest.approx(2 / 3)
 
 
 def test_without_a_baseline_nothing_is_lost():

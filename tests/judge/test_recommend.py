@@ -228,3 +228,21 @@ def test_judge_writes_the_verdict_into_the_variant(asked):
 def test_an_equal_score_is_settled_the_same_way_every_time():
     twins = [BASELINE, variant("b", 1.0, 4.0, 0.99), variant("a", 1.0, 4.0, 0.99)]
     assert choose(twins).ranking == choose(twins[::-1]).ranking == ["a", "b", "baseline"]
+
+
+def test_the_count_of_broken_limits_is_cautious_where_the_choice_is():
+    base = variant("baseline", 4.0, 8.0, 0.99, estimate=(5, 6, 50))
+    close = variant("ptq_int8", 1.0, 4.0, 0.99, estimate=(9, 12, 60))
+    sure = choose([base, close], cautious=True, max_latency_ms=10).reasons
+    assert "1 of 2 variants break a limit." in sure
+    assert not any("break a limit" in r for r in choose([base, close], max_latency_ms=10).reasons)
+
+
+def test_what_does_not_run_there_breaks_no_limit():
+    from estimator.capability import Capability
+
+    lost = variant(
+        "dynamic_int8", 1.0, 4.0, 0.99, capability=Capability(answer="pointless", why="It is refused.")
+    )
+    found = choose([BASELINE, lost], max_size_mb=5)
+    assert found.ranking == ["baseline"] and not any("break a limit" in r for r in found.reasons)

@@ -257,11 +257,11 @@ def chosen() -> Recommendation:
     )
 
 
-def broken_schema(home: Workspace) -> str:
-    """Writes a run that an older Edgewise wrote and returns its id."""
+def of_schema(home: Workspace, version: int) -> str:
+    """Writes a run that another Edgewise wrote and returns its id."""
     run = finished(home)
     path = home.folder(run) / "experiment.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 0}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": version}))
     return run
 
 

@@ -93,3 +93,12 @@ def test_no_figures_is_said(draw):
 def test_one_point_draws(draw):
     figure, _, _ = draw(found=seed.variants()[:1])
     assert all(math.isfinite(end) for end in [*figure.layout.xaxis.range, *figure.layout.yaxis.range])
+
+
+def test_the_worst_class_is_named_where_another_has_no_test_images(home):
+    figure, alt = charts.recall(["cat", "dog", "bird"], [0.9, None, 0.4], [0.8, None, None])
+    assert "The worst is bird with 40.0 %, the best cat with 90.0 %" in alt
+    ours = trace(figure, "this variant")
+    assert dict(zip(ours.y, ours.x, strict=True)) == {"cat": 90, "bird": 40}
+    theirs = trace(figure, "your model")
+    assert dict(zip(theirs.y, theirs.x, strict=True)) == {"cat": 80}

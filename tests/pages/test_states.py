@@ -32,10 +32,25 @@ def test_unknown_run_is_one_sentence(open_page, page, strange):
 
 
 @pytest.mark.parametrize("page", ("run", "compare", "deploy"))
-def test_run_of_an_older_schema_is_one_sentence(home, open_page, page):
-    app = open_page(page, run=seed.broken_schema(home))
+def test_run_of_a_later_schema_is_one_sentence(home, open_page, page):
+    app = open_page(page, run=seed.of_schema(home, 9))
     assert not app.exception
     assert len(app.error) == 1 and "schema" in words(app)
+
+
+@pytest.mark.parametrize("page", ("run", "compare", "deploy"))
+def test_run_of_an_older_schema_opens_with_one_sentence(home, open_page, page):
+    app = open_page(page, run=seed.of_schema(home, 0))
+    assert not app.exception and not app.error
+    assert "written by an earlier Edgewise (schema 0)" in words(app)
+
+
+def test_run_whose_technique_and_device_are_gone_opens(home, open_page):
+    run = seed.finished(home)
+    path = home.folder(run) / "experiment.json"
+    path.write_text(path.read_text().replace('"ptq_int8"', '"magic"').replace(seed.DEVICE, "toaster"))
+    for page in ("run", "compare", "deploy", "experiments", "home"):
+        assert not open_page(page, run=run).exception
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -13,6 +13,7 @@ import pytest
 
 from engine import events
 from engine.errors import BadInput
+from engine.run import jobs
 from engine.store.files import read_json, write_json
 from engine.store.workspace import Workspace
 from engine.vocabulary import Recommendation, Variant
@@ -108,8 +109,12 @@ def test_a_variant_of_another_version_is_read_without_what_is_unknown_or_left_ou
     newer = variant("fp16").model_dump(mode="json") | {"colour": "blue"}
     write_json(folder / "fp16.json", newer)
     write_json(folder / "ptq_int8.json", {"name": "of a schema that nobody knows"})
-    assert [v.id for v in workspace.variants(run_id)] == ["fp16"]
-    assert [v.id for v in workspace.run(run_id).variants] == ["fp16"]
+    for found in (workspace.variants(run_id), workspace.run(run_id).variants):
+        assert [(v.id, v.technique, v.status) for v in found] == [
+            ("fp16", "fp16", "done"),
+            ("ptq_int8", "ptq_int8", "failed"),
+        ]
+        assert "written by another version" in found[1].reason and "\n" not in found[1].reason
 
 
 def test_a_line_of_another_version_is_left_out_and_counted(workspace, run_id):
@@ -201,8 +206,8 @@ def test_a_run_at_work_is_not_deleted(workspace, run_id):
     workspace.delete(run_id)
 
 
-@pytest.mark.parametrize("version", [0, 2, None, "one"])
-def test_another_schema_is_one_sentence(workspace, run_id, version):
+@pytest.mark.parametrize("version", [2, None, "one", 1.5])
+def test_a_later_schema_is_one_sentence(workspace, run_id, version):
     path = workspace.folder(run_id) / "experiment.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": version}))
     for ask in (workspace.run, workspace.experiment):
@@ -210,6 +215,22 @@ def test_another_schema_is_one_sentence(workspace, run_id, version):
             ask(run_id)
         assert "run it again" in sentence(caught.value)
     workspace.rebuild_index()  # and it keeps nobody from reading the others
+
+
+def test_an_earlier_schema_opens_to_be_looked_at_only(workspace, run_id, asked):
+    path = workspace.folder(run_id) / "experiment.json"
+    older = {"schema_version": 0, "colour": "blue", "device": "toaster", "techniques": ["magic", "fp16"]}
+    path.write_text(json.dumps(json.loads(path.read_text()) | older))
+    workspace.write_variant(run_id, variant("magic"))
+    workspace.write_result(run_id, recommendation={"winner": 3}, sensitivity=[{"layer": "conv1"}])
+    run = workspace.run(run_id)
+    assert (run.experiment.device, run.experiment.techniques) == ("toaster", ["magic", "fp16"])
+    assert [v.id for v in run.variants] == ["magic"] and (run.recommendation, run.sensitivity) == (None, [])
+    workspace.append(run_id, events.StateChanged(state="failed"))
+    with pytest.raises(BadInput, match="written with schema 0 and can only be looked at") as caught:
+        jobs.resume(run_id, workspace)
+    sentence(caught.value)
+    assert workspace.state(run_id) == "failed"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema_version": 1}', "\x00\x01"])

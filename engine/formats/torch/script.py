@@ -3,7 +3,6 @@ operators.
 """
 
 import io
-import os
 import re
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from torch import nn
 
 from engine.errors import BadInput
 from engine.formats.torch import pickle as torch_pickle
+from engine.host import is_public
 from engine.store import zips as archives
 
 ADVICE = "export the network with `torch.onnx.export(model, example, 'model.onnx', dynamo=False)`."
@@ -54,7 +54,7 @@ CONSTANTS = {
 
 def check(path: Path) -> None:
     """Checks the container, what its pickles name and every operator of its code. Raises BadInput."""
-    if os.environ.get("EDGEWISE_PUBLIC"):
+    if is_public():
         raise BadInput(f"A TorchScript file is a program, and this public server runs none: {ADVICE}")
     with archives.open_checked(path) as archive:
         for name in archive.namelist():
