@@ -57,7 +57,7 @@ def one_network(name: str, size: int, techniques: list[str], every: bool) -> dic
     import keras
     import numpy as np
 
-    from engine.backends.keras.backend import KerasBackend
+    from engine.backends import backend_for
     from engine.backends.keras.graph import graph_of
     from engine.datasets import Part
     from engine.techniques.workbench import Data, Workbench
@@ -91,7 +91,7 @@ def one_network(name: str, size: int, techniques: list[str], every: bool) -> dic
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         (home / "cache").mkdir()
-        backend = KerasBackend(preprocessing, home / "cache", 2)
+        backend = backend_for("keras", preprocessing, home / "cache", 2)
         facts = backend.facts(network, labelled=True)
         base = backend.export(network, None, None, home / "baseline").stat().st_size
         found = {"states": {}, "locked": backend.locked(network)}

@@ -7,9 +7,9 @@ from pathlib import Path
 import psutil
 
 from engine.errors import BadInput
+from engine.frameworks import FRAMEWORKS
 from engine.vocabulary import ModelFile
 
-FRAMEWORK_BYTES = {"pytorch": 1_300_000_000, "keras": 1_800_000_000}
 PARAMETER_BYTES = (
     48  # weights, gradient, two moments, best checkpoint, teacher, exported file and copies on the way
 )
@@ -29,7 +29,7 @@ def needed_bytes(model: ModelFile) -> int:
     fewest images of a training step keep where they are large."""
     height, width, _ = model.input_shape
     larger = max(0, LEAST_AT_ONCE * height * width - USUAL_PIXELS)
-    return FRAMEWORK_BYTES[model.framework] + PARAMETER_BYTES * model.parameters + PIXEL_BYTES * larger
+    return FRAMEWORKS[model.framework].base_bytes + PARAMETER_BYTES * model.parameters + PIXEL_BYTES * larger
 
 
 def lots(parameters: dict[str, int], room_bytes: int) -> list[list[str]]:

@@ -108,7 +108,7 @@ def room_of(path: str) -> tuple[str, ...]:
 def test_there_is_something_to_check():
     assert len(sources()) > 60
     assert "engine.store.workspace" in modules("engine/run/jobs.py") and "torch" in modules(
-        "engine/backends/torch/backend.py"
+        "engine/backends/torch/framework.py"
     )
 
 

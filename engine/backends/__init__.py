@@ -1,22 +1,18 @@
-"""Networks in their frameworks, behind one protocol (protocol.py), and the one place where one is opened.
+"""Networks in their frameworks and files in their formats, and the one place where the two meet.
 
-Nothing here imports a framework; `open_backend` does, and only the one that is asked for.
+Nothing here imports a framework; opening a backend does, and only the one that is asked for.
 """
 
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+from engine.backends.backend import Backend
 from engine.backends.grid import Grid, dequantized, nearest_grid
 from engine.backends.images import TRAINED_SHARE, images_at_once
-from engine.backends.protocol import (
-    Backend,
-    Facts,
-    LayerInfo,
-    Network,
-    QuantSpec,
-    Trained,
-    Training,
-)
-from engine.vocabulary import ModelFile
+from engine.backends.protocol import Facts, LayerInfo, Network, QuantSpec, Trained, Training
+from engine.frameworks import FRAMEWORKS
+from engine.vocabulary import ModelFile, Preprocessing
 
 __all__ = [
     "TRAINED_SHARE",
@@ -28,23 +24,44 @@ __all__ = [
     "QuantSpec",
     "Trained",
     "Training",
+    "backend_for",
     "dequantized",
     "images_at_once",
     "nearest_grid",
     "open_backend",
 ]
 
+# a deployable format is one folder here, and one line
+FORMATS = {
+    "onnx": "engine.backends.onnx.format:ONNX",
+    "tflite": "engine.backends.tflite.format:TFLite",
+}
 
-def open_backend(model: ModelFile, cache: Path, threads: int) -> Backend:
-    """Imports and opens the one backend of this model; `cache` is where it keeps exported graphs."""
-    if model.framework == "keras":
-        from engine.backends.keras.backend import KerasBackend
 
-        return KerasBackend(model.preprocessing, cache, threads)
-    if model.reach == "post_training":
-        from engine.backends.onnx.backend import ONNXBackend
+def open_backend(model: ModelFile, cache: Path, threads: int, format: str | None = None) -> Backend:
+    """Imports and opens what works on this model. format: what its files are, the framework's usual one where
+    it is None. `cache` is where exported graphs are kept.
+    """
+    entry = FRAMEWORKS[model.framework]
+    framework = entry.untrained if model.reach == "post_training" and entry.untrained else entry.id
+    return backend_for(framework, model.preprocessing, cache, threads, format)
 
-        return ONNXBackend(model.preprocessing, cache, threads)
-    from engine.backends.torch.backend import PyTorchBackend
 
-    return PyTorchBackend(model.preprocessing, cache, threads)
+def backend_for(
+    framework: str, preprocessing: Preprocessing, cache: Path, threads: int = 1, format: str | None = None
+) -> Backend:
+    """Returns a framework and a format, by their ids, put together for images of this kind."""
+    entry = FRAMEWORKS[framework]
+    format = format or entry.formats[0]
+    return Backend(
+        _named(entry.networks)(preprocessing, cache, threads),
+        _named(FORMATS[format])(),
+        _named(entry.exports[format]),
+        cache,
+        threads,
+    )
+
+
+def _named(place: str) -> Any:
+    module, name = place.split(":")
+    return getattr(import_module(module), name)

@@ -1,8 +1,13 @@
-"""The primitives that techniques are written in, as one protocol with a backend a framework.
+"""The primitives that techniques are written in, as two protocols.
 
-A `Network` is a trained model held by its backend; techniques pass it along and never look inside. Weights
-travel as float32 NumPy arrays with the output channel first: [out, in, kh, kw] for convolutions
-([channels, 1, kh, kw] depthwise), [out, in] for dense layers, whatever order the framework itself keeps.
+A framework trains, prunes and folds networks and exports them as float graphs; a format quantizes such a
+graph, stores it as a file and reads it back. A framework that can export to a format has all techniques of
+that format.
+
+A `Network` is a trained model held by its framework, a `Graph` a float network in a format, with the place of
+each layer's weights; techniques pass them along and never look inside. Weights travel as float32 NumPy arrays
+with the output channel first: [out, in, kh, kw] for convolutions ([channels, 1, kh, kw] depthwise), [out, in]
+for dense layers, whatever order the framework itself keeps.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,6 +22,7 @@ from engine.datasets import Part
 from engine.vocabulary import ModelFile, Preprocessing
 
 Network = Any
+Graph = Any
 
 
 @dataclass(frozen=True)
@@ -146,25 +152,16 @@ class Trained:
     activations: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
-class Backend(Protocol):
-    """What a framework must be able to do. Every method leaves the network it is given unchanged.
+class Framework(Protocol):
+    """What a framework does with its networks. Every method leaves the network that it is given unchanged."""
 
-    `saturates` tells whether its runtime's 8-bit kernels add products in 16 bits on processors without
-    dot-product
-    instructions, so that full-range 8-bit weights overflow there.
-    """
-
-    framework: str
     preprocessing: Preprocessing
-    saturates: bool
 
     def load(self, model: ModelFile) -> Network:
         """Opens a checked model file. Raises BadInput when its weights don't fit its architecture."""
 
     def facts(self, network: Network, labelled: bool) -> Facts:
-        """Looks a network over: its layers with weights, what it costs, what can't be done with it and
-        why.
-        """
+        """Looks a network over: its layers with weights, what it costs, what can't be done and why."""
 
     def weights(self, network: Network) -> dict[str, np.ndarray]:
         """Returns copies of the weights of `facts().layers`, by layer name."""
@@ -174,17 +171,11 @@ class Backend(Protocol):
     ) -> Network:
         """Returns a copy with these weights (and biases) in place of its own; shapes must be equal."""
 
-    def cost(self, network: Network) -> tuple[int, int]:
-        """Returns MACs for one input and parameters."""
-
-    def step_seconds(self, network: Network, train: Part, batch: int, seconds: float) -> float:
-        """Returns what an optimizer step takes with this batch, measured for about `seconds` on a copy."""
-
-    def stored_tensors(self, artifact: Path) -> list[tuple[bytes, str]]:
-        """Returns the stored bytes of an artifact's weights, each with `float32`, `int8` or `int4`."""
-
     def biases(self, network: Network) -> dict[str, np.ndarray]:
         """Returns copies of the biases [out] of the same layers, zeros where a layer has none."""
+
+    def cost(self, network: Network) -> tuple[int, int]:
+        """Returns MACs for one input and parameters."""
 
     def folded(self, network: Network) -> Network:
         """Returns a copy with BatchNorm folded into the layers before it, as it will be deployed."""
@@ -213,6 +204,9 @@ class Backend(Protocol):
     ) -> Trained:
         """Fine-tunes a copy. Deterministic for equal arguments on one machine."""
 
+    def step_seconds(self, network: Network, train: Part, batch: int, seconds: float) -> float:
+        """Returns what an optimizer step takes with this batch, measured for about `seconds` on a copy."""
+
     def remove_channels(
         self,
         network: Network,
@@ -222,13 +216,12 @@ class Backend(Protocol):
         seed: int,
     ) -> Network:
         """Returns a copy with that share of each layer's output channels really removed, coupled layers with
-        them.
-        Taylor importance needs a labelled part. Raises EdgewiseError where the network can't be followed."""
+        them. Taylor importance needs a labelled part. Raises EdgewiseError where the network can't be
+        followed.
+        """
 
     def slim(self, network: Network, width: float, seed: int) -> Network:
-        """Returns a network of the same family, its layers `width` times as wide, with fresh random
-        weights.
-        """
+        """Returns a network of the same family, its layers `width` times as wide, with fresh weights."""
 
     def save(self, network: Network, folder: Path, name: str) -> None:
         """Keeps a network: safetensors or npz plus a JSON channel plan, never a pickled object."""
@@ -236,13 +229,30 @@ class Backend(Protocol):
     def restore(self, model: ModelFile, folder: Path, name: str) -> Network:
         """Opens what `save` kept, onto the architecture of `model`."""
 
-    def export(
-        self, network: Network, spec: QuantSpec | None, calibration: np.ndarray | None, path: Path
-    ) -> Path:
-        """Writes the deployable file (`path` without ending) and returns it. A network of a shape that was
-        exported
-        before is not exported again: its weights are written into the kept graph. calibration: uint8 images.
+
+class Format(Protocol):
+    """A deployable format: how a float graph becomes a file, and what is in one.
+
+    `saturates` tells whether its runtime's 8-bit kernels add products in 16 bits on processors without
+    dot-product instructions, so that full-range 8-bit weights overflow there.
+    """
+
+    suffix: str
+    saturates: bool
+
+    def store(self, graph: Graph, target: Path) -> None:
+        """Writes a float graph, weights that are mostly zero sparsely where the format can."""
+
+    def quantize(
+        self, graph: Graph, spec: QuantSpec, inputs: np.ndarray | None, target: Path, threads: int
+    ) -> None:
+        """Writes a graph as `spec` says. inputs: preprocessed calibration images [n, …], for `static_int8`.
+
+        The graph is used up. Raises EdgewiseError where the graph can't be written so.
         """
+
+    def stored_tensors(self, artifact: Path) -> list[tuple[bytes, str]]:
+        """Returns the stored bytes of an artifact's weights, each with `float32`, `int8` or `int4`."""
 
     def remarks(self, artifact: Path) -> list[str]:
         """Returns what the user should know about a written file, as sentences read from the file itself."""
@@ -251,6 +261,3 @@ class Backend(Protocol):
         """Writes beside an artifact what other uses want of it (full INT8 TFLite with float input and
         output).
         """
-
-    def predict(self, artifact: Path, images: np.ndarray) -> np.ndarray:
-        """Runs a written artifact in its own runtime; returns float32 [n, classes]."""

@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from engine import memory
+from engine.backends.backend import Backend
 from engine.backends.images import TRAINED_SHARE, images_at_once
-from engine.backends.protocol import Backend, Facts, Network, QuantSpec, Trained, Training
+from engine.backends.protocol import Facts, Network, QuantSpec, Trained, Training
 from engine.datasets import Part
 from engine.errors import EdgewiseError
+from engine.frameworks import FRAMEWORKS
 from engine.judge import measure
 from engine.vocabulary import Artifact, LayerSensitivity, ModelFile, Step, Variant, variant_seed
 from models.catalog import sha256_of
@@ -32,10 +34,6 @@ LEEWAY_S = 90.0
 SIMULATION_COST = 3  # simulated rounding goes over the weights, and back, once more each
 VALIDATION_IMAGES = 2_000
 CALIBRATION_IMAGES = 300
-PACKAGES = {
-    "pytorch": ("torch", "onnx", "onnxruntime", "numpy"),
-    "keras": ("tensorflow-cpu", "keras", "ai-edge-litert", "numpy"),
-}
 
 
 @dataclass
@@ -400,7 +398,7 @@ def host_has_dot_product() -> bool:
 def versions(framework: str) -> dict[str, str]:
     """Returns the versions that a result depends on, Python's included."""
     found = {"python": platform.python_version()}
-    for package in PACKAGES[framework]:
+    for package in FRAMEWORKS[framework].packages:
         try:
             found[package] = version(package)
         except (

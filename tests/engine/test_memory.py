@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from engine import memory
+from engine.backends import backend_for
 from engine.backends.images import TRAINED_SHARE, images_at_once
 from engine.backends.protocol import Training
-from engine.backends.torch.backend import PyTorchBackend
 from engine.datasets import Part
 from engine.errors import BadInput
 from engine.formats.inspect import inspect_model
@@ -73,8 +73,10 @@ def test_a_trained_network_keeps_no_gradients(tmp_path):
         .eval()
         .requires_grad_(False)
     )
-    backend = PyTorchBackend(
-        Preprocessing(height=8, width=8, color="grey", layout="NCHW", mean=[0.0], std=[1.0]), tmp_path
+    backend = backend_for(
+        "pytorch",
+        Preprocessing(height=8, width=8, color="grey", layout="NCHW", mean=[0.0], std=[1.0]),
+        tmp_path,
     )
     trained = backend.train(
         network, data, data, Training(steps=3, batch=16, learning_rate=1e-2, seed=0), lambda done: None

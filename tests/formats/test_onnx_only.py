@@ -182,10 +182,11 @@ def test_batchnorm_is_folded_and_nothing_else_changes():
 
 def test_grams_are_those_of_the_inputs_that_weights_meet(tmp_path, look):
     """What a layer gives is what its weights make of the rows that the grams are the second moments of."""
-    from engine.backends.onnx.backend import ONNXBackend, patches
+    from engine.backends import backend_for
+    from engine.backends.onnx.framework import patches
 
     model = look(saved(tmp_path, convolutional()))
-    backend = ONNXBackend(model.preprocessing, tmp_path)
+    backend = backend_for("onnx", model.preprocessing, tmp_path)
     graph = folded(Graph(plain(convolutional(), face_of(convolutional().graph, None))))
     images = np.random.default_rng(0).integers(0, 256, (6, 28, 14, 3), np.uint8)
     layers = graph.layers()
@@ -211,10 +212,10 @@ def test_grams_are_those_of_the_inputs_that_weights_meet(tmp_path, look):
 
 def test_a_product_over_places_takes_a_bias_and_four_bits(tmp_path, look):
     model = look(saved(tmp_path, convolutional()))
-    from engine.backends.onnx.backend import ONNXBackend
+    from engine.backends import backend_for
 
     backend, graph = (
-        ONNXBackend(model.preprocessing, tmp_path),
+        backend_for("onnx", model.preprocessing, tmp_path),
         Graph(plain(convolutional(), face_of(convolutional().graph, None))),
     )
     name = next(n for n, node in graph.layers().items() if node.op_type == "MatMul")

@@ -15,10 +15,13 @@ WEIGHTED = ("Conv", "Gemm", "MatMul")
 
 
 class Graph:
-    """A model with its stored tensors by name. What holds a layer's weights is called `<layer>.weight`."""
+    """A model with its stored tensors by name. What holds a layer's weights is called `<layer>.weight`.
 
-    def __init__(self, model: onnx.ModelProto):
-        self.model = model
+    `foreign` ones were not exported here: their operators may mean something else in a later opset.
+    """
+
+    def __init__(self, model: onnx.ModelProto, foreign: bool = False):
+        self.model, self.foreign = model, foreign
         self.initializers = {tensor.name: tensor for tensor in model.graph.initializer}
 
     def save(self, path: Path) -> None:

@@ -10,8 +10,8 @@ one scale.
 import numpy as np
 
 from engine.backends.grid import Grid
-from engine.backends.keras.export import Exported
 from engine.backends.protocol import QuantSpec
+from engine.backends.tflite.exported import Exported
 from engine.backends.tflite.file import FLOAT, INT8, INT8_VERSIONS, INT32, LAYER_OPS, TFLite
 from engine.backends.tflite.quantize import in_tflite_order, int8_codes
 

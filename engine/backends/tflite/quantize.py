@@ -6,7 +6,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from engine.backends.grid import Grid, nearest_grid
-from engine.backends.keras.export import Exported, Place
+from engine.backends.tflite.exported import Exported, Place
 from engine.backends.tflite.file import HALF, HYBRID_VERSIONS, INT4, INT8, TFLite
 
 INT4_VERSIONS = {"CONV_2D": 7, "FULLY_CONNECTED": 10}

@@ -12,12 +12,13 @@ from onnx import numpy_helper
 from torch import fx, nn
 
 from engine.backends.onnx.graph import Graph
+from engine.vocabulary import Preprocessing
 from estimator.profile import onnx_constants
 
 OPSET = 18
 
 
-def export(folded: nn.Module, example: torch.Tensor, cache: Path) -> Graph:
+def export(folded: nn.Module, preprocessing: Preprocessing, cache: Path) -> Graph:
     """Returns the ONNX graph of a network whose BatchNorm is folded, batch dynamic, input `input`, output
     `logits`.
 
@@ -27,6 +28,8 @@ def export(folded: nn.Module, example: torch.Tensor, cache: Path) -> Graph:
     structure
     and shapes in `cache` is reused with this network's weights.
     """
+    channels = 1 if preprocessing.color == "grey" else 3
+    example = torch.zeros(2, channels, preprocessing.height, preprocessing.width)
     template = cache / f"graph-{signature(folded, example)}.onnx"
     if template.exists():
         graph = Graph(onnx.load(str(template)))

@@ -9,7 +9,8 @@ W[S] + W[R] G[R, S] (G[S, S] + λ)⁻¹ with G the mean of x xᵀ; λ keeps W' n
 
 import numpy as np
 
-from engine.backends.protocol import Backend, Network
+from engine.backends.backend import Backend
+from engine.backends.protocol import Network
 from engine.memory import together
 
 DAMPING = 0.005  # share of the mean diagonal of G that holds W' at what was left of W

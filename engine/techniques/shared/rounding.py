@@ -6,8 +6,9 @@ Frantar et al., "GPTQ" (arXiv 2210.17323), for the weights; Nagel et al., "Data-
 
 import numpy as np
 
+from engine.backends.backend import Backend
 from engine.backends.grid import Grid, dequantized, nearest_grid
-from engine.backends.protocol import Backend, Network
+from engine.backends.protocol import Network
 
 DAMPING = 0.01  # share of the mean diagonal that is added to it, as in the GPTQ paper
 MAX_INPUTS = 4_096  # above it the factorisation takes longer than the accuracy is worth

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from engine import memory
+from engine.backends.backend import Backend
 from engine.backends.grid import VALUES_AT_ONCE, dequantized, nearest_grid
-from engine.backends.protocol import Backend, Facts, Network
+from engine.backends.protocol import Facts, Network
 from engine.datasets import Part
 from engine.vocabulary import LayerSensitivity
 

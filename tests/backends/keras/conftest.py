@@ -11,11 +11,12 @@ from engine.vocabulary import Preprocessing
 @pytest.fixture(scope="session")
 def backend_for(tmp_path_factory):
     """Returns a function that opens a backend for images of a size and number of channels."""
-    from engine.backends.keras.backend import KerasBackend
+    from engine.backends import backend_for
 
     def opened(size: int, channels: int):
         color = "grey" if channels == 1 else "rgb"
-        return KerasBackend(
+        return backend_for(
+            "keras",
             Preprocessing(
                 height=size,
                 width=size,

@@ -127,7 +127,7 @@ def test_what_is_kept_comes_back(block, tmp_path, monkeypatch, images):
     narrow = backend.remove_channels(
         network, {layer.name: 0.5 for layer in backend.facts(network, True).layers}, "l2", None, 0
     )
-    monkeypatch.setattr(backend, "load", lambda model: network)
+    monkeypatch.setattr(backend.framework, "load", lambda model: network)
     backend.save(narrow, tmp_path, "kept")
     assert np.allclose(
         backend.logits(backend.restore(None, tmp_path, "kept"), images),

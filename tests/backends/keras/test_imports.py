@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 NEVER = {
-    "engine.backends.keras.backend": ("torch", "onnxruntime", "onnx"),
+    "engine.backends.keras.framework": ("torch", "onnxruntime", "onnx"),
     "engine.runtimes.litert": ("torch", "tensorflow", "keras", "onnxruntime"),
     "estimator.profile.graph": ("torch", "tensorflow", "keras"),
     "engine.techniques": ("torch", "tensorflow", "keras", "ai_edge_litert"),

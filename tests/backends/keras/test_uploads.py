@@ -33,7 +33,7 @@ pytestmark = [
 @pytest.fixture(params=FILES, ids=[f.name.split("__")[-1] for f in FILES])
 def upload(request, tmp_path):
     """(ModelFile, backend, network, data set's id or None) of one file."""
-    from engine.backends.keras.backend import KerasBackend
+    from engine.backends import backend_for
     from engine.formats.inspect import inspect_model
 
     model = inspect_model(request.param)
@@ -49,7 +49,7 @@ def upload(request, tmp_path):
         std=[1.0] * channels,
     )
     model = model.model_copy(update={"preprocessing": preprocessing})
-    backend = KerasBackend(preprocessing, tmp_path / "cache", 2)
+    backend = backend_for("keras", preprocessing, tmp_path / "cache", 2)
     return (
         model,
         backend,

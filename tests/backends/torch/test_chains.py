@@ -8,8 +8,8 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
+from engine.backends import backend_for
 from engine.backends.torch import chains as torch_chains
-from engine.backends.torch.backend import PyTorchBackend
 from engine.datasets import Part
 from engine.vocabulary import Preprocessing
 from models.torchvision_shim import import_torchvision
@@ -64,7 +64,7 @@ def network() -> nn.Module:
 
 @pytest.fixture
 def backend(tmp_path):
-    return PyTorchBackend(PREPROCESSING, tmp_path)
+    return backend_for("pytorch", PREPROCESSING, tmp_path)
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_a_slimmer_one_is_seeded_and_comes_back_from_its_file(backend, network, 
     first, same, different = (made.stage2[0].branch2[0].weight for made in (slim, again, other))
     assert first.shape[0] == 4 and torch.equal(first, same) and not torch.equal(first, different)
     backend.save(slim, tmp_path, "slim")
-    monkeypatch.setattr(backend, "load", lambda model: network)
+    monkeypatch.setattr(backend.framework, "load", lambda model: network)
     np.testing.assert_array_equal(
         backend.logits(backend.restore(None, tmp_path, "slim"), part.images),
         backend.logits(slim, part.images),

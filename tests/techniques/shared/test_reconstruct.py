@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine.backends.torch.backend import PyTorchBackend
+from engine.backends import backend_for
 from engine.techniques.shared.reconstruct import _kept, reconstructed
 from engine.vocabulary import Preprocessing
 
@@ -16,7 +16,7 @@ PREPROCESSING = Preprocessing(height=8, width=8, color="grey", layout="NCHW", me
 
 @pytest.fixture
 def backend(tmp_path):
-    return PyTorchBackend(PREPROCESSING, tmp_path)
+    return backend_for("pytorch", PREPROCESSING, tmp_path)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import fx, nn
 
-from engine.backends.torch.backend import PyTorchBackend
+from engine.backends import backend_for
 from engine.datasets import Part
 from engine.techniques.shared.sensitivity import sensitivity
 from engine.vocabulary import Preprocessing
@@ -39,7 +39,7 @@ def network() -> nn.Module:
 
 @pytest.fixture
 def backend(tmp_path):
-    return PyTorchBackend(PREPROCESSING, tmp_path)
+    return backend_for("pytorch", PREPROCESSING, tmp_path)
 
 
 @pytest.fixture

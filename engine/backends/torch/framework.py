@@ -1,8 +1,4 @@
-"""The PyTorch backend: every primitive of `Backend` on torch modules, deployed as ONNX.
-
-A network is a plain `nn.Module` in eval mode. Training lives in torch_training.py, channel removal in
-torch_channels.py, the ONNX files in onnx_export.py and onnx_quantize.py.
-"""
+"""PyTorch networks: every primitive of `Framework` on torch modules."""
 
 import copy
 import json
@@ -18,29 +14,23 @@ from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
 
 from engine.backends.images import images_at_once
-from engine.backends.onnx import quantize as onnx_quantize
-from engine.backends.protocol import Facts, LayerInfo, QuantSpec, Trained, Training
+from engine.backends.protocol import Facts, LayerInfo, Trained, Training
 from engine.backends.torch import channels as torch_channels
-from engine.backends.torch import export as onnx_export
 from engine.backends.torch import training as torch_training
 from engine.datasets import Part
 from engine.device.preprocessing import preprocess
 from engine.errors import BadInput
 from engine.formats.torch.open import open_network
-from engine.runtimes.onnxruntime import ONNXModel
 from engine.vocabulary import ModelFile, Preprocessing
 
 GRADIENT_SHARE = 0.25  # of the images that go through at once without gradients
 WEIGHTED = (nn.Conv2d, nn.Linear)
 
 
-class PyTorchBackend:
-    """See `Backend`. `cache` is a folder for exported graphs, `threads` what torch and ONNX Runtime may
+class PyTorch:
+    """See `Framework`. `cache` is a folder for exported graphs, `threads` what torch and ONNX Runtime may
     use.
     """
-
-    framework = "pytorch"
-    saturates = True
 
     def __init__(self, preprocessing: Preprocessing, cache: Path, threads: int = 1):
         self.preprocessing, self.cache, self.threads = preprocessing, cache, threads
@@ -66,7 +56,7 @@ class PyTorchBackend:
             else ""
         )
         return Facts(
-            framework=self.framework,
+            framework="pytorch",
             layers=tuple(layers),
             labelled=labelled,
             macs=sum(layer.macs for layer in layers),
@@ -280,35 +270,6 @@ class PyTorchBackend:
         network = self.load(model)
         torch_channels.fit_to(network, load_file(folder / f"{name}.safetensors"))
         return network
-
-    # ---- files ---------------------------------------------------------------------------------------------
-
-    def export(
-        self, network: nn.Module, spec: QuantSpec | None, calibration: np.ndarray | None, path: Path
-    ) -> Path:
-        target = path.with_suffix(".onnx")
-        graph = onnx_export.export(self.folded(network), self._example(), self.cache)
-        if spec is None:
-            graph.save(target)
-        else:
-            inputs = (
-                preprocess(calibration, self.preprocessing.model_dump()) if calibration is not None else None
-            )
-            onnx_quantize.quantize(graph, spec, inputs, target)
-        return target
-
-    def stored_tensors(self, artifact: Path) -> list[tuple[bytes, str]]:
-        return onnx_quantize.stored_tensors(artifact)
-
-    def remarks(self, artifact: Path) -> list[str]:
-        return []
-
-    def companions(self, artifact: Path) -> list[Path]:
-        return []
-
-    def predict(self, artifact: Path, images: np.ndarray) -> np.ndarray:
-        model = ONNXModel(artifact, self.threads)
-        return np.concatenate([model.predict(x.numpy()) for x in self._inputs(images)])
 
 
 def kind_of(module: nn.Module) -> str:

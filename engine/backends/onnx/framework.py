@@ -1,8 +1,7 @@
-"""The backend of ONNX graphs that PyTorch can't follow: what needs no training is done on the graph itself.
+"""ONNX graphs that PyTorch can't follow: what needs no training is done on the graph itself.
 
-A network is an `onnx_graph.Graph` in the plain form of formats/onnx_plain.py; ONNX Runtime runs it. A
-TorchScript program
-that fits no known network comes the same way, exported first.
+A network is a `graph.Graph` in the plain form of formats/onnx/plain.py; ONNX Runtime runs it. A TorchScript
+program that fits no known network comes the same way, exported first.
 """
 
 import json
@@ -13,28 +12,21 @@ from typing import NoReturn
 import numpy as np
 
 from engine.backends.images import images_at_once
-from engine.backends.onnx import quantize as onnx_quantize
 from engine.backends.onnx.graph import Graph, attributes, folded
-from engine.backends.protocol import Facts, LayerInfo, QuantSpec, Trained, Training
+from engine.backends.protocol import Facts, LayerInfo, Trained, Training
 from engine.datasets import Part
 from engine.device.preprocessing import preprocess
 from engine.errors import EdgewiseError
 from engine.formats.onnx.open import open_plain
-from engine.formats.onnx.plain import opset_of, raised
-from engine.runtimes.onnxruntime import ONNXModel
 from engine.vocabulary import ModelFile, Preprocessing
 
 INSIDE_SHARE = 1 / 16  # of the images that go through together, where values from inside are kept
-PER_CHANNEL_OPSET = 13
 
 
-class ONNXBackend:
-    """See `Backend`. `threads` is what ONNX Runtime may use. What trains or changes the structure raises
+class PlainONNX:
+    """See `Framework`. `threads` is what ONNX Runtime may use. What trains or changes the structure raises
     EdgewiseError.
     """
-
-    framework = "pytorch"  # the family whose artifacts are ONNX files, for runtimes, packages and estimates
-    saturates = True
 
     def __init__(self, preprocessing: Preprocessing, cache: Path, threads: int = 1):
         self.preprocessing, self.cache, self.threads = preprocessing, cache, threads
@@ -54,7 +46,7 @@ class ONNXBackend:
     def facts(self, network: Graph, labelled: bool) -> Facts:
         layers = self._layers(network)
         return Facts(
-            framework=self.framework,
+            framework="onnx",
             layers=layers,
             labelled=labelled,
             macs=sum(layer.macs for layer in layers),
@@ -200,7 +192,7 @@ class ONNXBackend:
     def _refuse(self) -> NoReturn:
         raise EdgewiseError(f"it can't be trained or cut, because {self.why}")
 
-    # ---- files ---------------------------------------------------------------------------------------------
+    # ---- keeping ------------------------------------------------------------
 
     def save(self, network: Graph, folder: Path, name: str) -> None:
         weights, biases = self.weights(network), self.biases(network)
@@ -221,37 +213,10 @@ class ONNXBackend:
             }
         return self.with_weights(self.folded(self.load(model)), parts[".weight"], parts[".bias"])
 
-    def export(
-        self, network: Graph, spec: QuantSpec | None, calibration: np.ndarray | None, path: Path
-    ) -> Path:
-        target = path.with_suffix(".onnx")
-        graph = self.folded(network)
-        if spec is None:
-            graph.save(target)
-            return target
-        opset = {"weights": onnx_quantize.INT4_OPSET, "static_int8": PER_CHANNEL_OPSET}.get(spec.kind, 0)
-        later = raised(graph.model, opset)
-        if later is None:
-            raise EdgewiseError(
-                f"its graph of opset {opset_of(graph.model)} can't be raised to opset {opset}, which this"
-                " needs: export the model again with a later opset"
-            )
-        inputs = preprocess(calibration, self.preprocessing.model_dump()) if calibration is not None else None
-        onnx_quantize.quantize(Graph(later).copy(), spec, inputs, target)
-        return target
 
-    def stored_tensors(self, artifact: Path) -> list[tuple[bytes, str]]:
-        return onnx_quantize.stored_tensors(artifact)
-
-    def remarks(self, artifact: Path) -> list[str]:
-        return []
-
-    def companions(self, artifact: Path) -> list[Path]:
-        return []
-
-    def predict(self, artifact: Path, images: np.ndarray) -> np.ndarray:
-        model = ONNXModel(artifact, self.threads)
-        return np.concatenate([model.predict(x) for x in self._inputs(images)])
+def export(network: Graph, preprocessing: Preprocessing, cache: Path) -> Graph:
+    """Returns the graph itself: it is in its format already, written by whoever wrote it."""
+    return Graph(network.model, foreign=True)
 
 
 def kind_of(node, shape: tuple[int, ...]) -> str:

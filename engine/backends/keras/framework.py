@@ -1,9 +1,7 @@
-"""The Keras backend: every primitive of `Backend` on Keras models, deployed as TFLite.
+"""Keras networks: every primitive of `Framework` on Keras models.
 
-A network is a value, `keras_graph.Network`: a graph and NumPy weights. It runs in keras_live.py, is folded in
-keras_fold.py, trained in keras_training.py, narrowed in keras_channels.py and exported by keras_export.py;
-what is
-smaller than float is written into the file by tflite_quantize.py and tflite_integer.py.
+A network is a value, `graph.Network`: a graph and NumPy weights. It runs in live.py, is folded in fold.py,
+trained in training.py, narrowed in channels.py and exported by export.py.
 """
 
 import json
@@ -20,23 +18,15 @@ import tensorflow as tf
 
 from engine.backends.images import images_at_once
 from engine.backends.keras import channels as keras_channels
-from engine.backends.keras import export as keras_export
 from engine.backends.keras import training as keras_training
 from engine.backends.keras.channels import Channels
 from engine.backends.keras.fold import folded
 from engine.backends.keras.graph import Network, Node, graph_of, kind_of, to_common, to_keras
 from engine.backends.keras.live import Live, Lives, rows_of
-from engine.backends.protocol import Facts, LayerInfo, QuantSpec, Trained, Training
-from engine.backends.tflite import calibrate as tflite_calibrate
-from engine.backends.tflite import integer as tflite_integer
-from engine.backends.tflite import quantize as tflite_quantize
-from engine.backends.tflite import remarks as tflite_remarks
-from engine.backends.tflite.file import TFLite, stored_tensors
+from engine.backends.protocol import Facts, LayerInfo, Trained, Training
 from engine.datasets import Part
 from engine.device.preprocessing import preprocess
-from engine.errors import BadInput
 from engine.formats.keras.open import open_keras
-from engine.runtimes.litert import LiteRTModel
 from engine.vocabulary import ModelFile, Preprocessing
 
 LOOK_SHARE, GRADIENT_SHARE = (
@@ -46,13 +36,10 @@ LOOK_SHARE, GRADIENT_SHARE = (
 TAYLOR_IMAGES = 512
 
 
-class KerasBackend:
-    """See `Backend`. `cache` is a folder for converted graphs, `threads` what TensorFlow and LiteRT may
+class Keras:
+    """See `Framework`. `cache` is a folder for converted graphs, `threads` what TensorFlow and LiteRT may
     use.
     """
-
-    framework = "keras"
-    saturates = False  # LiteRT's kernels widen to 16 bits before they multiply and add in 32
 
     def __init__(self, preprocessing: Preprocessing, cache: Path, threads: int = 1):
         self.preprocessing, self.cache, self.threads = preprocessing, cache, threads
@@ -77,7 +64,7 @@ class KerasBackend:
             getattr(live.layers[n.layer], "quantization_mode", None) for n in network.graph.weighted()
         )
         return Facts(
-            framework=self.framework,
+            framework="keras",
             layers=tuple(layers),
             parameters=parameters,
             macs=macs,
@@ -350,52 +337,3 @@ class KerasBackend:
                 for layer, arrays in network.weights.items()
             }
         return Network(replace(network.graph, nodes=nodes), weights)
-
-    # ---- files ---------------------------------------------------------------------------------------------
-
-    def export(
-        self, network: Network, spec: QuantSpec | None, calibration: np.ndarray | None, path: Path
-    ) -> Path:
-        target = path.with_name(path.name + ".tflite")
-        exported = keras_export.export(folded(network), self.cache)
-        if spec is None:
-            tflite_quantize.to_sparse(exported)
-        elif spec.kind == "fp16":
-            tflite_quantize.to_fp16(exported)
-        elif spec.kind == "weights":
-            tflite_quantize.to_weights(exported, spec.grids)
-        elif spec.kind == "dynamic_int8":
-            tflite_quantize.to_dynamic(exported)
-        else:
-            if calibration is None:
-                raise BadInput("Full INT8 takes calibration images, and there are none.")
-            ranges = tflite_calibrate.ranges(
-                exported.file, self._inputs(np.asarray(calibration)), spec.calibrate, self.threads
-            )
-            tflite_integer.to_integer(exported, spec, ranges)
-        target.write_bytes(exported.file.bytes())
-        return target
-
-    def stored_tensors(self, artifact: Path) -> list[tuple[bytes, str]]:
-        return stored_tensors(artifact)
-
-    def remarks(self, artifact: Path) -> list[str]:
-        return tflite_remarks.remarks(TFLite.read(artifact))
-
-    def companions(self, artifact: Path) -> list[Path]:
-        file = TFLite.read(artifact)
-        if not tflite_integer.takes_integers(file):
-            return []
-        tflite_integer.bridge(file, set(range(len(file.graph.operators))), float_io=True)
-        beside = artifact.with_name(f"{artifact.stem}_float_io.tflite")
-        beside.write_bytes(file.bytes())
-        return [beside]
-
-    def predict(self, artifact: Path, images: np.ndarray) -> np.ndarray:
-        model = LiteRTModel(artifact, self.threads)
-        return np.concatenate(
-            [
-                model.predict(self._inputs(images[i : i + self._size(1.0)]))
-                for i in range(0, len(images), self._size(1.0))
-            ]
-        )

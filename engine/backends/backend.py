@@ -1,0 +1,86 @@
+"""What a technique works with: networks of one framework, files of one format."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.backends.images import images_at_once
+from engine.backends.protocol import Format, Framework, Graph, Network, QuantSpec
+from engine.device.preprocessing import preprocess
+from engine.errors import BadInput
+from engine.runtimes import open_artifact
+from engine.vocabulary import Preprocessing
+
+
+class Backend:
+    """A framework and a format together. All that a `Framework` does is here by the same name; what is made
+    of networks, and what is in the files, is below.
+
+    Attributes:
+        framework, format: The two.
+        exporter: Writes a folded network as the format's float graph (`FrameworkEntry.exports`).
+        cache: A folder for exported graphs.
+        threads: What the runtime may use.
+    """
+
+    def __init__(
+        self,
+        framework: Framework,
+        format: Format,
+        exporter: Callable[[Network, Preprocessing, Path], Graph],
+        cache: Path,
+        threads: int = 1,
+    ):
+        self.framework, self.format, self.exporter = framework, format, exporter
+        self.cache, self.threads = cache, threads
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "framework":  # not there yet: a copy in the making
+            raise AttributeError(name)
+        return getattr(self.framework, name)
+
+    def export(
+        self, network: Network, spec: QuantSpec | None, calibration: np.ndarray | None, path: Path
+    ) -> Path:
+        """Writes the deployable file (`path` without its ending) and returns it. calibration: uint8 images.
+
+        A network of a shape that was exported before is not exported again: its weights are written into the
+        kept graph. Raises EdgewiseError where the network can't be written so.
+        """
+        target = path.with_name(path.name + self.format.suffix)
+        graph = self.exporter(self.framework.folded(network), self.framework.preprocessing, self.cache)
+        if spec is None:
+            self.format.store(graph, target)
+            return target
+        if spec.kind == "static_int8" and calibration is None:
+            raise BadInput("Full INT8 takes calibration images, and there are none: give a data set.")
+        inputs = None
+        if spec.kind == "static_int8":
+            inputs = preprocess(np.asarray(calibration), self.framework.preprocessing.model_dump())
+        self.format.quantize(graph, spec, inputs, target, self.threads)
+        return target
+
+    def predict(self, artifact: Path, images: np.ndarray) -> np.ndarray:
+        """Runs a written artifact in its own runtime on uint8 images; returns float32 [n, classes]."""
+        model = open_artifact(artifact, self.threads)
+        return np.concatenate([model.predict(x) for x in self._inputs(images)])
+
+    def _inputs(self, images: np.ndarray) -> Iterator[np.ndarray]:
+        p = self.framework.preprocessing
+        size = images_at_once(p.height, p.width)
+        for start in range(0, len(images), size):
+            yield preprocess(images[start : start + size], p.model_dump())
+
+    def stored_tensors(self, artifact: Path) -> list[tuple[bytes, str]]:
+        """Returns the stored bytes of an artifact's weights, each with `float32`, `int8` or `int4`."""
+        return self.format.stored_tensors(artifact)
+
+    def remarks(self, artifact: Path) -> list[str]:
+        """Returns what the user should know about a written file, as sentences read from the file itself."""
+        return self.format.remarks(artifact)
+
+    def companions(self, artifact: Path) -> list[Path]:
+        """Writes beside an artifact what other uses want of it, and returns those files."""
+        return self.format.companions(artifact)
