@@ -16,17 +16,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from engine import messages
 from engine.errors import BadInput, reason_of
 from engine.run.prepare import prepare
+from engine.starter.requests import ToKeras, Train, Trained
 from engine.store.files import read_json, sentence_on_full_disk, write_json
 from engine.store.workspace import Workspace
-from engine.vocabulary import ModelFile, Plain, Preprocessing, parse
+from engine.vocabulary import ModelFile, Plain, parse
 from engine.wall import processes, sandbox
+from engine.wall.limits import Limits
 from models.catalog import sha256_of
 
+CHILD = "engine.starter.task"
 ORIGINS = {"small": "cifar10/pytorch/small", "medium": "cifar10/pytorch/medium"}
 MEMORY_BYTES = 2_000_000_000
 GRACE_S = 240  # to start, to resize the pictures and to try the result, besides the training itself
@@ -56,50 +59,33 @@ def train(asked: Asked, home: Path, tell: Tell = lambda message: None) -> ModelF
     Failed when a child broke down.
     """
     began = time.monotonic()
-    work = {"dataset": asked.dataset, "home": str(home)}
     watch = sandbox.Watch(on_message=tell, allowed=messages.STARTER)
     prepare(asked.dataset, home, watch=watch)
-    limits = sandbox.Limits(memory_bytes=MEMORY_BYTES, seconds=2 * asked.seconds + GRACE_S)
     with processes.own_folder(home, ".starter-") as folder:
-        work["folder"] = str(folder)
-        facts = sandbox.run(
-            "engine.starter.task",
-            {
-                "task": "train",
-                "origin": ORIGINS[asked.size],
-                **work,
-                **asked.model_dump(include={"seconds", "seed", "mirror"}),
-            },
-            limits,
-            watch,
-        )
+        work: dict[str, Any] = {"dataset": asked.dataset, "home": home, "folder": folder}
+        how = asked.model_dump(include={"seconds", "seed", "mirror"})
+        limits = Limits(memory_bytes=MEMORY_BYTES, seconds=2 * asked.seconds + GRACE_S)
+        answer = sandbox.run(CHILD, Train(**work, **how, origin=ORIGINS[asked.size]).sent(), limits, watch)
+        try:
+            trained = Trained.model_validate(answer)
+        except ValidationError:
+            raise sandbox.Failed("its process answered with something else than a training") from None
         if asked.framework == "keras":
-            tell(
-                {
-                    "fraction": 1.0,
-                    "remaining_s": None,
-                    "accuracy": facts["validation_accuracy"],
-                    "text": "Turning it into a Keras model",
-                }
-            )
-            sandbox.run(
-                "engine.starter.task",
-                {"task": "to_keras", **work, **facts, "classes": len(facts["classes"])},
-                limits,
-                watch,
-            )
-        return _kept(asked, facts, folder, home, time.monotonic() - began)
+            said = {"accuracy": trained.validation_accuracy, "text": "Turning it into a Keras model"}
+            tell({"fraction": 1.0, "remaining_s": None, **said})
+            sandbox.run(CHILD, ToKeras(**work, trained=trained).sent(), limits, watch)
+        return _kept(asked, trained, folder, home, time.monotonic() - began)
 
 
-def _kept(asked: Asked, facts: dict, folder: Path, home: Path, seconds: float) -> ModelFile:
+def _kept(asked: Asked, trained: Trained, folder: Path, home: Path, seconds: float) -> ModelFile:
     """Moves the file to the uploads, under the hash of its bytes, and writes what is known of it beside
     it.
     """
     made = folder / ("model.keras" if asked.framework == "keras" else "weights.safetensors")
     digest = sha256_of(made)
     path = home / "uploads" / digest / "model"
-    spec = facts["preprocessing"] | {"layout": "NHWC" if asked.framework == "keras" else "NCHW"}
-    fewest = min(facts["class_counts"])
+    layout = "NHWC" if asked.framework == "keras" else "NCHW"
+    fewest = min(trained.class_counts)
     model = parse(
         ModelFile,
         {
@@ -109,15 +95,15 @@ def _kept(asked: Asked, facts: dict, folder: Path, home: Path, seconds: float) -
             "size_bytes": made.stat().st_size,
             "format": "keras_v3" if asked.framework == "keras" else "safetensors",
             "framework": asked.framework,
-            "architecture": facts["architecture"],
-            "input_shape": facts["input_shape"],
-            "classes": facts["classes"],
-            "layers": facts["layers"],
-            "parameters": facts["parameters"],
-            "preprocessing": parse(Preprocessing, spec),
+            "architecture": trained.architecture,
+            "input_shape": trained.input_shape,
+            "classes": trained.classes,
+            "layers": trained.layers,
+            "parameters": trained.parameters,
+            "preprocessing": trained.preprocessing.model_dump() | {"layout": layout},
             "evidence": [
-                f"Trained here on your data in {seconds:.0f} s ({facts['epochs']:.0f} epochs):"
-                f" {facts['validation_accuracy']:.1%} of {facts['validation_images']:,} validation images are"
+                f"Trained here on your data in {seconds:.0f} s ({trained.epochs:.0f} epochs):"
+                f" {trained.validation_accuracy:.1%} of {trained.validation_images:,} validation images are"
                 " right, which also chose the weights."
             ],
             "warnings": (

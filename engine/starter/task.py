@@ -7,34 +7,36 @@ opened.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from engine import datasets
 from engine.datasets import DATASETS, Part
 from engine.errors import EdgewiseError
+from engine.starter.requests import Request, ToKeras, Train
 from engine.wall.child import serve
 
-Send = Callable[[dict], None]
+Send = Callable[[dict[str, Any]], None]
 SIDE_PX = 64  # a defect or a shape is still seen, and two cores train on hundreds of such images in a minute
 GREY_WITHIN = 4  # of 255: what JPEG makes of a grey picture that was stored in colour
 GREY_TRIED = 500
 LEAST_AGREEMENT = 0.99
 
 
-def train(request: dict, send: Send) -> dict:
-    """Trains in PyTorch and writes `weights.safetensors` and the validation logits; returns the facts."""
+def train(request: Train, send: Send) -> dict[str, Any]:
+    """Trains in PyTorch and writes `weights.safetensors` and the validation logits; returns Trained."""
     from engine.starter.training import Starter
     from models.catalog import CATALOG
 
-    dataset, home, folder = request["dataset"], request["home"], Path(request["folder"])
+    dataset, home, folder = request.dataset, request.home, request.folder
     shape = image_shape(dataset, home)
     datasets.prepare(
         dataset, home, lambda fraction, text: send(_progress(0.0, None, None, text)), image_shape=shape
     )
     meta = datasets.describe(dataset, home, shape)
     parts = datasets.load(dataset, home, ("train", "validation"), image_shape=shape)
-    origin, classes = CATALOG[request["origin"]], meta["classes"]
+    origin, classes = CATALOG[request.origin], meta["classes"]
     preprocessing = {
         "height": shape[0],
         "width": shape[1],
@@ -50,8 +52,8 @@ def train(request: dict, send: Send) -> dict:
         preprocessing,
         parts["train"],
         parts["validation"],
-        request["mirror"],
-        request["seed"],
+        request.mirror,
+        request.seed,
     )
 
     def tell(now) -> None:
@@ -64,7 +66,7 @@ def train(request: dict, send: Send) -> dict:
             )
         )
 
-    starter.fit(request["seconds"], tell)
+    starter.fit(request.seconds, tell)
     starter.save(folder / "weights.safetensors")
     np.save(folder / "logits.npy", starter.logits())
     return {
@@ -92,7 +94,7 @@ def _progress(fraction: float, remaining_s: float | None, accuracy: float | None
     }
 
 
-def image_shape(dataset: str, home: str) -> tuple[int, int, int]:
+def image_shape(dataset: str, home: Path) -> tuple[int, int, int]:
     """Returns the image size of a starter: a preset's own, else 64x64, grey where no picture has a colour."""
     if dataset in DATASETS:
         return tuple(DATASETS[dataset].image_shape)
@@ -107,7 +109,7 @@ def is_grey(part: Part) -> bool:
     )
 
 
-def to_keras(request: dict, send: Send) -> dict:
+def to_keras(request: ToKeras, send: Send) -> dict[str, Any]:
     """Takes the trained weights over into the Keras twin and writes `model.keras`; returns the share of equal
     answers.
 
@@ -121,15 +123,14 @@ def to_keras(request: dict, send: Send) -> dict:
     from engine.device.preprocessing import preprocess
     from models.keras import build, take_over
 
-    folder, shape = Path(request["folder"]), tuple(request["input_shape"])
-    model = build(request["architecture"], shape, request["classes"])
+    folder, trained, shape = request.folder, request.trained, request.trained.input_shape
+    model = build(trained.architecture, shape, len(trained.classes))
     take_over(model, load_file(folder / "weights.safetensors"))
     wanted = np.load(folder / "logits.npy").argmax(1)
-    images = datasets.load(request["dataset"], request["home"], ("validation",), image_shape=shape)[
-        "validation"
-    ].images[: len(wanted)]
+    parts = datasets.load(request.dataset, request.home, ("validation",), image_shape=shape)
+    images = parts["validation"].images[: len(wanted)]
     answers = model.predict(
-        preprocess(np.asarray(images), request["preprocessing"] | {"layout": "NHWC"}),
+        preprocess(np.asarray(images), trained.preprocessing.model_dump() | {"layout": "NHWC"}),
         batch_size=100,
         verbose=0,
     )
@@ -140,7 +141,17 @@ def to_keras(request: dict, send: Send) -> dict:
     return {"agreement": agreement}
 
 
-TASKS = {"train": train, "to_keras": to_keras}
+TASKS: dict[str, tuple[type[Request], Callable[[Any, Send], dict[str, Any]]]] = {
+    "train": (Train, train),
+    "to_keras": (ToKeras, to_keras),
+}
+
+
+def answer(plain: dict[str, Any], send: Send) -> dict[str, Any]:
+    """Answers one request, given as plain data."""
+    kind, task = TASKS[plain["task"]]
+    return task(kind.model_validate(plain), send)
+
 
 if __name__ == "__main__":
-    serve(lambda request, send: TASKS[request["task"]](request, send))
+    serve(answer)
