@@ -1,0 +1,3 @@
+"""Edgewise: fits trained image classifiers to edge devices."""
+
+__version__ = "0.2.0"

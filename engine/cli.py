@@ -8,9 +8,10 @@ from pathlib import Path
 
 import click
 
-from engine import ask
+from engine import __version__, ask
 from engine.errors import BadInput, EdgewiseError
 from engine.events import Event, LineChanged
+from engine.judge.limits import LIMITS
 from engine.run import jobs
 from engine.run.prepare import prepare
 from engine.store.workspace import Workspace
@@ -36,7 +37,16 @@ class Number(click.ParamType):
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
+def limit_options(command):
+    """Adds an option for each limit that a variant may have to keep."""
+    for limit in reversed(LIMITS.values()):
+        metavar = limit.unit.upper() or "F"
+        command = click.option(limit.option, limit.id, type=Number(), metavar=metavar)(command)
+    return command
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="edgewise %(version)s")
 def cli() -> None:
     """Fit a trained image classifier to an edge device."""
 
@@ -64,11 +74,7 @@ def inspect(model: str, dataset: str | None, as_json: bool) -> None:
 @click.option("--dataset", help="digits, mnist, fashion_mnist, cifar10, or a ZIP or folder of class folders.")
 @click.option("--device", required=True, help="One of: " + ", ".join(DEVICES) + ".")
 @click.option("--goal", default="balanced", help="balanced, size, speed or accuracy.")
-@click.option("--max-accuracy-drop", "max_accuracy_drop_pp", type=Number(), metavar="PP")
-@click.option("--max-size-mb", type=Number(), metavar="MB")
-@click.option("--max-latency-ms", type=Number(), metavar="MS")
-@click.option("--max-memory-mb", type=Number(), metavar="MB")
-@click.option("--max-energy-mj", type=Number(), metavar="MJ")
+@limit_options
 @click.option("--techniques", help="Comma-separated; default all: " + ",".join(TECHNIQUES) + ".")
 @click.option("--time-budget", "time_budget_s", type=Number(), default=300, metavar="S", show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)

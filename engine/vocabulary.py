@@ -120,13 +120,16 @@ class ModelFile(Plain):
 
 
 class Constraints(Plain):
-    """The limits a variant must keep to be admissible; None is no limit."""
+    """The limits a variant must keep to be admissible; None is no limit. `min_recall` is that of the worst
+    class, a fraction.
+    """
 
     max_accuracy_drop_pp: float | None = None
     max_size_mb: float | None = None
     max_latency_ms: float | None = None
     max_memory_mb: float | None = None
     max_energy_mj: float | None = None
+    min_recall: float | None = Field(default=None, le=1)
 
     @field_validator("*")
     @classmethod

@@ -46,7 +46,8 @@ goal = st.segmented_control(
 
 st.header("Limits")
 st.caption(
-    f"Leave a field empty for no limit. Latency and memory are those on the {w.device(device)}, as predicted."
+    "Leave a field empty for no limit. Latency, memory and energy are those on the"
+    f" {w.device(device)}, as predicted."
 )
 constraints, wrong = limits.fields(model, device)
 

@@ -1,16 +1,14 @@
 """Which variant to take, and why: pure functions over variants and limits.
 
-Limits are checked on what is reported (test accuracy, file size, the device's estimate). Among the variants
-that keep
-them, the ranking uses the validation accuracy, so that the reported test accuracy is not what was selected
-on.
+Limits are checked on what is reported (see `limits`). Among the variants that keep them, the ranking uses the
+validation accuracy, so that the reported test accuracy is not what was selected on.
 """
 
 import math
-from collections.abc import Callable
 
-from engine.vocabulary import Constraints, Experiment, Flip, Goal, Recommendation, Variant
-from estimator.devices import all_devices
+from engine.judge import words
+from engine.judge.limits import LIMITS, Limit, check, estimated, runs_there
+from engine.vocabulary import Constraints, Flip, Goal, Recommendation, Variant
 
 PP_WORTH = math.log(
     2
@@ -18,74 +16,6 @@ PP_WORTH = math.log(
 FREE_DROP_PP = (
     2.0  # without a limit on accuracy, what loses more than this on validation images is ranked last
 )
-SIGNIFICANT = 0.05
-
-LIMITS: dict[str, tuple[str, str, Callable[[Variant, str, bool], float | None]]] = {
-    "max_accuracy_drop_pp": ("accuracy drop", "pp", lambda v, device, cautious: v.accuracy_drop_pp),
-    "max_size_mb": (
-        "size",
-        "MB",
-        lambda v, device, cautious: None if v.size_bytes is None else v.size_bytes / 1e6,
-    ),
-    "max_latency_ms": (
-        "latency on the device",
-        "ms",
-        lambda v, device, cautious: estimated(v, device, "high_ms" if cautious else "latency_ms"),
-    ),
-    "max_memory_mb": (
-        "memory on the device",
-        "MB",
-        lambda v, device, cautious: estimated(v, device, "memory_high_mb" if cautious else "memory_mb"),
-    ),
-    "max_energy_mj": (
-        "energy for one image",
-        "mJ",
-        lambda v, device, cautious: estimated(v, device, "energy_mj"),
-    ),
-}
-
-
-def device_name(device: str) -> str:
-    """Returns a device's name for people; one that is not described (any more) keeps its id."""
-    return all_devices()[device].name if device in all_devices() else device
-
-
-def estimated(variant: Variant, device: str, figure: str) -> float | None:
-    """Returns one figure of a variant's estimate for a device, None where there is none."""
-    estimate = variant.estimates.get(device)
-    return getattr(estimate, figure) if estimate else None
-
-
-def runs_there(variant: Variant, device: str) -> bool:
-    """Tells whether the device takes the file at all: not when that is called pointless and nothing can be
-    predicted.
-    """
-    pointless = variant.capability is not None and variant.capability.answer == "pointless"
-    return not (pointless and estimated(variant, device, "latency_ms") is None)
-
-
-def judge(variant: Variant, experiment: Experiment) -> Variant:
-    """Returns the variant with `admissible` and `misses` set for this experiment's limits."""
-    admissible, misses = check(variant, experiment.constraints, experiment.device, experiment.cautious)
-    return variant.model_copy(update={"admissible": admissible, "misses": misses})
-
-
-def check(
-    variant: Variant, constraints: Constraints, device: str, cautious: bool = False
-) -> tuple[str, dict[str, float]]:
-    """Returns `yes`, `no` or `unknown`, and by how much each broken limit is missed, in the limit's unit."""
-    if variant.status != "done" or not runs_there(variant, device):
-        return "no", {}
-    values = {name: LIMITS[name][2](variant, device, cautious) for name in constraints.set_limits()}
-    limits = constraints.set_limits()
-    misses = {
-        name: round(value - limits[name], 6)
-        for name, value in values.items()
-        if value is not None and value > limits[name] + 1e-9
-    }
-    if misses:
-        return "no", misses
-    return ("unknown" if None in values.values() else "yes"), {}
 
 
 def recommend(
@@ -108,7 +38,9 @@ def recommend(
                 winner=None,
                 ranking=[],
                 picks=dict.fromkeys(("quality", "balanced", "compact")),
-                reasons=[f"Nothing that was made runs on {device_name(device)}: {baseline.capability.why}"],
+                reasons=[
+                    f"Nothing that was made runs on {words.device_name(device)}: {baseline.capability.why}"
+                ],
             )
         nearest = min(able, key=lambda v: _distance(v, constraints, device, cautious))
         return Recommendation(
@@ -213,49 +145,55 @@ def _flips(done, baseline, winner, constraints, goal, device, cautious) -> list[
     """Returns, for each limit, the least relaxation and the least tightening that make another variant
     win.
     """
+
+    def winner_at(name: str, value: float) -> str:
+        new = ranked(done, baseline, _relaxed(constraints, name, value), goal, device, cautious)
+        return new[0].id if new else ""
+
     flips = []
-    for name, limit in constraints.set_limits().items():
-        label, unit, value_of = LIMITS[name]
-        values = sorted({v for v in (value_of(d, device, cautious) for d in done) if v is not None})
-        for value in [v for v in values if v > limit]:
-            new = ranked(done, baseline, _relaxed(constraints, name, value), goal, device, cautious)
-            if new and new[0].id != winner.id:
-                shown = math.ceil(value * 1000) / 1000
-                flips.append(
-                    Flip(
-                        constraint=name,
-                        to=shown,
-                        winner=new[0].id,
-                        text=f"Allow a {label} of {shown:g} {unit} and {new[0].id} wins.",
-                    )
-                )
+    for name, asked in constraints.set_limits().items():
+        limit = LIMITS[name]
+        what = f"{limit.label}{limit.where}"
+        values = {v for v in (limit.value(d, device, cautious) for d in done) if v is not None}
+        for value in sorted(
+            (v for v in values if limit.miss(v, asked) > 0), key=lambda v: limit.miss(v, asked)
+        ):
+            shown = _rounded(limit, value, looser=True)
+            if (other := winner_at(name, value)) not in ("", winner.id):
+                text = f"Allow a {what} of {limit.with_unit(f'{shown:g}')} and {other} wins."
+                flips.append(Flip(constraint=name, to=shown, winner=other, text=text))
                 break
-        own = value_of(winner, device, cautious)
-        if own is not None and own > 0:
-            shown = math.floor(own * 1000) / 1000 - (0.001 if math.floor(own * 1000) / 1000 >= own else 0)
-            new = ranked(done, baseline, _relaxed(constraints, name, max(shown, 0.0)), goal, device, cautious)
-            if shown >= 0 and (not new or new[0].id != winner.id):
-                flips.append(
-                    Flip(
-                        constraint=name,
-                        to=shown,
-                        winner=new[0].id if new else "",
-                        text=(
-                            f"Limit the {label} to {shown:g} {unit} and"
-                            f" {new[0].id + ' wins' if new else 'nothing is left'}."
-                        ),
-                    )
-                )
+        own = limit.value(winner, device, cautious)
+        if own is None or (own <= 0 and not limit.is_least):
+            continue
+        shown = _rounded(limit, own, looser=False)
+        if shown >= 0 and (other := winner_at(name, shown)) != winner.id:
+            outcome = f"{other} wins" if other else "nothing is left"
+            ask = f"Ask for a {what} of" if limit.is_least else f"Limit the {what} to"
+            text = f"{ask} {limit.with_unit(f'{shown:g}')} and {outcome}."
+            flips.append(Flip(constraint=name, to=shown, winner=other, text=text))
     return flips
 
 
+def _rounded(limit: Limit, value: float, looser: bool) -> float:
+    """Returns a limit of three decimals that `value` just keeps, or (not looser) just breaks."""
+    if looser != limit.is_least:  # upwards
+        up = math.ceil(value * 1000)
+        return (up if looser or up > value * 1000 else up + 1) / 1000
+    down = math.floor(value * 1000)
+    return (down if looser or down < value * 1000 else down - 1) / 1000
+
+
 def _near_reasons(nearest: Variant, constraints: Constraints, device: str, cautious: bool) -> list[str]:
-    limits = constraints.set_limits()
-    missed = [
-        f"its {LIMITS[name][0]} is {limits[name] + miss:.3g} {LIMITS[name][1]}, {miss:.3g} {LIMITS[name][1]}"
-        f" over your limit of {limits[name]:g}"
-        for name, miss in check(nearest, constraints, device, cautious)[1].items()
-    ]
+    limits, missed = constraints.set_limits(), []
+    for name, miss in check(nearest, constraints, device, cautious)[1].items():
+        limit = LIMITS[name]
+        has = limits[name] - miss if limit.is_least else limits[name] + miss
+        side = "under" if limit.is_least else "over"
+        missed.append(
+            f"its {limit.label}{limit.where} is {limit.with_unit(f'{has:.3g}')},"
+            f" {limit.with_unit(f'{miss:.3g}')} {side} your limit of {limits[name]:g}"
+        )
     return ["No variant meets all your limits.", f"{nearest.id} comes nearest: " + "; ".join(missed) + "."]
 
 
@@ -267,14 +205,14 @@ def times(ratio: float, more: str, less: str) -> str:
 
 
 def _reasons(winner, baseline, done, constraints, goal, device, cautious, binding) -> list[str]:
-    name = device_name(device)
+    name = words.device_name(device)
     reasons = []
     if winner.id == "baseline":
         reasons.append("Your model as it is: no variant does better for this goal within your limits.")
     else:
         reasons.append(
             f"{times(baseline.size_bytes / winner.size_bytes, 'smaller', 'larger').capitalize()} than your"
-            f" model{_speed_words(winner, baseline, name, device)}{_accuracy_words(winner)}."
+            f" model{_speed_words(winner, baseline, name, device)}, {words.accuracy(winner)}."
         )
     reasons.append(
         {
@@ -295,7 +233,8 @@ def _reasons(winner, baseline, done, constraints, goal, device, cautious, bindin
     if winner.capability and winner.capability.answer != "supported":
         reasons.append(winner.capability.why)
     if binding:
-        reasons.append(f"Your limit on {LIMITS[binding][0]} decides: without it another variant would win.")
+        what = f"{LIMITS[binding].label}{LIMITS[binding].where}"
+        reasons.append(f"Your limit on {what} decides: without it another variant would win.")
     breaking = sum(bool(check(v, constraints, device, cautious)[1]) for v in done)
     if breaking:
         reasons.append(f"{breaking} of {len(done)} variants break a limit.")
@@ -314,18 +253,3 @@ def _speed_words(winner: Variant, baseline: Variant, name: str, device: str) -> 
     return measured + (
         f", {times(there / here, 'faster', 'slower')} predicted on {name}" if here and there else ""
     )
-
-
-def _accuracy_words(winner: Variant) -> str:
-    if winner.accuracy is None:
-        return "; accuracy is not known, because the run had no labelled images"
-    drop = winner.accuracy_drop_pp
-    words = (
-        "the same accuracy" if drop == 0 else f"{abs(drop):.2f} pp {'less' if drop > 0 else 'more'} accuracy"
-    )
-    doubt = (
-        ""
-        if drop == 0 or winner.p_value is None or winner.p_value < SIGNIFICANT
-        else f", a difference that {winner.test_images:,} test images cannot tell from zero"
-    )
-    return f", at {words}{doubt}"

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from engine.errors import EdgewiseError
 from engine.judge.estimates import estimates_for
-from engine.judge.recommend import judge
+from engine.judge.limits import judge
 from engine.memory import lots, needed_bytes
 from engine.run.made import check_files
 from engine.run.requests import (

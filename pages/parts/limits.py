@@ -4,16 +4,20 @@ import streamlit as st
 
 from engine.errors import BadInput
 from engine.judge import recommend
+from engine.judge.limits import LIMITS, Limit
+from engine.judge.limits import judged as judged_by
 from engine.vocabulary import Constraints, Goal, ModelFile, Recommendation, Variant, parse
 from pages.parts import devices
 from pages.parts import wording as w
 
-FIELDS = {
-    "max_accuracy_drop_pp": "Accuracy drop at most (pp)",
-    "max_size_mb": "Size at most (MB)",
-    "max_latency_ms": "Latency at most (ms)",
-    "max_memory_mb": "Memory at most (MB)",
-}
+
+def _title(limit: Limit) -> str:
+    what = f"{limit.label}{limit.where}" if limit.is_least else limit.label
+    side = "least" if limit.is_least else "most"
+    return f"{what[0].upper()}{what[1:]} at {side} ({limit.unit or '0 to 1'})"
+
+
+FIELDS = {limit.id: _title(limit) for limit in LIMITS.values()}
 
 
 def fields(model: ModelFile, device: str) -> tuple[Constraints, str]:
@@ -28,6 +32,12 @@ def fields(model: ModelFile, device: str) -> tuple[Constraints, str]:
         "max_memory_mb": (
             f"Your model: about {w.with_unit(found.memory_mb, 'MB')}." if found and found.memory_mb else later
         ),
+        "max_energy_mj": (
+            f"Your model: about {w.with_unit(found.energy_mj, 'mJ')} an image."
+            if found and found.energy_mj
+            else later
+        ),
+        "min_recall": later,
     }
     values, wrong = {}, ""
     with st.container(horizontal=True, gap="medium"):
@@ -65,7 +75,7 @@ def panel(asked: Constraints) -> Constraints:
             wrong, values[name] = wrong or str(error), own
     if wrong:
         st.error(wrong)
-    return Constraints(**values, max_energy_mj=asked.max_energy_mj)
+    return Constraints(**values)
 
 
 def parse_limit(typed: str | None, name: str) -> float | None:
@@ -77,7 +87,7 @@ def parse_limit(typed: str | None, name: str) -> float | None:
         value = float(bare)
     except ValueError:
         value = float("nan")
-    label = FIELDS[name].split(" at most")[0]
+    label = FIELDS[name].split(" at ")[0]
     try:
         return getattr(parse(Constraints, {name: value}), name)
     except BadInput:
@@ -91,10 +101,7 @@ def judge(
     found: list[Variant], limits: Constraints, goal: Goal, device: str, cautious: bool
 ) -> tuple[list[Variant], Recommendation]:
     """Returns copies of the variants as these limits judge them, and what would then be recommended."""
-    judged = []
-    for variant in found:
-        admissible, misses = recommend.check(variant, limits, device, cautious)
-        judged.append(variant.model_copy(update={"admissible": admissible, "misses": misses}))
+    judged = [judged_by(variant, limits, device, cautious) for variant in found]
     return judged, recommend.recommend(judged, limits, goal, device, cautious)
 
 

@@ -10,20 +10,14 @@ import re
 import time
 from collections.abc import Iterable
 
-from engine.judge.recommend import device_name
+from engine.judge import words
+from engine.judge.limits import LIMITS
 from engine.vocabulary import Constraints, Estimate, Experiment, Variant
 from estimator.confidence import in_words
 
 NBSP = "\u00a0"
 NONE = "–"
 FORMULA = ("=", "+", "-", "@", "|", "%")
-LIMITS = {
-    "max_accuracy_drop_pp": ("Accuracy drop", "pp"),
-    "max_size_mb": ("Size", "MB"),
-    "max_latency_ms": ("Latency", "ms"),
-    "max_memory_mb": ("Memory", "MB"),
-    "max_energy_mj": ("Energy", "mJ"),
-}
 FORMATS = {
     "safetensors": "safetensors",
     "state_dict": "PyTorch weights",
@@ -202,16 +196,20 @@ def cell(value: object) -> object:
 
 def device(name: str) -> str:
     """Returns a device's name for people."""
-    return device_name(name)
+    return words.device_name(name)
 
 
 def limits(constraints: Constraints) -> str:
-    """Returns the limits that are set: "drop ≤ 0.5 pp, latency ≤ 5 ms"."""
+    """Returns the limits that are set: "accuracy drop ≤ 0.5 pp, latency ≤ 5 ms"."""
     words = [
-        f"{LIMITS[name][0].lower()} ≤ {value:g}{NBSP}{LIMITS[name][1]}"
+        f"{LIMITS[name].label} {'≥' if LIMITS[name].is_least else '≤'} {_with_unit(name, f'{value:g}')}"
         for name, value in constraints.set_limits().items()
     ]
     return ", ".join(words) or "no limits"
+
+
+def _with_unit(name: str, figure: str) -> str:
+    return LIMITS[name].with_unit(figure).replace(" ", NBSP)
 
 
 def subject(experiment: Experiment, found: Estimate | None = None) -> str:
@@ -233,7 +231,7 @@ def runs_on(found: Estimate) -> str:
 def misses(variant: Variant) -> str:
     """Returns by how much a variant misses its limits, or an empty string."""
     words = [
-        f"{LIMITS[name][0].lower()} by {value:.3g}{NBSP}{LIMITS[name][1]}"
+        f"{LIMITS[name].label} by {_with_unit(name, f'{value:.3g}')}"
         for name, value in variant.misses.items()
         if name in LIMITS
     ]
@@ -254,7 +252,7 @@ def verdict(variant: Variant, baseline: Variant, where: str) -> str:
         if gains
         else "About as large and fast as your model"
     )
-    return f"{gain}, {_accuracy_words(variant)}."
+    return f"{gain}, {words.accuracy(variant).replace(' pp ', f'{NBSP}pp ')}."
 
 
 def _latencies(variant: Variant, baseline: Variant, where: str) -> tuple[float | None, float | None, str]:
@@ -277,26 +275,6 @@ def _gain(before: float | None, after: float | None, better: str, worse: str) ->
     if 0.95 < ratio < 1.05:
         return ""
     return f"{times(ratio)} {better}" if ratio > 1 else f"{times(1 / ratio)} {worse}"
-
-
-def _accuracy_words(variant: Variant) -> str:
-    drop, images = variant.accuracy_drop_pp, variant.test_images
-    if drop is None:
-        return "at an accuracy that was not measured"
-    if abs(drop) < 0.005:
-        return "at the same accuracy" + (f" on {images:,} test images" if images else "")
-    words = f"at {points(abs(drop))} {'less' if drop > 0 else 'more'} accuracy"
-    if variant.p_value is None or not images:
-        return words
-    if variant.p_value >= 0.05:
-        return (
-            f"{words}, a difference that {images:,} test images can't tell from zero (p ="
-            f" {variant.p_value:.2f})"
-        )
-    return (
-        f"{words}, a real difference (p"
-        f" {'< 0.001' if variant.p_value < 0.001 else f'= {variant.p_value:.3f}'})"
-    )
 
 
 def listing(words: Iterable[str]) -> str:

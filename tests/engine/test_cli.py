@@ -4,6 +4,7 @@ left half-written.
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -62,6 +63,7 @@ def is_one_sentence(err: str) -> bool:
                 "--max-latency-ms",
                 "--max-memory-mb",
                 "--max-energy-mj",
+                "--min-recall",
             )
             for value, says in (
                 ("-1", "0 or more"),
@@ -70,6 +72,7 @@ def is_one_sentence(err: str) -> bool:
                 ("much", "not a number"),
             )
         ],
+        ([*OPTIMIZE, "--min-recall", "1.5"], "min_recall"),
         ([*OPTIMIZE, "--time-budget", "1"], "10 to 86400"),
         ([*OPTIMIZE, "--time-budget", "soon"], "not a number"),
         ([*OPTIMIZE, "--seed", "-3"], "seed"),
@@ -207,6 +210,11 @@ def test_lists_come_as_text_and_as_json(command, verb, keys):
     assert code == 0 and all(key in out for key in keys)
     code, out, _ = command(verb, "--json")
     assert code == 0 and set(keys) <= set(json.loads(out))
+
+
+def test_version(command):
+    code, out, _ = command("--version")
+    assert code == 0 and re.fullmatch(r"edgewise \d+\.\d+\.\d+\n", out)
 
 
 def test_inspect_says_what_a_model_is(command):

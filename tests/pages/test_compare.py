@@ -124,3 +124,10 @@ def test_run_without_labelled_images_is_no_error(home, open_page):
     app = open_page("compare", run=run)
     assert not app.exception
     assert "accuracy that was not measured" in words(app)
+
+
+def test_every_limit_has_its_field_and_energy_is_judged(home, open_page):
+    app = open_page("compare", run=seed.finished(home))
+    assert {found.key for found in app.text_input} >= {f"try_{name}" for name in Constraints.model_fields}
+    field(app, "try_max_energy_mj").set_value("5").run()
+    assert not app.exception and "would win" in words(app)

@@ -334,4 +334,4 @@ def test_without_a_data_set_only_what_needs_none_runs(workspace, asked):
         assert found[name].status == "skipped" and "no labelled images" in found[name].reason
     assert all(v.accuracy is None and v.validation_accuracy is None for v in run.variants)
     assert found["ptq_int8"].size_bytes < found["baseline"].size_bytes / 3
-    assert run.recommendation.winner and "accuracy is not known" in run.recommendation.reasons[0]
+    assert run.recommendation.winner and "accuracy that was not measured" in run.recommendation.reasons[0]
