@@ -18,6 +18,12 @@ ROUNDS = 6
 
 
 def _solve(rows: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Non-negative least squares; a term that no row has is nothing, not what rounding leaves of it."""
+    told = rows.any(axis=0)
+    if not told.all():
+        found = np.zeros(rows.shape[1])
+        found[told] = _solve(rows[:, told], target)
+        return found
     if len(rows) > 2 * rows.shape[1]:
         # The triangle of a QR factorization has the same least-squares solution in a few rows: 20 times
         # faster.
@@ -63,6 +69,11 @@ def fit_group(
         prior, pull = np.zeros((0, x.shape[1])), np.zeros(0)
         unit = np.ones(x.shape[1])
     else:
+        untold = ~x.any(axis=0) & (shape == 0)
+        if untold.any():  # neither these rows nor their relatives know the term
+            found = np.zeros(x.shape[1])
+            found[~untold] = fit_group(x[:, ~untold], latency_ms, weights, shape[~untold], strength)
+            return found
         scale = np.exp(np.median(np.log(latency_ms / np.maximum(x @ shape, 1e-9))))
         # A term that the relatives lack may still grow: its unit is 2 % of a typical latency.
         typical = np.maximum(np.median(x, axis=0), 0.2 * np.mean(x, axis=0) + 1e-9)

@@ -85,16 +85,74 @@ def test_conformal_intervals_hold_on_new_draws():
 
 @pytest.mark.slow
 def test_the_shipped_file_is_what_the_shipped_rows_give():
-    before = coefficients.load()
-    content, points = fit.fit(rows.SHIPPED, before)
-    assert coefficients.dump(content) == coefficients.FILE.read_text()
-    assert coefficients.dump(points) == coefficients.HELD_OUT.read_text()
+    content, points = fit.fit(rows.SHIPPED, coefficients.load())
+    assert_same_fit(content, rows.SHIPPED)
+    assert list(points) == list(coefficients.held_out())
+    for name, shipped in coefficients.held_out().items():
+        assert [row[0] for row in points[name]] == [row[0] for row in shipped]
+        found = np.array([row[1:] for row in points[name]], float)
+        np.testing.assert_allclose(found, np.array([row[1:] for row in shipped], float), rtol=SAME_PREDICTION)
 
 
 @pytest.mark.slow
-def test_frozen_groups_come_back_byte_for_byte(all_rows):
+def test_frozen_groups_come_back(all_rows):
     content, _ = fit.fit(all_rows, None)
-    assert coefficients.dump(content) == coefficients.FILE.read_text()
+    assert_same_fit(content, all_rows)
+
+
+# processors round differently, and coefficients that the rows leave open drift with it: what is said must not
+SAME_PREDICTION, SAME_INTERVAL = 1e-3, 1e-2
+
+
+def assert_same_fit(content, folder):
+    """Compares a fit with the shipped one by what it says: predictions of every row, and their intervals."""
+    shipped = coefficients.load()
+    assert content["groups"].keys() == shipped["groups"].keys()
+    measured = {group.name: group for group in fit.groups_of(rows.read(folder))}
+    assert len(measured.keys() & content["groups"].keys()) >= 60
+    for name, group in content["groups"].items():
+        wanted = shipped["groups"][name]
+        for field in ("half_width", "novelty_slope"):
+            assert group[field] == pytest.approx(wanted[field], rel=SAME_INTERVAL), (name, field)
+        assert list(group["terms"]) == list(wanted["terms"]), name
+        if name in measured and not wanted.get("reference"):
+            x = measured[name].x[:, forms.columns(tuple(wanted["terms"]))]
+            found, expected = (
+                x @ np.array(list(entry["terms"].values()), float) for entry in (group, wanted)
+            )
+            np.testing.assert_allclose(found, expected, rtol=SAME_PREDICTION, err_msg=name)
+    assert_close(
+        {key: value for key, value in content.items() if key != "groups"},
+        {key: value for key, value in shipped.items() if key != "groups"},
+    )
+
+
+def assert_close(found, expected, where=""):
+    """Compares what JSON holds: figures within SAME_INTERVAL, all else exactly."""
+    found = found.tolist() if hasattr(found, "tolist") else found
+    if isinstance(expected, dict):
+        assert {str(key) for key in found} == set(expected), where
+        for key, value in found.items():
+            assert_close(value, expected[str(key)], f"{where}/{key}")
+    elif isinstance(expected, list):
+        assert len(found) == len(expected), where
+        for index, value in enumerate(expected):
+            assert_close(found[index], value, f"{where}/{index}")
+    elif isinstance(expected, float):
+        assert found == pytest.approx(expected, rel=SAME_INTERVAL), where
+    else:
+        assert found == expected, where
+
+
+def test_a_term_that_nobody_has_is_nothing(networks):
+    x = networks[:, :8].copy()
+    x[:, 5] = 0
+    truth = np.where(np.arange(8) == 5, 0, TRUTH)
+    latency_ms = x @ truth * np.exp(np.random.default_rng(4).normal(0, 0.1, 60))
+    shape = roofline.fit_shape(x, latency_ms, np.zeros(60, int), np.ones(60))
+    assert shape[5] == 0
+    assert roofline.fit_group(x[:6], latency_ms[:6], np.ones(6), shape, 1.0)[5] == 0
+    assert roofline.fit_group(x[:6], latency_ms[:6], np.ones(6), TRUTH, 1.0)[5] > 0, "its relatives know it"
 
 
 def test_no_row_ships_without_a_licence():
