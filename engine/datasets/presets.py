@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
 import tempfile
@@ -134,11 +135,17 @@ def prepare_preset(dataset: str, folder: Path, image_shape: tuple[int, int, int]
 
 
 def _digits():
-    """scikit-learn's digits, 8x8 of 0..16, as 28x28x1 of 0..255."""
-    from PIL import Image
-    from sklearn.datasets import load_digits
+    """scikit-learn's digits, 8x8 of 0..16, as 28x28x1 of 0..255.
 
-    small, labels = load_digits(return_X_y=True)
+    Its table is read as it lies there: to import the library for it takes a second.
+    """
+    from PIL import Image
+
+    found = importlib.util.find_spec("sklearn")
+    if found is None or found.origin is None:
+        raise BadInput("The digits come with scikit-learn, which is not installed: pip install scikit-learn.")
+    table = np.loadtxt(Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+    small, labels = table[:, :-1], table[:, -1].astype(np.int64)
     small = np.rint(small.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     enlarged = [
         np.asarray(Image.fromarray(image).resize((28, 28), Image.Resampling.BILINEAR)) for image in small

@@ -18,6 +18,7 @@ from engine.vocabulary import Experiment
 from engine.wall import processes
 
 RESUMES = 3
+WAIT_S = 0.1  # between two looks at a run
 
 
 def start(experiment: Experiment, workspace: Workspace) -> str:
@@ -112,4 +113,4 @@ def wait(run_id: str, workspace: Workspace, on_event: Callable[[Event], None] = 
         seen = len(events)
         if workspace.state(run_id) in ENDED:
             return
-        time.sleep(0.3)
+        time.sleep(WAIT_S)

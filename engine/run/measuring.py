@@ -1,6 +1,7 @@
 """Figures of a run's variants: accuracy and contents, a first timing, predictions, the last timing."""
 
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pydantic import ValidationError
@@ -28,6 +29,7 @@ from estimator import capability
 from estimator.types import Profile
 
 ACCURACY_LIMIT_S, TIMING_LIMIT_S, LAST_TIMING_LIMIT_S, MEMORY_LIMIT_S = 900, 300, 600, 120
+WEIGHED_AT_ONCE = 2
 FIRST_S, LAST_S, LAST_MOST_S = 0.5, 1.0, 60.0  # of timing an artifact; all together in the last timing
 # what `measure.classification` gives; nothing else of a variant may come from that child
 ACCURACY = (
@@ -167,13 +169,14 @@ def time_all(run: Supervisor) -> None:
         if variant.status == "done" and variant.parameters is not None
     ]
     hosts, reasons = _time_in_lots(run, done)
-    for number, variant in enumerate(done):
-        host = hosts.get(variant.id, variant.host)
-        if host is not None:
-            peak = {"peak_memory_bytes": _peak_memory(run, file_to_run(variant))}
-            variant = variant.model_copy(update={"host": host.model_copy(update=peak)})
-            run.write(judge(variant, run.experiment))
-        run.progress("timing", (number + 1) / len(done), f"peak memory of {variant.id}")
+    # each has a process of its own, and nothing is timed any more: two at a time
+    with ThreadPoolExecutor(WEIGHED_AT_ONCE) as pool:
+        peaks = pool.map(lambda variant: _peak_memory(run, file_to_run(variant)), done)
+        for number, (variant, peak) in enumerate(zip(done, peaks, strict=True)):
+            if (host := hosts.get(variant.id, variant.host)) is not None:
+                host = host.model_copy(update={"peak_memory_bytes": peak})
+                run.write(judge(variant.model_copy(update={"host": host}), run.experiment))
+            run.progress("timing", (number + 1) / len(done), f"peak memory of {variant.id}")
     run.end("timing", "; ".join(reasons))
 
 

@@ -22,6 +22,7 @@ from engine.run.plan import (
 )
 from engine.run.requests import FACTS, FindFacts, FindSensitivity, MakeVariants
 from engine.run.supervisor import Supervisor, variants_of
+from engine.run.templates import Templates
 from engine.store.files import read_json, write_json
 from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
@@ -49,8 +50,14 @@ def optimize(
 
     Raises EdgewiseError when the baseline can't be made; a technique's failure is its variants' own.
     """
-    run = Supervisor(experiment, workspace, run_id, on_event)
-    facts = look_over(run)
+    with Templates(experiment.model, workspace.folder(run_id) / "worker.log") as templates:
+        go_through(Supervisor(experiment, workspace, run_id, on_event, templates))
+    return workspace.variants(run_id)
+
+
+def go_through(run: Supervisor) -> None:
+    """Takes a run through all its stages. Raises EdgewiseError when the baseline can't be made."""
+    experiment, facts = run.experiment, look_over(run)
     training_s = plan(run, facts)
     stage(run, "baseline", facts)
     if (baseline := run.variants["baseline"]).status != "done":
@@ -68,7 +75,6 @@ def optimize(
         run.skip("sensitivity", "no technique that needs it can be used on this model")
     time_all(run)
     conclude(run, sensitivity or Sensitivity())
-    return workspace.variants(run_id)
 
 
 def look_over(run: Supervisor) -> Facts:
@@ -79,7 +85,8 @@ def look_over(run: Supervisor) -> Facts:
     try:
         return FACTS.validate_python(read_json(kept))
     except ValidationError:  # not found out yet
-        answer = run.ask(FindFacts(**run.common()), "baseline", FACTS_LIMIT_S)
+        trains = any(TECHNIQUES[name].trains for name in run.experiment.techniques)
+        answer = run.ask(FindFacts(**run.common(), trains=trains), "baseline", FACTS_LIMIT_S)
     try:
         found = FACTS.validate_python(answer)
     except ValidationError:

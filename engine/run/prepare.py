@@ -1,8 +1,11 @@
 """Making a data set ready, in a child: it may take a download or a framework, and reads pictures."""
 
+from contextlib import suppress
 from pathlib import Path
 
+from engine import datasets
 from engine.datasets import DATASETS
+from engine.errors import BadInput
 from engine.run.requests import PrepareData
 from engine.wall import sandbox
 from engine.wall.limits import Limits
@@ -23,7 +26,11 @@ def prepare(
 
     Raises BadInput for a data set that can't be used, Failed when the child broke down.
     """
-    request = PrepareData(dataset=dataset, home=home, image_shape=fitted(dataset, input_shape))
+    shape = fitted(dataset, input_shape)
+    with suppress(BadInput):  # not prepared, or nothing that could be: the child says what is wrong
+        datasets.describe(dataset, home, shape)
+        return
+    request = PrepareData(dataset=dataset, home=home, image_shape=shape)
     sandbox.run("engine.run.tasks", request.sent(), LIMITS, watch, log)
 
 

@@ -56,9 +56,10 @@ class OfRun(Request):
 
 
 class FindFacts(OfRun):
-    """Look the model over and time its training. Answer: Facts."""
+    """Look the model over and time its training, if the run `trains` at all. Answer: Facts."""
 
     task: Literal["facts"] = "facts"
+    trains: bool = True
 
 
 class FindSensitivity(OfRun):

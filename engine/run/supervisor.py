@@ -3,6 +3,7 @@
 It imports no framework, and it is the only one that writes the run's variants.
 """
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,7 @@ from engine.memory import needed_bytes
 from engine.run import made
 from engine.run.prepare import prepare
 from engine.run.requests import OfRun
+from engine.run.templates import Templates
 from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
 from engine.techniques.technique import Technique
@@ -50,8 +52,10 @@ class Supervisor:
         workspace: Workspace,
         run_id: str,
         on_event: Callable[[Event], None],
+        templates: Templates,
     ):
-        self.experiment, self.workspace, self.id, self.on_event = experiment, workspace, run_id, on_event
+        self.experiment, self.workspace, self.id, self.templates = experiment, workspace, run_id, templates
+        self._on_event, self._telling = on_event, threading.Lock()
         self.folder = workspace.folder(run_id)
         self.variants = {variant.id: variant for variant in workspace.variants(run_id)}
         self.expected_s: dict[str, float] = {}  # by line, as the plan has it
@@ -82,27 +86,28 @@ class Supervisor:
             threads=request.threads,
             programs=False,
         )
-        return sandbox.run(
-            "engine.run.tasks", request.sent(), limits, self._watch(line), self.folder / "worker.log"
-        )
+        watch, log = self._watch(line, request.task), self.folder / "worker.log"
+        template = self.templates.of(request.task)
+        return sandbox.run("engine.run.tasks", request.sent(), limits, watch, log, template)
 
     def prepare_data(self, line: str) -> None:
         """Makes the run's data set ready; its progress is that of `line`."""
         e = self.experiment
         if e.dataset is not None:
             log = self.folder / "worker.log"
-            prepare(e.dataset, self.workspace.home, e.model.input_shape, self._watch(line), log)
+            watch = self._watch(line, "prepare_data")
+            prepare(e.dataset, self.workspace.home, e.model.input_shape, watch, log)
 
-    def _watch(self, line: str) -> Watch:
+    def _watch(self, line: str, task: str) -> Watch:
         began = time.monotonic()
         return Watch(
             on_message=lambda message: self._hear(message, line, began),
-            on_memory=self._note_memory,
+            on_memory=lambda used: self._note_memory(used + self.templates.resident_bytes(task)),
             on_start=lambda pid: self.on_event(ProcessStarted(**processes.identity(pid), what=line)),
         )
 
-    def _note_memory(self, child_bytes: int) -> None:
-        total = child_bytes + processes.own_bytes()
+    def _note_memory(self, others_bytes: int) -> None:
+        total = others_bytes + processes.own_bytes()
         if total > NOTED_GROWTH * self._peak_bytes:
             self._peak_bytes = total
             self.on_event(MemoryPeak(bytes=total))
@@ -139,6 +144,11 @@ class Supervisor:
             self.progress(line, fraction, text, remaining_s)
 
     # ---- events --------------------------------------------------------------------------------------------
+
+    def on_event(self, event: Event) -> None:
+        """Tells an event; several children may be watched at the same time."""
+        with self._telling:
+            self._on_event(event)
 
     def plan(self, expected_s: dict[str, float]) -> None:
         """Tells how long each line is expected to take, which is what progress is weighed by."""

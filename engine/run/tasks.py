@@ -67,7 +67,7 @@ def facts(request: FindFacts, send: Send) -> dict[str, Any]:
     began = time.perf_counter()
     backend.logits(network, images)
     speed: dict[str, float] = {"evaluate_images_per_s": len(images) / (time.perf_counter() - began)}
-    if data.train is not None and not found.quantized and request.model.reach == "all":
+    if request.trains and data.train is not None and not found.quantized and request.model.reach == "all":
         speed |= _training_cost(backend, network, data.train)
     plain: dict[str, Any] = FACTS.dump_python(replace(found, **speed), mode="json")
     return plain

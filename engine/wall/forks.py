@@ -32,7 +32,10 @@ def main(modules: list[str]) -> None:
     _die_with(parent)
     line = socket.socket(fileno=number)
     for name in modules:
-        importlib.import_module(name)
+        try:
+            importlib.import_module(name)
+        except ImportError:  # the child that needs it says so, in its own words
+            traceback.print_exc()
     gc.collect()
     gc.freeze()  # what is there now is never looked at again, so that its pages stay shared
     while True:
@@ -84,6 +87,7 @@ def _become(line: socket.socket, order: dict[str, Any], files: list[int]) -> NoR
         line.close()
         _as_if_fresh(int(order["environment"]["OPENBLAS_NUM_THREADS"]))
         sys.argv = [order["module"]]
+        sys.modules.pop(order["module"], None)  # it was imported for what it imports; now it is the program
         runpy.run_module(order["module"], run_name="__main__", alter_sys=True)
         os._exit(0)
     except BaseException:

@@ -40,7 +40,7 @@ class Children:
         self.found, self.trouble, self.asked = FACTS | facts, trouble or {}, []
         self.limits_s: dict[tuple[str, str], float] = {}
 
-    def __call__(self, module: str, request: dict, limits, watch, log) -> dict:
+    def __call__(self, module: str, request: dict, limits, watch, log, template=None) -> dict:
         task, technique = request["task"], request.get("technique", "")
         self.asked.append((task, technique))
         self.limits_s[task, technique] = limits.seconds
@@ -360,7 +360,7 @@ def test_only_preparing_data_may_use_the_network(workspace, asked, monkeypatch):
     allowed = {}
     children = Children()
 
-    def watched(module, request, limits, watch, log):
+    def watched(module, request, limits, watch, log, template=None):
         allowed.setdefault(request["task"], set()).add(limits.network)
         return children(module, request, limits, watch, log)
 

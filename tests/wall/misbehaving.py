@@ -122,6 +122,11 @@ def numbers(request, send):
     return {"threads": sorted(p["num_threads"] for p in pools), "random": float(numpy.random.rand())}
 
 
+def imported(request, send):
+    """Tells which modules it would have to import itself."""
+    return {"missing": [name for name in request["modules"] if name not in sys.modules]}
+
+
 def say(request, send):
     """Sends whatever it was told to."""
     send(request["message"])
@@ -180,6 +185,7 @@ ACTS = {
         stumble,
         babble,
         say,
+        imported,
         numbers,
         flood,
         talk,

@@ -38,12 +38,17 @@ def test_children_come_from_one_process_that_has_imported_already():
 
 @pytest.mark.parametrize(
     ("module", "why"),
-    [("tests.wall.two_threads", "it has 2 threads"), ("no_such_module", "its process does not answer")],
+    [("tests.wall.two_threads", "it has 2 threads"), ("tests.wall.broken", "its process does not answer")],
 )
 def test_where_a_fork_is_unsafe_a_fresh_process_does_it(module, why):
     with Template((module,)) as template:
         assert talk(template) == os.getpid()
         assert template.why_not == why
+
+
+def test_what_can_not_be_imported_is_left_to_the_child():
+    with Template(("no_such_module",)) as template:
+        assert talk(template) != os.getpid()
 
 
 def test_a_template_that_is_at_work_is_not_waited_for():

@@ -1,0 +1,60 @@
+"""A run's children are forked from processes that have imported all that they need, and make the same files."""
+
+import hashlib
+import sys
+
+import pytest
+
+from engine.events import Logged
+from engine.run import optimize, templates
+from engine.wall import sandbox
+from engine.wall.sandbox import Limits
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are for Linux")
+KINDS = {"framework": templates.FRAMEWORKS, "measuring": templates.MEASURING}
+LOOK = "tests.wall.misbehaving"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", KINDS)
+@pytest.mark.parametrize("framework", templates.FRAMEWORKS)
+def test_a_template_has_imported_everything_and_is_safe_to_fork(what, framework):
+    modules = KINDS[what][framework]
+    with templates.Template(modules) as template:
+        found = sandbox.run(
+            LOOK, {"act": "imported", "modules": modules}, Limits(seconds=120), template=template
+        )
+        assert template.why_not == ""
+    assert found["missing"] == []
+
+
+@pytest.mark.parametrize("task", ["prepare_data", "memory", "profile"])
+def test_some_tasks_have_a_process_of_their_own(asked, tmp_path, task):
+    with templates.Templates(asked().model, tmp_path / "log") as made:
+        assert made.of(task) is None and made.of("technique") is not made.of("timing")
+
+
+def files(folder) -> dict[str, str]:
+    """Returns the hash of every artifact of a run."""
+    found = sorted((folder / "artifacts").rglob("*"))
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in found
+        if path.is_file() and not path.name.endswith(".profile.json")
+    }
+
+
+@pytest.mark.slow
+def test_forked_children_make_the_same_bytes_as_fresh_ones(workspace, asked, monkeypatch):
+    techniques, made = ["ptq_int8", "fp16", "ptq_int4", "qat_int8"], {}
+    for how in ("forked", "fresh"):
+        if how == "fresh":
+            monkeypatch.setattr(templates.Templates, "of", lambda self, task: None)
+        run_id, told = workspace.create(asked(techniques=techniques)), []
+        # fixed steps, not as many as fit into the time
+        monkeypatch.setattr("engine.run.optimize.plan", lambda run, facts: {})
+        optimize.optimize(workspace.experiment(run_id), workspace, run_id, told.append)
+        assert [event for event in told if isinstance(event, Logged) and "failed" in event.text] == []
+        made[how] = files(workspace.folder(run_id))
+    assert len(made["fresh"]) >= 5
+    assert made["forked"] == made["fresh"]
