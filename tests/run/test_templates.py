@@ -1,4 +1,4 @@
-"""A run's children are forked from processes that have imported all that they need, and make the same files."""
+"""Children of a run are forked from processes that have imported what they need, and make the same files."""
 
 import hashlib
 import sys
