@@ -122,11 +122,11 @@ class Workbench:
         """Tells whether 8-bit weights keep to 7 bits: where this processor saturates at 16 bits when it
         multiplies
         and adds, and the device has no dot-product instructions for which the full range would be right."""
-        return self.backend.saturates and not (self.dot_product or host_has_dot_product())
+        return self.backend.format.saturates and not (self.dot_product or host_has_dot_product())
 
     def range_reason(self) -> str:
         """Returns why the full or the reduced range of 8-bit weights was taken."""
-        if not self.backend.saturates:
+        if not self.backend.format.saturates:
             return "full range: the runtime adds 8-bit products in 32 bits on every processor"
         if self.dot_product:
             return "full range: the device has dot-product instructions"
