@@ -8,15 +8,14 @@ from pathlib import Path
 
 import click
 
-from engine import __version__, ask
+from engine import __version__, ask, face
 from engine.errors import BadInput, EdgewiseError
 from engine.events import Event, LineChanged
 from engine.judge.limits import LIMITS
 from engine.run import jobs
-from engine.run.prepare import prepare
 from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
-from engine.vocabulary import DEVICES, Constraints, Experiment, ModelFile, Run, parse
+from engine.vocabulary import DEVICES, Experiment, Run, parse
 
 
 class Number(click.ParamType):
@@ -57,7 +56,7 @@ def cli() -> None:
 @json_option
 def inspect(model: str, dataset: str | None, as_json: bool) -> None:
     """Say what a model file is."""
-    found = open_model(model, dataset)
+    found = face.inspect(model, dataset)
     show(
         found.model_dump(mode="json"),
         as_json,
@@ -89,10 +88,18 @@ def optimize(
     model, dataset, device, goal, techniques, time_budget_s, seed, cautious, output, as_json, **limits
 ) -> None:
     """Run every technique on a model and recommend one variant."""
-    experiment = build_experiment(
-        model, dataset, device, goal, techniques, time_budget_s, seed, cautious, limits
-    )
     workspace = Workspace()
+    experiment = face.ask_for(
+        model,
+        limits,
+        dataset=dataset,
+        device=device,
+        goal=goal,
+        techniques=techniques and [name.strip() for name in techniques.split(",") if name.strip()],
+        seed=seed,
+        time_budget_s=time_budget_s,
+        cautious=cautious,
+    )
     if output is not None:
         make_folder(output)
     say_too_few(experiment, workspace.home)
@@ -131,23 +138,6 @@ def make_folder(folder: Path) -> None:
         ) from None
 
 
-def build_experiment(
-    model, dataset, device, goal, techniques, time_budget_s, seed, cautious, limits
-) -> Experiment:
-    """Checks everything that was given and returns the Experiment; raises BadInput with one sentence."""
-    return ask.build(
-        lambda data: open_model(model, data),
-        dataset=dataset,
-        device=device,
-        goal=goal,
-        constraints=parse(Constraints, limits).model_dump(),
-        techniques=techniques and [name.strip() for name in techniques.split(",") if name.strip()],
-        seed=seed,
-        time_budget_s=time_budget_s,
-        cautious=cautious,
-    )
-
-
 def say_too_few(experiment: Experiment, home: Path) -> None:
     """Says on the error stream, before the run, which techniques the data set has too few images for."""
     from engine.datasets import describe
@@ -156,19 +146,6 @@ def say_too_few(experiment: Experiment, home: Path) -> None:
         return
     for sentence in ask.too_few(describe(experiment.dataset, home), experiment.techniques):
         click.echo(f"Note: {sentence}", err=True)
-
-
-def open_model(model: str, dataset: str | None = None) -> ModelFile:
-    """Returns the ModelFile of a shipped id or a path; labelled images settle how it wants to be fed."""
-    from engine.formats.inspect import inspect_model
-
-    home = Workspace().home
-    dataset = ask.dataset_named(dataset)
-    if dataset is not None:
-        prepare(dataset, home)
-    return inspect_model(
-        model, Path(model).name if Path(model).exists() else model, dataset=dataset, home=home
-    )
 
 
 @cli.command("train-starter")
@@ -263,16 +240,7 @@ def _ms(value) -> str:
 @json_option
 def package(run_id, variant, output, as_json) -> None:
     """Write the zip that runs on the device."""
-    from deploy.package import build
-
-    built = build(run_id, variant, Workspace())
-    make_folder(output.parent)
-    try:
-        shutil.copyfile(built, output)
-    except OSError as error:
-        raise EdgewiseError(
-            f"{output} can't be written ({error.strerror}): give another file to --output."
-        ) from None
+    face.package(run_id, variant, output)
     show(
         {"path": str(output), "bytes": output.stat().st_size},
         as_json,

@@ -275,7 +275,9 @@ class Recommendation(Plain):
 
 
 class Run(Plain):
-    """A run as it stands: what `optimize --json` prints."""
+    """A run as it stood when it was read: what `optimize --json` prints."""
+
+    model_config = ConfigDict(frozen=True)
 
     id: str
     state: Literal["queued", "running", "done", "failed", "cancelled"]

@@ -1,5 +1,6 @@
 """What a variant's figures mean, in words: said once, for the recommendation and for the pages."""
 
+from engine.judge.limits import LIMITS
 from engine.vocabulary import Variant
 from estimator.devices import all_devices
 
@@ -36,3 +37,13 @@ def accuracy(variant: Variant) -> str:
         )
     p = "< 0.001" if variant.p_value < 0.001 else f"= {variant.p_value:.3f}"
     return f"{words}, a real difference (p {p})"
+
+
+def misses(variant: Variant) -> str:
+    """Returns by how much a variant misses its limits, or an empty string."""
+    found = [
+        f"{LIMITS[name].label} by {LIMITS[name].with_unit(f'{value:.3g}')}"
+        for name, value in variant.misses.items()
+        if name in LIMITS
+    ]
+    return "misses " + " and ".join(found) if found else ""

@@ -5,6 +5,7 @@ import io
 
 import pandas as pd
 
+from engine.judge.table import row
 from engine.vocabulary import Variant
 from pages.parts import wording as w
 
@@ -42,60 +43,8 @@ def as_csv(found: list[Variant], device: str) -> str:
     """Returns every figure of every variant as CSV, safe to open in a spreadsheet."""
     file = io.StringIO()
     writer = csv.writer(file)
-    writer.writerow(
-        [
-            "variant",
-            "technique",
-            "status",
-            "admissible",
-            "accuracy",
-            "accuracy_low",
-            "accuracy_high",
-            "accuracy_drop_pp",
-            "p_value",
-            "worst_class_recall",
-            "size_bytes",
-            "compressed_bytes",
-            "parameters",
-            "nonzero_parameters",
-            "macs",
-            "sparsity",
-            "measured_ms_p50",
-            "measured_ms_p95",
-            "peak_memory_bytes",
-            "estimated_ms",
-            "estimated_low_ms",
-            "estimated_high_ms",
-            "reason",
-        ]
-    )
-    for v in found:
-        latency = v.host.latency_ms if v.host else None
-        estimate = v.estimates.get(device)
-        row = [
-            v.id,
-            v.technique,
-            v.status,
-            v.admissible,
-            v.accuracy,
-            v.accuracy_low,
-            v.accuracy_high,
-            v.accuracy_drop_pp,
-            v.p_value,
-            v.worst_class_recall,
-            v.size_bytes,
-            v.compressed_bytes,
-            v.parameters,
-            v.nonzero_parameters,
-            v.macs,
-            v.sparsity,
-            latency and latency.p50,
-            latency and latency.p95,
-            v.host and v.host.peak_memory_bytes,
-            estimate and estimate.latency_ms,
-            estimate and estimate.low_ms,
-            estimate and estimate.high_ms,
-            v.reason or w.misses(v),
-        ]
-        writer.writerow([w.cell(value) for value in row])
+    rows = [row(v, device) for v in found]
+    writer.writerow(rows[0] if rows else [])
+    for figures in rows:
+        writer.writerow([w.cell(value) for value in figures.values()])
     return file.getvalue()

@@ -230,12 +230,10 @@ def runs_on(found: Estimate) -> str:
 
 def misses(variant: Variant) -> str:
     """Returns by how much a variant misses its limits, or an empty string."""
-    words = [
-        f"{LIMITS[name].label} by {_with_unit(name, f'{value:.3g}')}"
-        for name, value in variant.misses.items()
-        if name in LIMITS
-    ]
-    return "misses " + " and ".join(words) if words else ""
+    found = words.misses(variant)
+    for limit in LIMITS.values():
+        found = found.replace(f" {limit.unit}", f"{NBSP}{limit.unit}") if limit.unit else found
+    return found
 
 
 def verdict(variant: Variant, baseline: Variant, where: str) -> str:

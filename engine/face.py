@@ -1,0 +1,182 @@
+"""Edgewise as a library: what the command line does, as functions. Import it as `engine`.
+
+Models are paths, ids of shipped models or what `inspect` returned; data sets are ids of presets, or paths of
+a ZIP or folder of class folders. A workspace is a folder; by default that of EDGEWISE_HOME. All raise
+`engine.errors.BadInput` for what can't be used and `EdgewiseError` for what went wrong, with one sentence.
+"""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import PrivateAttr
+
+from deploy.package import build
+from engine import ask, vocabulary
+from engine.errors import BadInput, EdgewiseError
+from engine.events import Event
+from engine.formats.inspect import inspect_model
+from engine.judge.table import row
+from engine.run import jobs
+from engine.run.estimate import estimates_of
+from engine.run.prepare import prepare
+from engine.store.workspace import Workspace
+from engine.vocabulary import Constraints, Estimate, Experiment, ModelFile, Variant, parse
+
+__all__ = ["Run", "ask_for", "estimate", "inspect", "optimize", "package"]
+
+Model = str | Path | ModelFile
+
+
+class Run(vocabulary.Run):
+    """A run that has ended, as it stands on disk; it never changes."""
+
+    _home: Path = PrivateAttr()
+
+    @classmethod
+    def of(cls, run_id: str, workspace: Workspace) -> "Run":
+        """Returns a run of a workspace; raises BadInput where there is none of that id."""
+        found = workspace.run(run_id)
+        made = cls(**{name: getattr(found, name) for name in vocabulary.Run.model_fields})
+        made._home = workspace.home
+        return made
+
+    @property
+    def best(self) -> Variant | None:
+        """The recommended variant; None where none keeps every limit."""
+        winner = self.recommendation.winner if self.recommendation else None
+        return next((v for v in self.variants if v.id == winner), None)
+
+    def path_of(self, variant: Variant | str) -> Path:
+        """Returns the file of a variant that its runtime opens; raises BadInput for one that has none."""
+        found = self.variant(variant)
+        if found.status != "done" or not found.artifacts:
+            raise BadInput(f"{found.id} has no file, because it {found.status}: {found.reason}.")
+        primary = found.artifacts[0]
+        return self._home / "runs" / self.id / (primary.runs_as or primary.path)
+
+    def variant(self, variant: Variant | str) -> Variant:
+        """Returns a variant of this run by its id; raises BadInput for another."""
+        name = variant if isinstance(variant, str) else variant.id
+        for found in self.variants:
+            if found.id == name:
+                return found
+        ids = ", ".join(v.id for v in self.variants)
+        raise BadInput(f"This run has no variant {name!r}: choose one of {ids}.")
+
+    def table(self) -> list[dict[str, Any]]:
+        """Returns a row a variant of plain figures, ready for a data frame."""
+        return [row(v, self.experiment.device) for v in self.variants]
+
+
+def inspect(
+    model: str | Path,
+    dataset: str | Path | None = None,
+    *,
+    name: str | None = None,
+    workspace: str | Path | None = None,
+) -> ModelFile:
+    """Says what a model is, which is only opened behind the wall; labelled images settle how it wants to be
+    fed.
+    """
+    home = Workspace(workspace).home
+    known = ask.dataset_named(dataset)
+    if known is not None:
+        prepare(known, home)
+    path = Path(model).expanduser()
+    if path.exists():
+        return inspect_model(path, name or path.name, dataset=known, home=home)
+    return inspect_model(str(model), name or str(model), dataset=known, home=home)
+
+
+def ask_for(
+    model: Model, limits: dict[str, float | None], *, workspace: str | Path | None = None, **asked: Any
+) -> Experiment:
+    """Returns the checked experiment that `optimize` runs; `asked` are fields of `Experiment`."""
+
+    def opened(dataset: str | None) -> ModelFile:
+        return model if isinstance(model, ModelFile) else inspect(model, dataset, workspace=workspace)
+
+    constraints = parse(Constraints, limits)
+    return ask.build(opened, constraints=constraints.model_dump(), **asked)
+
+
+def optimize(
+    model: Model,
+    *,
+    device: str,
+    dataset: str | Path | None = None,
+    goal: str = "balanced",
+    techniques: list[str] | None = None,
+    seed: int = 0,
+    time_budget_s: float = 300,
+    cautious: bool = False,
+    on_event: Callable[[Event], None] = lambda event: None,
+    workspace: str | Path | None = None,
+    **limits: float | None,
+) -> Run:
+    """Runs every technique on a model, waits for it, and returns the run with its recommendation.
+
+    Args:
+        techniques: Ids; all by default.
+        time_budget_s: Seconds that techniques which train share.
+        on_event: Called with each event of the run as it comes.
+        limits: Fields of `Constraints`, such as `max_size_mb=0.5`.
+
+    The run works in a process of its own, behind the wall. Interrupting this one cancels it; what is finished
+    is kept. Raises BadInput for what can't be run, EdgewiseError when the run fails.
+    """
+    home = Workspace(workspace)
+    experiment = ask_for(
+        model,
+        limits,
+        workspace=home.home,
+        dataset=dataset,
+        device=device,
+        goal=goal,
+        techniques=techniques,
+        seed=seed,
+        time_budget_s=time_budget_s,
+        cautious=cautious,
+    )
+    run_id = jobs.start(experiment, home)
+    try:
+        jobs.wait(run_id, home, on_event)
+    except BaseException:
+        jobs.cancel(run_id, home)
+        raise
+    run = Run.of(run_id, home)
+    if run.state != "done":
+        raise EdgewiseError(f"The run {run.id} {run.state}: {run.reason}")
+    return run
+
+
+def estimate(
+    model: str | Path,
+    device: str,
+    *,
+    runtime: str | None = None,
+    threads: int | None = None,
+    precision: str | None = None,
+) -> Estimate:
+    """Predicts latency, memory and energy of a model on a device, with the interval of each."""
+    if device == "all":
+        raise BadInput("A prediction is for one device: give its id.")
+    return estimates_of(str(model), device, runtime, threads, precision)[device]
+
+
+def package(
+    run: Run | str, variant: Variant | str, output: str | Path, *, workspace: str | Path | None = None
+) -> Path:
+    """Writes the zip that runs a variant on its device, and returns its path; it was run before that."""
+    home = Workspace(run._home if isinstance(run, Run) and workspace is None else workspace)
+    name = variant if isinstance(variant, str) else variant.id
+    built = build(run.id if isinstance(run, Run) else run, name, home)
+    target = Path(output).expanduser()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(built, target)
+    except OSError as error:
+        raise EdgewiseError(f"{target} can't be written ({error.strerror}): give another file.") from None
+    return target.resolve()
