@@ -330,7 +330,7 @@ def techniques(as_json) -> None:
 @json_option
 def calibrate(device, result, as_json) -> None:
     """Correct a device's predictions with a benchmark measured on yours."""
-    from engine.judge.estimates import add_calibration
+    from engine.store.calibrations import add_calibration
 
     summary = add_calibration(device, result, Workspace())
     show(summary, as_json, lambda: summary["text"])

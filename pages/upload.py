@@ -5,6 +5,7 @@ import streamlit as st
 from engine.datasets import DATASETS
 from engine.errors import EdgewiseError
 from engine.formats import inspect
+from engine.store import uploads
 from models.catalog import CATALOG
 from pages.parts import facts, session, starter
 
@@ -43,7 +44,11 @@ with right, st.container(border=True):
             help="One folder of pictures a class, with or without folders train and test around them.",
         )
         if file:
-            dataset = str(session.keep_upload(file.getvalue(), home, "data.zip"))
+            try:
+                dataset = str(uploads.keep(file.getvalue(), home.home, "data.zip"))
+            except EdgewiseError as error:
+                session.show_error(error)
+                st.stop()
             if not facts.prepared(dataset, home):
                 facts.prepare(dataset, home)
     info = facts.info_of(dataset, home) if dataset and (source == "Known") == (dataset in DATASETS) else None
@@ -106,7 +111,7 @@ with left, st.container(border=True):
             with st.spinner("Opening it behind the wall…"):
                 try:
                     model = inspect.inspect_model(
-                        session.keep_upload(file.getvalue(), home, "model"),
+                        uploads.keep(file.getvalue(), home.home, "model"),
                         file.name,
                         dataset=info and facts.prepared(info.id, home),
                         architecture=architecture.strip() or None,
@@ -115,7 +120,7 @@ with left, st.container(border=True):
                 except EdgewiseError as error:
                     session.show_error(error)
                     st.stop()
-            session.remember_upload(model)
+            uploads.remember(model)
             session.choose(model=model)
             session.name_in_url(model=session.name_of(model))
             st.session_state["inspected"] = known

@@ -1,24 +1,12 @@
 """Predictions for artifacts, corrected by what the user measured on their own device."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from engine.errors import BadInput
-from engine.store.files import read_json, write_json
-from engine.store.workspace import Workspace
 from engine.vocabulary import DEVICES, Estimate
-from estimator.calibrate import BenchmarkResult, Calibration, calibrate
-from estimator.devices import all_devices
+from estimator.calibrate import Calibration
 from estimator.predict import estimate
 from estimator.types import Profile
-
-LARGEST_RESULT_BYTES = 20_000_000
 
 
 def estimates_for(
@@ -31,85 +19,3 @@ def estimates_for(
     return {
         device: estimate(profile, device, calibration=calibrations.get(device), **how) for device in devices
     }
-
-
-# ---- the user's own measurements ---------------------------------------------------------------------------
-
-
-def calibrations_in(workspace: Workspace, devices: Iterable[str] = tuple(DEVICES)) -> dict[str, Calibration]:
-    """Returns the corrections that this workspace's benchmark results give, by device."""
-    found = {device: calibration_of(device, workspace) for device in devices}
-    return {device: calibration for device, calibration in found.items() if calibration is not None}
-
-
-def calibration_of(device: str, workspace: Workspace) -> Calibration | None:
-    """Returns the correction that this workspace's benchmark results give for a device, None without any. A
-    result that can't be read, or says nothing any more, is as good as none.
-    """
-    results = []
-    for path in sorted(_folder(device, workspace).glob("*.json")):
-        with suppress(ValidationError):
-            results.append(BenchmarkResult.model_validate(read_json(path)))
-    with suppress(ValueError):
-        return calibrate(tuple(results)) if results else None
-    return None
-
-
-def add_calibration(device: str, path: Path, workspace: Workspace) -> dict:
-    """Keeps a benchmark result of the user's device and returns what it changes; raises BadInput with one
-    sentence.
-    """
-    if device not in all_devices():
-        raise BadInput(f"No device is called {device!r}: choose one of {', '.join(all_devices())}.")
-    result = _read_result(path)
-    if result.device != device:
-        raise BadInput(
-            f"{path.name} was measured for {result.device}, not for {device}: name that device, or choose"
-            " another file."
-        )
-    folder = _folder(device, workspace)
-    try:
-        found = calibrate((result,))
-    except ValueError as error:
-        raise BadInput(f"{path.name} can't be used: {error}") from None
-    folder.mkdir(parents=True, exist_ok=True)
-    data = result.model_dump(mode="json")
-    write_json(
-        folder / f"{hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]}.json", data
-    )
-    every = calibration_of(device, workspace) or found
-    count = sum(c.measurements for c in every.corrections)
-    return {
-        "device": device,
-        "measurements": count,
-        "corrections": [c.model_dump() for c in every.corrections],
-        "text": (
-            f"{all_devices()[device].name}: predictions are now calibrated with {count} of your measurements."
-        ),
-    }
-
-
-def _read_result(path: Path) -> BenchmarkResult:
-    try:
-        if path.stat().st_size > LARGEST_RESULT_BYTES:
-            raise BadInput(
-                f"{path.name} is larger than any benchmark result: give the benchmark-result.json that the"
-                " package's benchmark.py wrote."
-            )
-        return BenchmarkResult(**json.loads(path.read_text()))
-    except OSError as error:
-        raise BadInput(f"{path} can't be read ({error.strerror}): check the path.") from None
-    except (ValueError, TypeError, RecursionError) as error:
-        where = (
-            ".".join(map(str, error.errors()[0]["loc"]))
-            if isinstance(error, ValidationError)
-            else "it is no JSON object"
-        )
-        raise BadInput(
-            f"{path.name} is no benchmark result ({where}): give the benchmark-result.json that the package's"
-            " benchmark.py wrote."
-        ) from None
-
-
-def _folder(device: str, workspace: Workspace) -> Path:
-    return workspace.home / "calibration" / device

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from engine.errors import BadInput
 from engine.formats import recognise
 from engine.formats.inspect import inspect_model
-from engine.judge.estimates import calibrations_in, estimates_for
+from engine.judge.estimates import estimates_for
 from engine.run.requests import ProfileFile
+from engine.store.calibrations import calibrations_in
 from engine.store.workspace import Workspace
 from engine.vocabulary import Estimate
 from engine.wall import sandbox

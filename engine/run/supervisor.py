@@ -18,12 +18,12 @@ from engine.events import (
     ProgressMade,
     VariantWritten,
 )
-from engine.judge.estimates import calibrations_in
 from engine.memory import needed_bytes
 from engine.run import made
 from engine.run.prepare import prepare
 from engine.run.requests import OfRun
 from engine.run.templates import Templates
+from engine.store.calibrations import calibrations_in
 from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
 from engine.techniques.technique import Technique

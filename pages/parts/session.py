@@ -4,9 +4,7 @@
 run.
 """
 
-import hashlib
 import json
-import os
 import re
 from pathlib import Path
 
@@ -17,9 +15,9 @@ from engine.datasets import DATASETS
 from engine.errors import BadInput, EdgewiseError
 from engine.formats import inspect
 from engine.host import is_public
-from engine.store.files import sentence_on_full_disk
+from engine.store import uploads
 from engine.store.workspace import ENDED, Workspace
-from engine.vocabulary import SCHEMA_VERSION, ModelFile, Run, parse
+from engine.vocabulary import SCHEMA_VERSION, ModelFile, Run
 from models.catalog import CATALOG
 from pages.parts import wording as w
 
@@ -175,8 +173,8 @@ def chosen_dataset(home: Workspace) -> str | None:
     dataset, named = st.session_state.get("dataset"), _new_in_url("dataset")
     if named in DATASETS:
         dataset = named
-    elif re.fullmatch("[0-9a-f]{64}", named) and (home.home / "uploads" / named / "data.zip").exists():
-        dataset = str(home.home / "uploads" / named / "data.zip")
+    elif found := uploads.dataset_of(named, home.home):
+        dataset = str(found)
     if dataset:
         choose(dataset=dataset)
         name_in_url(dataset=name_of_dataset(dataset))
@@ -198,24 +196,6 @@ def _new_in_url(key: str) -> str:
     return named if is_news else ""
 
 
-def keep_upload(data: bytes, home: Workspace, name: str) -> Path:
-    """Writes an uploaded file under the hash of its bytes, never under its own name, and returns where."""
-    folder = home.home / "uploads" / hashlib.sha256(data).hexdigest()
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / name
-    if not path.exists():
-        draft = folder / f".{name}.{os.getpid()}"
-        with sentence_on_full_disk():
-            draft.write_bytes(data)
-            draft.replace(path)
-    return path
-
-
-def remember_upload(model: ModelFile) -> None:
-    """Keeps what was understood beside the bytes, so that a refresh does not ask for the file again."""
-    Path(model.path).with_name("model.json").write_text(model.model_dump_json())
-
-
 def name_of(model: ModelFile) -> str:
     """Returns what a model is called in a URL: a shipped one its id, an uploaded one its hash."""
     is_shipped = model.name in CATALOG and model.path == str(CATALOG[model.name].weights_path)
@@ -224,10 +204,6 @@ def name_of(model: ModelFile) -> str:
 
 def _named_model(named: str, home: Workspace) -> ModelFile | None:
     try:
-        if named in CATALOG:
-            return inspect.inspect_model(named)
-        if len(named) == 64 and named.isalnum():  # a hash, so never a path
-            return parse(ModelFile, json.loads((home.home / "uploads" / named / "model.json").read_text()))
-    except (OSError, ValueError, EdgewiseError):
+        return inspect.inspect_model(named) if named in CATALOG else uploads.model_of(named, home.home)
+    except EdgewiseError:
         return None
-    return None

@@ -7,8 +7,8 @@ import pytest
 
 from engine import events
 from engine.errors import BadInput, EdgewiseError
-from engine.judge import estimates
 from engine.run import measuring, optimize, tasks
+from engine.store import calibrations
 from engine.techniques import TECHNIQUES
 from engine.vocabulary import Artifact, Step, Variant
 from engine.wall import sandbox
@@ -486,7 +486,7 @@ def test_an_interrupted_write_of_a_variant_is_done_again(supervise, workspace):
 
 def test_the_workspace_s_calibrations_are_read_once_a_run(supervise, monkeypatch):
     asked = []
-    monkeypatch.setattr(estimates, "calibration_of", lambda device, workspace: asked.append(device))
+    monkeypatch.setattr(calibrations, "calibration_of", lambda device, workspace: asked.append(device))
     supervise(Children(), techniques=["fp16", "dynamic_int8"])
     assert sorted(asked) == sorted(set(asked)) and asked
 
@@ -496,4 +496,4 @@ def test_a_calibration_that_can_not_be_read_is_none(workspace):
     folder.mkdir(parents=True)
     (folder / "a.json").write_text("{")
     (folder / "b.json").write_text('{"device": "raspberry_pi_4", "rows": "of another version"}')
-    assert estimates.calibrations_in(workspace) == {}
+    assert calibrations.calibrations_in(workspace) == {}

@@ -1,0 +1,108 @@
+"""What visitors uploaded: `<home>/uploads/<sha256>/model` or `data.zip`, with `model.json` beside a model.
+
+Bytes are kept under their hash, never under a name of the visitor's. There is a quota: old uploads go, the
+oldest first, unless a run uses them.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import Literal
+
+from engine.errors import BadInput
+from engine.host import is_public
+from engine.store.files import read_json, sentence_on_full_disk, write_json, write_whole
+from engine.vocabulary import ModelFile, parse
+
+Name = Literal["model", "data.zip"]
+
+MOST_FILE_BYTES = 500 * 2**20  # what the dashboard's upload field takes, too
+MOST_BYTES, MOST_PUBLIC_BYTES = 20_000_000_000, 5_000_000_000  # of all uploads together
+YOUNG_S = 3600.0  # someone may still be configuring a run with it
+SHA256 = re.compile("[0-9a-f]{64}")
+
+
+def keep(data: bytes, home: Path, name: Name) -> Path:
+    """Writes an uploaded file and returns where; raises BadInput where it, or all together, are too large."""
+    if len(data) > MOST_FILE_BYTES:
+        raise BadInput(
+            f"The file has {len(data) / 1e6:,.0f} MB and at most {MOST_FILE_BYTES / 1e6:,.0f} MB are taken:"
+            " give a smaller one."
+        )
+    path = home / "uploads" / hashlib.sha256(data).hexdigest() / name
+    if path.exists():
+        os.utime(path)  # used again, so it is young again
+        return path
+    make_room(len(data), home)
+    with sentence_on_full_disk():
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, data)
+    return path
+
+
+def make_room(wanted_bytes: int, home: Path) -> None:
+    """Removes old uploads that no run uses until so many bytes are free of the quota; raises BadInput where
+    that is not enough.
+    """
+    most = MOST_PUBLIC_BYTES if is_public() else MOST_BYTES
+    found = {folder: _bytes(folder) for folder in (home / "uploads").glob("*") if folder.is_dir()}
+    over = sum(found.values()) + wanted_bytes - most
+    if over <= 0:
+        return
+    used, now = _used(home), time.time()
+    free = [f for f in found if f.name not in used and now - _last_used(f) > YOUNG_S]
+    if over > sum(found[folder] for folder in free):
+        raise BadInput(
+            f"All uploads together may take {most / 1e9:,.0f} GB, and what is there is in use: delete runs"
+            " that you no longer need, or try again in an hour."
+        )
+    for folder in sorted(free, key=_last_used):
+        shutil.rmtree(folder, ignore_errors=True)
+        over -= found[folder]
+        if over <= 0:
+            return
+
+
+def remember(model: ModelFile) -> None:
+    """Keeps what was understood beside the bytes, so that a refresh does not ask for the file again."""
+    write_json(Path(model.path).with_name("model.json"), model.model_dump(mode="json"))
+
+
+def model_of(sha256: str, home: Path) -> ModelFile | None:
+    """Returns an uploaded model by the hash of its bytes, None where it is not (any more) there."""
+    folder = home / "uploads" / sha256
+    if not SHA256.fullmatch(sha256) or not (folder / "model").exists():
+        return None
+    try:
+        return parse(ModelFile, read_json(folder / "model.json"), stored=True)
+    except BadInput:
+        return None
+
+
+def dataset_of(sha256: str, home: Path) -> Path | None:
+    """Returns an uploaded data set by the hash of its bytes, None where it is not (any more) there."""
+    path = home / "uploads" / sha256 / "data.zip"
+    return path if SHA256.fullmatch(sha256) and path.exists() else None
+
+
+def _used(home: Path) -> set[str]:
+    """Returns the names of the folders that runs name as their model or their data."""
+    used = set()
+    for path in (home / "runs").glob("*/experiment.json"):
+        asked = read_json(path)
+        if isinstance(asked, dict):
+            model = asked.get("model")
+            paths = (model.get("path") if isinstance(model, dict) else None, asked.get("dataset"))
+            used |= {Path(name).parent.name for name in paths if isinstance(name, str)}
+    return used
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*") if path.is_file())
+
+
+def _last_used(folder: Path) -> float:
+    return max([path.stat().st_mtime for path in folder.glob("*")], default=0.0)
