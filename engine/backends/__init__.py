@@ -42,9 +42,21 @@ def open_backend(model: ModelFile, cache: Path, threads: int, format: str | None
     """Imports and opens what works on this model. format: what its files are, the framework's usual one where
     it is None. `cache` is where exported graphs are kept.
     """
+    framework, usual = chosen(model)
+    return backend_for(framework, model.preprocessing, cache, threads, format or usual)
+
+
+def chosen(model: ModelFile) -> tuple[str, str]:
+    """Returns the ids of the framework that opens this model and of its usual format."""
     entry = FRAMEWORKS[model.framework]
     framework = entry.untrained if model.reach == "post_training" and entry.untrained else entry.id
-    return backend_for(framework, model.preprocessing, cache, threads, format)
+    return framework, FRAMEWORKS[framework].formats[0]
+
+
+def modules_of(framework: str, format: str) -> tuple[str, ...]:
+    """Returns the modules that `backend_for` imports for these ids."""
+    entry = FRAMEWORKS[framework]
+    return tuple(place.split(":")[0] for place in (entry.networks, FORMATS[format], entry.exports[format]))
 
 
 def backend_for(

@@ -4,21 +4,18 @@ what measuring takes. So a framework is imported once in a run, while the data s
 
 from pathlib import Path
 
+from engine.backends import chosen, modules_of
 from engine.run.requests import WORK_THREADS
 from engine.vocabulary import ModelFile
 from engine.wall.template import Template
 
-TASKS = "engine.run.tasks"
-EXPORT = ("numpy.ma", "onnx", "torch.utils._device")  # what libraries import only as they are first used
-WORK = (TASKS, "engine.techniques.workbench", "estimator.profile.graph")
-FRAMEWORKS = {
-    "pytorch": (*WORK, "engine.backends.torch.backend", *EXPORT),
-    "keras": (*WORK, "engine.backends.keras.backend"),
-    "": (*WORK, "engine.backends.onnx.backend"),
+TASKS = ("engine.run.tasks", "estimator.profile.graph")
+WORK = ("engine.techniques.workbench", "engine.techniques.shared.sensitivity", "numpy.ma")
+# what opens and reads a file of each format
+RUNTIMES = {
+    "onnx": ("onnx", "onnxruntime"),
+    "tflite": ("ai_edge_litert.schema_py_generated", "ai_edge_litert.interpreter"),
 }
-ONNX = (TASKS, "estimator.profile.graph", "onnx", "engine.runtimes.onnxruntime")
-TFLITE = (TASKS, "estimator.profile.graph", "ai_edge_litert.schema_py_generated", "engine.runtimes.litert")
-MEASURING = {"pytorch": ONNX, "keras": TFLITE, "": ONNX}
 # what is not here gets a process of its own: a download may reach the network and start programs, and the
 # peak memory of an artifact must not count what others have imported
 FRAMEWORK_TASKS, MEASURING_TASKS = ("facts", "sensitivity", "technique"), ("accuracy", "timing")
@@ -28,11 +25,11 @@ class Templates:
     """The templates of one run; they begin to import at once and end with the block."""
 
     def __init__(self, model: ModelFile, log: Path):
-        framework = "" if model.reach == "post_training" and model.framework != "keras" else model.framework
-        self._of = {
-            **dict.fromkeys(FRAMEWORK_TASKS, Template(FRAMEWORKS[framework], WORK_THREADS, log)),
-            **dict.fromkeys(MEASURING_TASKS, Template(MEASURING[framework], WORK_THREADS, log)),
-        }
+        framework, format = chosen(model)
+        runtimes = RUNTIMES.get(format, ())
+        at_work = Template((*TASKS, *WORK, *modules_of(framework, format), *runtimes), WORK_THREADS, log)
+        measuring = Template((*TASKS, *runtimes), WORK_THREADS, log)
+        self._of = dict.fromkeys(FRAMEWORK_TASKS, at_work) | dict.fromkeys(MEASURING_TASKS, measuring)
 
     def __enter__(self) -> "Templates":
         return self

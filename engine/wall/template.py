@@ -36,6 +36,7 @@ class Template:
 
     def __init__(self, modules: tuple[str, ...], threads: int = 2, log: Path | None = None):
         self.why_not = "" if sys.platform == "linux" else "only Linux tells how many threads a process has"
+        self.modules = modules
         self._taken = threading.Lock()
         self._stack = ExitStack()
         if self.why_not:

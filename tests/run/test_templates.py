@@ -6,26 +6,27 @@ import sys
 import pytest
 
 from engine.events import Logged
+from engine.formats.inspect import inspect_model
 from engine.run import optimize, templates
 from engine.wall import sandbox
 from engine.wall.sandbox import Limits
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are for Linux")
-KINDS = {"framework": templates.FRAMEWORKS, "measuring": templates.MEASURING}
-LOOK = "tests.wall.misbehaving"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", KINDS)
-@pytest.mark.parametrize("framework", templates.FRAMEWORKS)
-def test_a_template_has_imported_everything_and_is_safe_to_fork(what, framework):
-    modules = KINDS[what][framework]
-    with templates.Template(modules) as template:
-        found = sandbox.run(
-            LOOK, {"act": "imported", "modules": modules}, Limits(seconds=120), template=template
-        )
+@pytest.mark.parametrize(
+    ("framework", "reach"), [("pytorch", "all"), ("keras", "all"), ("pytorch", "post_training")]
+)
+@pytest.mark.parametrize("task", ["technique", "timing"])
+def test_a_template_has_imported_everything_and_is_safe_to_fork(tmp_path, framework, reach, task):
+    model = inspect_model(f"digits/{framework}/small").model_copy(update={"reach": reach})
+    with templates.Templates(model, tmp_path / "log") as made:
+        template = made.of(task)
+        look, limits = {"act": "imported", "modules": template.modules}, Limits(seconds=120)
+        found = sandbox.run("tests.wall.misbehaving", look, limits, template=template)
         assert template.why_not == ""
-    assert found["missing"] == []
+    assert found["missing"] == [] and len(template.modules) >= 4
 
 
 @pytest.mark.parametrize("task", ["prepare_data", "memory", "profile"])
