@@ -2,6 +2,7 @@
 worker writes variants.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 from engine.vocabulary import Variant
 from engine.wall.sandbox import Failed
 
+MOST_LETTERS = 5_000_000  # every page of the run reads it; that of a deep network has a hundred thousand
 # what only the child can know; everything else of a variant is measured or decided by the run
 TOLD = (
     *("id", "status", "reason", "seconds", "seed", "validation_accuracy", "sparsity", "sparse_bytes"),
@@ -21,6 +23,8 @@ def checked(told: dict[str, Any], technique: str, wanted: tuple[str, ...], folde
     """Returns the variant that a child told of; raises Failed when it is none, not one of the `wanted` ones,
     or names a file outside its own place in the run's `folder`.
     """
+    if len(json.dumps(told)) > MOST_LETTERS:
+        raise Failed("its process told of a variant at more length than anybody can read")
     fields = {name: told[name] for name in TOLD if name in told}
     try:
         found = Variant.model_validate(fields | {"technique": technique})

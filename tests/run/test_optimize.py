@@ -408,6 +408,7 @@ def elsewhere(path: str, size: int = 4, **more) -> dict:
         {"id": 7},
         {"status": "queued"},
         {"steps": "many"},
+        {"notes": ["x" * 6_000_000]},
         elsewhere("/etc/hostname"),
         elsewhere("artifacts/fp16/../../experiment.json"),
         elsewhere("artifacts/baseline/model.onnx", 8),
