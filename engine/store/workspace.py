@@ -264,7 +264,7 @@ class Workspace:
 def _read_variant(path: Path) -> Variant | None:
     """Returns a variant as any version wrote it; one that can't be read is a failed one with the reason."""
     data = read_json(path)
-    if not isinstance(data, dict):
+    if not isinstance(data, dict) or not data:
         return None  # cut off, so it will be made again
     try:
         return parse(Variant, data, stored=True)
