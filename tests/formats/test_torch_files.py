@@ -15,6 +15,7 @@ from engine.formats.torch import architectures
 from engine.formats.torch import check as torchfile
 from engine.formats.torch import modules as torch_modules
 from engine.formats.torch import open as pytorch
+from engine.formats.torch import script as torch_script
 from engine.formats.torch.architectures import CifarResNet
 from engine.vocabulary import ModelFile
 from models.torchvision_shim import import_torchvision
@@ -267,3 +268,23 @@ def test_candidates_are_plain_data():
         "channels": 1,
         "classes": 10,
     }
+
+
+def test_names_of_folders_in_a_program_are_no_operators(tmp_path):
+    """A class of torchvision.ops stands in the program with its path, in which "ops" is a folder."""
+    network = import_torchvision().ops.misc.Conv2dNormActivation(1, 2, 3).eval()
+    torch.jit.save(torch.jit.trace(network, torch.rand(1, 1, 8, 8)), tmp_path / "a.pt")
+    torch_script.check(tmp_path / "a.pt")
+    torch_script.load(tmp_path / "a.pt")
+
+
+class ReadsAFile(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.from_file("/etc/passwd", False, 1, dtype=torch.float32)
+
+
+def test_what_a_program_became_is_checked_whatever_its_text_is(tmp_path):
+    """Whatever spelling gets past the patterns over the text: the graph names the operator itself."""
+    torch.jit.save(torch.jit.script(ReadsAFile()), tmp_path / "a.pt")
+    with pytest.raises(BadInput, match="from_file"):
+        torch_script.load(tmp_path / "a.pt")

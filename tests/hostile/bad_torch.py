@@ -247,6 +247,11 @@ CASES = [
             "for i in range(10000000000):\n      pass",
             "a = torch.ones([99999999999])",
             "a = torch.empty([99999999999])",
+            'a = torch . from_file("/etc/passwd", False, 10)',
+            't = torch\n    a = t.from_file("/etc/passwd", False, 10)',
+            't = ops.aten\n    a = t.from_file("/etc/passwd", False, 10)',
+            "a, b, c = ('\"', torch.from_file(\"/etc/passwd\", False, 10), '\"')",
+            'a = (torch.  # from\n    from_file("/etc/passwd", False, 10))',
         )
     ),
     Case("script with a pickle that calls", "script", script_pickle, "os.system"),

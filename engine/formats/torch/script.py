@@ -34,7 +34,8 @@ append
 unchecked_cast warn floordiv floor_divide upsample_nearest2d upsample_bilinear2d channel_shuffle pixel_shuffle
 scaled_dot_product_attention unbind expand expand_as einsum native_batch_norm norm linalg_vector_norm var
 tensor
-numel item ones_like zeros_like __getitem__ __contains__ NumToTensor ScalarImplicit IntImplicit FloatImplicit
+numel item ones_like zeros_like RaiseException
+__getitem__ __contains__ NumToTensor ScalarImplicit IntImplicit FloatImplicit
 device dtype
 """.split()
 )
@@ -82,11 +83,15 @@ def _check_pickle(data: bytes) -> None:
 
 
 def _check_code(code: str) -> None:
-    code = re.sub(r'"(?:[^"\\\n]|\\.)*"', '""', code)
-    if re.search(r"^\s*(while|for)\b", code, re.M):
+    code = _bare(code)
+    if re.search(r"(^|:)[ \t]*(while|for)\b", code, re.M):
         raise BadInput(f"The TorchScript program has loops, which may never end: {ADVICE}")
-    used = re.findall(r"\btorch\.(\w+)", code) + re.findall(r"\bops\.(?:aten|prim)\.(\w+)", code)
-    for name in re.findall(r"\bops\.(\w+)", code):
+    if "__setstate__" in code:
+        raise BadInput(f"The TorchScript program runs code of its own as it is opened: {ADVICE}")
+    if re.search(r"(?<![\w.])(torch|ops|ops\.\w+)(?![\w.])", code):
+        raise BadInput(f"The TorchScript program gives torch's operators other names: {ADVICE}")
+    used = re.findall(r"(?<![\w.])torch\.(\w+)", code) + re.findall(r"\bops\.(?:aten|prim)\.(\w+)", code)
+    for name in re.findall(r"(?<![\w.])ops\.(\w+)", code):
         if name not in ("aten", "prim"):
             raise BadInput(
                 f"The TorchScript program uses operators of '{name[:40]}', which are not torch's own:"
@@ -94,15 +99,48 @@ def _check_code(code: str) -> None:
             )
     for name in used:
         if name not in OPERATORS and name not in CONSTANTS:
-            raise BadInput(
-                f"The TorchScript program uses torch.{name[:40]}, which no image classifier needs: {ADVICE}"
-            )
+            raise _not_needed(name)
+
+
+def _bare(code: str) -> str:
+    """Returns the program without the insides of its strings and without spaces around dots.
+
+    Raises BadInput for quotes that torch never writes, and that could hide code from the patterns.
+    """
+    code = re.sub(r'"(?:[^"\\\n]|\\.)*"', "text", code)
+    if '"' in code or "'" in code or "#" in code:
+        raise BadInput(f"The TorchScript program is not written as torch writes one: {ADVICE}")
+    return re.sub(r"\s*\.\s*", ".", code)
+
+
+def _not_needed(name: str) -> BadInput:
+    return BadInput(
+        f"The TorchScript program uses torch.{name[:40]}, which no image classifier needs: {ADVICE}"
+    )
+
+
+def _check_graph(graph: torch.Graph | torch.Block) -> None:
+    """Checks what the program has become once torch has read it, whatever its text looked like."""
+    for node in graph.nodes():
+        library, _, name = node.kind().partition("::")
+        if library not in ("aten", "prim") or name in ("Loop", "fork", "PythonOp", "CallFunction"):
+            raise _not_needed(name)
+        if library == "aten" and name not in OPERATORS and name.lower() not in OPERATORS:
+            raise _not_needed(name)
+        for block in node.blocks():
+            _check_graph(block)
 
 
 def load(path: Path) -> torch.jit.ScriptModule:
-    """Opens a checked program, on the CPU, in eval mode. Raises BadInput when torch can't."""
+    """Opens a checked program, on the CPU, in eval mode. Raises BadInput when torch can't, or what it made
+    of the text is more than the list allows.
+    """
     try:
-        return torch.jit.load(str(path), map_location="cpu").float().eval()
+        script = torch.jit.load(str(path), map_location="cpu").float().eval()
+        _check_graph(script.inlined_graph)
+        return script
+    except BadInput:
+        raise
     except Exception as error:  # what C++ throws at damage comes through as any class
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise BadInput(f"The TorchScript file can't be opened ({reason[:120]}): {ADVICE}") from None
