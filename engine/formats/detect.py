@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from PIL import Image
-from scipy.stats import binomtest
 
 from engine.datasets.trial import TrialPictures
 from engine.device.preprocessing import preprocess
@@ -344,6 +343,8 @@ def _surely_better(one: _Trial, other: _Trial) -> bool:
     """Tells by McNemar's exact test whether `one` names more pictures rightly than chance would explain."""
     if len(one.right) != len(other.right):
         return one.accuracy > other.accuracy
+    from scipy.stats import binomtest  # half a second, and needed for uploads alone
+
     won, lost = int((one.right & ~other.right).sum()), int((other.right & ~one.right).sum())
     return won > lost and binomtest(won, won + lost).pvalue < DOUBT
 
