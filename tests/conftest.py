@@ -3,7 +3,7 @@ them.
 """
 
 import shutil
-from contextlib import contextmanager
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -115,28 +115,42 @@ def _without_test_part(made: DigitsRun, run):
     """Returns sandbox.run as it is, but with the test files elsewhere while any task but `accuracy` is at
     work.
     """
+    hidden = _Hidden(made.workspace.home / "datasets" / "digits", made.workspace.home / "elsewhere")
 
     def guarded(module: str, request: dict, *rest, **named):
-        data = made.workspace.home / "datasets" / "digits"
-        if request["task"] == "accuracy" or not data.exists():
+        if request["task"] == "accuracy" or not hidden.data.exists():
             return run(module, request, *rest, **named)
         made.blind.append(request.get("technique", request["task"]))
-        with _moved_away(data, made.workspace.home / "elsewhere"):
+        with hidden:
+            assert not [name for name in TEST_FILES if (hidden.data / name).exists()]
             return run(module, request, *rest, **named)
 
     return guarded
 
 
-@contextmanager
-def _moved_away(data: Path, elsewhere: Path):
-    elsewhere.mkdir(exist_ok=True)
-    for name in TEST_FILES:
-        shutil.move(data / name, elsewhere / name)
-    try:
-        yield
-    finally:
+class _Hidden:
+    """The test files are elsewhere while any child is inside; several may be at once."""
+
+    def __init__(self, data: Path, elsewhere: Path):
+        self.data, self.elsewhere = data, elsewhere
+        self.lock, self.inside = threading.Lock(), 0
+
+    def __enter__(self):
+        with self.lock:
+            self.inside += 1
+            if self.inside == 1:
+                self._move(self.data, self.elsewhere)
+
+    def __exit__(self, *_):
+        with self.lock:
+            self.inside -= 1
+            if self.inside == 0:
+                self._move(self.elsewhere, self.data)
+
+    def _move(self, source: Path, target: Path) -> None:
+        target.mkdir(exist_ok=True)
         for name in TEST_FILES:
-            shutil.move(elsewhere / name, data / name)
+            shutil.move(source / name, target / name)
 
 
 @pytest.fixture
