@@ -10,7 +10,8 @@ from typing import Any
 from engine import memory
 from engine.datasets import DATASETS
 from engine.errors import BadInput
-from engine.techniques import TECHNIQUES, Technique
+from engine.techniques import TECHNIQUES
+from engine.techniques.technique import Technique
 from engine.vocabulary import SCHEMA_VERSION, Experiment, Goal, ModelFile, parse
 from estimator.devices import all_devices
 

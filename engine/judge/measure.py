@@ -8,8 +8,10 @@ Sources: Wilson's score interval (Wilson 1927), McNemar's exact test (McNemar 19
 import math
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
@@ -65,7 +67,7 @@ def recall_by_class(table: np.ndarray) -> list[float | None]:
 
 def classification(
     predicted: np.ndarray, labels: np.ndarray, baseline: np.ndarray | None, classes: int
-) -> dict:
+) -> dict[str, Any]:
     """Returns the accuracy figures of a `Variant` by field name; `baseline` are the baseline's predictions
     [n].
     """
@@ -126,7 +128,9 @@ def percentiles(times_ms: list[float]) -> dict[str, float]:
     return {"p50": float(p50), "p95": float(p95), "p99": float(p99)}
 
 
-def time_interleaved(runs: dict, budget_s: float, rounds: int = 400) -> dict[str, list[float]]:
+def time_interleaved(
+    runs: dict[str, Callable[[], object]], budget_s: float, rounds: int = 400
+) -> dict[str, list[float]]:
     """Times callables in turn, one call each a round, so that a noisy moment harms all alike.
 
     Returns milliseconds by key. Every callable is warmed up for at least 5 calls and 0.1 s first; rounds stop

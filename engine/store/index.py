@@ -75,12 +75,14 @@ class Index:
     def _do(self, statement: str, values: Row = ()) -> list[sqlite3.Row]:
         try:
             with self._open() as connection:
-                return connection.execute(statement, values).fetchall()
+                found: list[sqlite3.Row] = connection.execute(statement, values).fetchall()
+                return found
         except sqlite3.DatabaseError as error:
             if _kind(error) not in LOST:
                 raise self._sentence(error) from None
         self.rebuild()
-        return self._retry(lambda connection: connection.execute(statement, values).fetchall())
+        again: list[sqlite3.Row] = self._retry(lambda c: c.execute(statement, values).fetchall())
+        return again
 
     def _retry(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
         try:

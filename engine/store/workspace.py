@@ -112,10 +112,10 @@ class Workspace:
         """
         return parse(Experiment, self._read(run_id), stored=True)
 
-    def _read(self, run_id: str) -> dict:
+    def _read(self, run_id: str) -> dict[str, Any]:
         path = self.folder(run_id) / "experiment.json"
         try:
-            data = json.loads(path.read_text())
+            data: dict[str, Any] = json.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise BadInput(f"The run {run_id} can't be read ({error}): delete it and run it again.") from None
         version = data.get("schema_version") if isinstance(data, dict) else None

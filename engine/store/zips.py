@@ -27,7 +27,7 @@ MAX_RATIO = 200
 SMALL = 1_000_000  # below this, a high ratio is a text file or zeros, not a bomb
 
 
-def open_checked(path) -> zipfile.ZipFile:
+def open_checked(path: str | Path) -> zipfile.ZipFile:
     """Opens a ZIP whose directory was checked: count, total, ratio, overlaps, paths, links, encryption,
     duplicates.
 
@@ -48,7 +48,7 @@ def open_checked(path) -> zipfile.ZipFile:
     return archive
 
 
-def _check_directory_size(path) -> None:
+def _check_directory_size(path: str | Path) -> None:
     """Refuses a table of contents that would fill the memory by being read. Its size stands in the end
     record, and in the
     ZIP64 one before it, within the file's last 65,557 + 76 bytes. Raises BadInput."""
@@ -117,7 +117,7 @@ def _check_directory(archive: zipfile.ZipFile, size: int) -> None:
             "Entries of the ZIP container share their bytes, like a decompression bomb's: export the model"
             " again."
         )
-    if entries and min(entry.header_offset for entry in entries):
+    if min((entry.header_offset for entry in entries), default=0) > 0:
         raise BadInput(
             "The ZIP container has something before its first entry, so readers may disagree on what is in"
             " it: export the model again."
