@@ -106,7 +106,7 @@ class ModelFile(Plain):
     sha256: str
     size_bytes: int
     format: str
-    framework: Literal["pytorch", "keras"]
+    framework: str  # an id of engine.frameworks.FRAMEWORKS
     architecture: str | None = None
     input_shape: tuple[int, int, int]
     classes: list[str]

@@ -59,17 +59,6 @@ EDGE_TPU_OPERATORS = frozenset(
     )
 )
 ON_CHIP_BYTES = 8_000_000
-TECHNIQUES: dict[str, Precision] = {
-    "ptq_int8": "int8",
-    "qat_int8": "int8",
-    "dynamic_int8": "int8",
-    "hybrid": "int8",
-    "ptq_int4": "int4",
-    "fp16": "float16",
-    "prune_structured": "float32",
-    "prune_unstructured": "float32",
-    "distill": "float32",
-}
 
 
 class Capability(Frozen):
@@ -114,16 +103,16 @@ def check(
     return Capability(answer="pointless" if "pointless" in chosen.why else "falls back", why=chosen.why)
 
 
-def check_technique(device: str, technique: str, framework: str = "pytorch") -> Capability:
+def check_technique(
+    device: str, technique: str, precision: Precision, file_format: str = "onnx"
+) -> Capability:
     """Says before any run whether a technique's result is worth having on a device.
 
-    `technique` is a technique id (a variant's id does as well), `framework` `pytorch` (ONNX) or `keras`
-    (TFLite).
+    `technique` is a technique id (a variant's id does as well), `precision` what its artifacts compute in,
+    `file_format` `onnx` or `tflite`.
     """
     machine = load_device(device)
     name = technique.split("@")[0]
-    precision = TECHNIQUES.get(name, "float32")
-    file_format = "tflite" if framework == "keras" else "onnx"
     if machine.family == "coral":
         return _technique_on_coral(machine, name, precision, file_format)
     answer = check(device, precision, file_format=file_format)

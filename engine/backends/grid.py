@@ -50,3 +50,10 @@ def _nearest(flat: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
 def dequantized(grid: Grid) -> np.ndarray:
     """Returns the float32 weights that a grid stands for."""
     return grid.codes.astype(np.float32) * grid.scales.reshape((-1,) + (1,) * (grid.codes.ndim - 1))
+
+
+def packed(codes: np.ndarray) -> np.ndarray:
+    """Packs 4-bit codes two to a byte, the first in the low half."""
+    flat = codes.astype(np.int8).ravel()
+    flat = np.append(flat, np.zeros(len(flat) % 2, np.int8)).astype(np.uint8) & 0xF
+    return flat[0::2] | flat[1::2] << 4

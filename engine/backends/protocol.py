@@ -80,9 +80,6 @@ class QuantSpec:
         activations: By layer name, the fixed (low, high) range of its input; the others are calibrated.
         calibrate: Range rule for activations: `minmax`, `percentile` or `entropy`.
         reduced_range: 7-bit weights, for processors whose 8-bit multiply-add saturates at 16 bits.
-        float_io: With `static_int8` on TFLite, whether input and output stay float32 (accelerators want 8
-            bits there).
-        keep_float: Layers left in float.
     """
 
     kind: Literal["static_int8", "dynamic_int8", "fp16", "weights"]
@@ -90,8 +87,6 @@ class QuantSpec:
     activations: dict[str, tuple[float, float]] = field(default_factory=dict)
     calibrate: Literal["minmax", "percentile", "entropy"] = "minmax"
     reduced_range: bool = False
-    float_io: bool = False
-    keep_float: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from engine.frameworks import FRAMEWORKS
 from engine.vocabulary import DEVICES, Estimate, ModelFile
 from estimator.devices import Device, load_device
 from estimator.predict import by_hand, estimate
@@ -38,7 +39,7 @@ def before_the_run(model: ModelFile, device: str) -> Estimate | None:
     """
     if model.name not in CATALOG:
         return None
-    runtime = load_device(device).default_runtime("tflite" if model.framework == "keras" else "onnx")
+    runtime = load_device(device).default_runtime(FRAMEWORKS[model.framework].formats[0])
     return estimate(by_hand(CATALOG[model.name].macs, model.parameters), device, runtime=runtime)
 
 

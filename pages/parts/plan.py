@@ -3,6 +3,7 @@
 import streamlit as st
 
 from engine import ask, datasets
+from engine.frameworks import FRAMEWORKS
 from engine.run.plan import expected_seconds, training_seconds
 from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
@@ -15,7 +16,11 @@ from pages.parts import wording as w
 def checklist(model: ModelFile, dataset: str | None, device: str, budget: float) -> list[str]:
     """Shows every technique with its expected time; returns the ids of those that are checked."""
     reasons = {name: why_not(name, model, dataset) for name in TECHNIQUES}
-    found = {name: capability.check_technique(device, name, model.framework) for name in TECHNIQUES}
+    file_format = FRAMEWORKS[model.framework].formats[0]
+    found = {
+        name: capability.check_technique(device, name, technique.precision, file_format)
+        for name, technique in TECHNIQUES.items()
+    }
     default = {name: not reasons[name] and found[name].answer != "pointless" for name in TECHNIQUES}
     # a key a device, so that what is pointless on one starts unchecked there and a choice for another stays
     keys = {name: f"technique_{name}_{device}" for name in TECHNIQUES}

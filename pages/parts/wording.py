@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Iterable
 
+from engine import frameworks
 from engine.judge import words
 from engine.judge.limits import LIMITS
 from engine.vocabulary import Constraints, Estimate, Experiment, Variant
@@ -36,7 +37,7 @@ RUNTIMES = {
     "edgetpu": "Edge TPU",
     "ncnn": "ncnn",
 }
-FRAMEWORKS = {"pytorch": "PyTorch", "keras": "Keras"}
+FRAMEWORKS = {name: entry.title for name, entry in frameworks.FRAMEWORKS.items()}
 
 # ---- figures -----------------------------------------------------------------------------------------------
 

@@ -19,18 +19,18 @@ def test_old_cores_have_no_half_precision():
 
 @pytest.mark.parametrize("technique", ["ptq_int8", "qat_int8", "ptq_int8@per_channel"])
 def test_techniques_are_judged_by_what_they_make(technique):
-    assert check_technique("jetson_nano", technique).answer == "pointless"
-    assert check_technique("raspberry_pi_5", technique).answer == "supported"
+    assert check_technique("jetson_nano", technique, "int8").answer == "pointless"
+    assert check_technique("raspberry_pi_5", technique, "int8").answer == "supported"
 
 
 def test_scattered_zeros_gain_no_time():
-    assert "time does not" in check_technique("raspberry_pi_4", "prune_unstructured@0.8").why
+    assert "time does not" in check_technique("raspberry_pi_4", "prune_unstructured@0.8", "float32").why
 
 
 def test_the_edge_tpu_takes_full_int8_tflite_only():
-    assert check_technique("coral_dev_board", "ptq_int8", "keras").answer == "supported"
-    assert check_technique("coral_dev_board", "fp16", "keras").answer == "pointless"
-    assert "Not yet" in check_technique("coral_dev_board", "ptq_int8", "pytorch").why
+    assert check_technique("coral_dev_board", "ptq_int8", "int8", "tflite").answer == "supported"
+    assert check_technique("coral_dev_board", "fp16", "float16", "tflite").answer == "pointless"
+    assert "Not yet" in check_technique("coral_dev_board", "ptq_int8", "int8", "onnx").why
 
 
 def test_operators_that_do_not_map_are_counted():

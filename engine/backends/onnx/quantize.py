@@ -23,7 +23,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from engine.backends.grid import Grid
+from engine.backends.grid import Grid, packed
 from engine.backends.onnx.graph import WEIGHTED, Graph, output_axis
 from engine.backends.protocol import QuantSpec
 from engine.errors import EdgewiseError
@@ -107,7 +107,6 @@ def _static(graph: Graph, source: Path, spec: QuantSpec, inputs: np.ndarray, tar
         weight_type=QuantType.QInt8,
         calibrate_method=METHODS[spec.calibrate],
         extra_options=options,
-        nodes_to_exclude=[node.name for node, layer in layer_nodes(graph.model) if layer in spec.keep_float],
     )
 
 
@@ -202,13 +201,11 @@ def to_grids(graph: Graph, grids: dict[str, Grid]) -> None:
 def _packed(codes: np.ndarray, name: str, kind: int) -> TensorProto:
     if kind == TensorProto.INT8:
         return numpy_helper.from_array(codes, name)
-    flat = codes.astype(np.int8).ravel()
-    flat = np.append(flat, np.zeros(len(flat) % 2, np.int8)).astype(np.uint8) & 0xF
     return TensorProto(
         name=name,
         data_type=kind,
         dims=codes.shape,
-        raw_data=(flat[0::2] | flat[1::2] << 4).astype(np.uint8).tobytes(),
+        raw_data=packed(codes).tobytes(),
     )
 
 

@@ -67,12 +67,7 @@ def to_integer(exported: Exported, spec: QuantSpec, ranges: dict[int, tuple[floa
     """
     file = exported.file
     layers = {p.operator: (name, p) for name, p in (*exported.affine.items(), *exported.places.items())}
-    kept = {exported.places[name].operator for name in spec.keep_float if name in exported.places}
-    integer = {
-        n
-        for n, o in enumerate(file.graph.operators)
-        if file.op(o) in INTEGER and n not in kept and _can(file, o)
-    }
+    integer = {n for n, o in enumerate(file.graph.operators) if file.op(o) in INTEGER and _can(file, o)}
     ranges = dict(ranges)
     for name, limits in spec.activations.items():
         if name in exported.places:
@@ -82,7 +77,7 @@ def to_integer(exported: Exported, spec: QuantSpec, ranges: dict[int, tuple[floa
         operator = file.graph.operators[number]
         _constants(file, operator, *layers.get(number, ("", None)), spec)
         file.set_version(operator, INT8_VERSIONS.get(file.op(operator), 1))
-    bridge(file, integer, spec.float_io)
+    bridge(file, integer)
 
 
 def _is_activation(file: TFLite, index: int) -> bool:
@@ -198,7 +193,7 @@ def takes_integers(file: TFLite) -> bool:
     return file.tensor(int(file.graph.inputs[0])).type == INT8
 
 
-def bridge(file: TFLite, integer: set[int], float_io: bool) -> None:
+def bridge(file: TFLite, integer: set[int], float_io: bool = False) -> None:
     """Puts QUANTIZE and DEQUANTIZE where integer and float operators meet, and at both ends with
     `float_io`.
     """

@@ -5,7 +5,7 @@ range.
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from engine.backends.grid import Grid, nearest_grid
+from engine.backends.grid import Grid, nearest_grid, packed
 from engine.backends.tflite.exported import Exported, Place
 from engine.backends.tflite.file import HALF, HYBRID_VERSIONS, INT4, INT8, TFLite
 
@@ -64,19 +64,6 @@ def in_tflite_order(grid: Grid, place: Place) -> tuple[np.ndarray, int]:
     return np.ascontiguousarray(grid.codes.transpose(0, 2, 3, 1)), 0
 
 
-def packed(codes: np.ndarray) -> np.ndarray:
-    """Packs 4-bit codes two to a byte, the first in the low half."""
-    flat = codes.astype(np.int8).ravel()
-    flat = np.append(flat, np.zeros(len(flat) % 2, np.int8)).astype(np.uint8) & 0xF
-    return flat[0::2] | flat[1::2] << 4
-
-
-def unpacked(data: np.ndarray, count: int) -> np.ndarray:
-    """The way back from `packed`: int8 codes."""
-    halves = np.stack([data & 0xF, data >> 4], axis=1).ravel()[:count].astype(np.int8)
-    return np.where(halves > 7, halves - 16, halves).astype(np.int8)
-
-
 def to_fp16(exported: Exported) -> None:
     """Stores every layer's weights as float16, widened at load; values beyond float16's range are clipped to
     it.
@@ -113,12 +100,10 @@ def int8_codes(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(np.moveaxis(grid.codes, 0, axis)), grid.scales
 
 
-def to_sparse(exported: Exported) -> list[str]:
-    """Stores weights with many zeros sparsely, where that takes fewer bytes, widened at load; returns the
-    layers.
-    """
-    file, changed = exported.file, []
-    for layer, place in exported.places.items():
+def to_sparse(exported: Exported) -> None:
+    """Stores weights with many zeros sparsely, where that takes fewer bytes, widened at load."""
+    file = exported.file
+    for place in exported.places.values():
         weight = file.values(place.weight)
         record, values = _compressed_rows(weight)
         if record is None:
@@ -127,8 +112,6 @@ def to_sparse(exported: Exported) -> list[str]:
         file.store(small, values)
         file.tensor(small).sparsity = record
         _insert_widening(file, "DENSIFY", small, place.weight, version=1)
-        changed.append(layer)
-    return changed
 
 
 def _compressed_rows(weight: np.ndarray) -> tuple:

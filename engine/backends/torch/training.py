@@ -28,6 +28,25 @@ EVALUATED_IMAGES = 1_000
 WEIGHTED = (nn.Conv2d, nn.Linear)
 
 
+def fake_quantized(
+    weight: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor, low: int, high: int, gain: float
+) -> torch.Tensor:
+    """Rounds a weight [out, …] to codes `low` … `high` times `scale` [out]; gradients pass through to the
+    weight and, times `gain`, to the scale. torch's own function does it in one pass, but is not public.
+    """
+    own = getattr(torch, "_fake_quantize_learnable_per_channel_affine", None)
+    return own(weight, scale, zero, 0, low, high, gain) if own else _rounded(weight, scale, low, high, gain)
+
+
+def _rounded(weight: torch.Tensor, scale: torch.Tensor, low: int, high: int, gain: float) -> torch.Tensor:
+    scale = scale.reshape((-1,) + (1,) * (weight.dim() - 1))
+    scale = (scale * (1 - gain)).detach() + scale * gain
+    exact = weight / scale
+    codes = torch.round(exact).detach()
+    inside = (codes >= low) & (codes <= high)
+    return torch.where(inside, exact + (codes - exact).detach(), codes.clamp(low, high)) * scale
+
+
 class WeightGrid(nn.Module):
     """Parametrization of a weight: rounds it to `bits`-bit codes times a learned scale per output channel."""
 
@@ -41,9 +60,7 @@ class WeightGrid(nn.Module):
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         scale = self.scale.clamp(min=1e-8)
-        return torch._fake_quantize_learnable_per_channel_affine(
-            weight, scale, self.zero, 0, self.low, self.high, self.gain
-        )
+        return fake_quantized(weight, scale, self.zero, self.low, self.high, self.gain)
 
     def codes(self, weight: torch.Tensor) -> torch.Tensor:
         """Returns the integers that the weight is rounded to."""

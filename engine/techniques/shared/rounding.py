@@ -9,9 +9,10 @@ import numpy as np
 from engine.backends.backend import Backend
 from engine.backends.grid import Grid, dequantized, nearest_grid
 from engine.backends.protocol import Network
+from engine.memory import together
+from engine.techniques.shared.reconstruct import GRAM_BYTES, MAX_INPUTS
 
 DAMPING = 0.01  # share of the mean diagonal that is added to it, as in the GPTQ paper
-MAX_INPUTS = 4_096  # above it the factorisation takes longer than the accuracy is worth
 BLOCK = 128
 
 
@@ -23,15 +24,22 @@ def rounded(
     """
     weights = backend.weights(folded)
     able = [name for name in bits if bits[name] == 4 and weights[name][0].size <= MAX_INPUTS]
-    grams = backend.input_grams(folded, images, able)
+    moments = {name: 8 * weights[name][0].size ** 2 for name in able}
     grids = {}
-    for number, (name, wanted) in enumerate(bits.items()):
-        grid = nearest_grid(weights[name], wanted)
-        if name in grams and wanted == 4:
-            grid = with_feedback(weights[name], grid, grams[name])
-        grids[name] = grid
-        progress((number + 1) / len(bits))
-    return grids
+
+    def round_one(name: str, gram: np.ndarray | None) -> None:
+        grid = nearest_grid(weights[name], bits[name])
+        grids[name] = grid if gram is None else with_feedback(weights[name], grid, gram)
+        progress(len(grids) / len(bits))
+
+    for names in together(moments, GRAM_BYTES):
+        grams = backend.input_grams(folded, images, names)
+        for name in names:
+            round_one(name, grams.pop(name, None))
+    for name in bits:
+        if name not in grids:
+            round_one(name, None)
+    return {name: grids[name] for name in bits}
 
 
 def with_feedback(weight: np.ndarray, start: Grid, gram: np.ndarray) -> Grid:

@@ -7,7 +7,9 @@ import pytest
 
 from engine.backends.grid import dequantized, nearest_grid
 from engine.backends.protocol import QuantSpec
+from engine.backends.tflite import integer
 from engine.techniques.shared.encoding import encode
+from tests.backends.packing import unpacked
 
 TOLERANCE = 1e-4
 
@@ -57,17 +59,28 @@ def test_full_int8_has_no_float_inside(small, tmp_path, files):
 
 def test_float_input_and_output_on_request(small, tmp_path, files):
     backend, network, images = small
-    path = backend.export(network, QuantSpec("static_int8", float_io=True), images, tmp_path / "int8")
-    file = files.TFLite.read(path)
+    path = backend.export(network, QuantSpec("static_int8"), images, tmp_path / "int8")
+    file = files.TFLite.read(*backend.companions(path))
     ops = [file.op(o) for o in file.graph.operators]
     assert (ops[0], ops[-1]) == ("QUANTIZE", "DEQUANTIZE") and Counter(ops)["QUANTIZE"] == 1
     assert {file.tensor(int(i)).type for i in (*file.graph.inputs, *file.graph.outputs)} == {files.FLOAT}
 
 
-def test_layers_kept_in_float_are_bridged(small, tmp_path, files):
+@pytest.fixture
+def one_without_a_kernel(monkeypatch):
+    """The second convolution of a graph counts as one that integer kernels can't compute."""
+    able = integer._can
+
+    def can(file, operator) -> bool:
+        convolutions = [o for o in file.graph.operators if file.op(o) == "CONV_2D"]
+        return able(file, operator) and operator is not convolutions[1]
+
+    monkeypatch.setattr(integer, "_can", can)
+
+
+def test_operators_without_integer_kernels_are_bridged(small, tmp_path, files, one_without_a_kernel):
     backend, network, images = small
-    kept = backend.facts(network, True).layers[1].name
-    path = backend.export(network, QuantSpec("static_int8", keep_float=(kept,)), images, tmp_path / "int8")
+    path = backend.export(network, QuantSpec("static_int8"), images, tmp_path / "int8")
     file = files.TFLite.read(path)
     ops = Counter(file.op(o) for o in file.graph.operators)
     assert ops["DEQUANTIZE"] == ops["QUANTIZE"] == 1
@@ -82,8 +95,6 @@ def test_every_range_rule_keeps_the_answers(small, tmp_path, rule):
 
 
 def test_int4_is_packed_and_is_the_grid(small, tmp_path, files):
-    from engine.backends.tflite.quantize import unpacked
-
     backend, network, _ = small
     folded = backend.folded(network)
     grids = {name: nearest_grid(w, 4) for name, w in backend.weights(folded).items()}
@@ -185,11 +196,14 @@ def test_full_int8_has_a_companion_with_float_ends(small, tmp_path, files):
     assert backend.companions(backend.export(network, None, None, tmp_path / "float")) == []
 
 
-def test_remarks_say_what_stays_in_float(small, tmp_path):
+def test_a_whole_integer_graph_needs_no_remark(small, tmp_path):
     backend, network, images = small
     assert backend.remarks(backend.export(network, QuantSpec("static_int8"), images, tmp_path / "int8")) == []
-    kept = backend.facts(network, True).layers[1].name
-    mixed = backend.export(network, QuantSpec("static_int8", keep_float=(kept,)), images, tmp_path / "mixed")
+
+
+def test_remarks_say_what_stays_in_float(small, tmp_path, one_without_a_kernel):
+    backend, network, images = small
+    mixed = backend.export(network, QuantSpec("static_int8"), images, tmp_path / "mixed")
     assert backend.remarks(mixed) == ["These operators stay in float inside the INT8 graph: CONV_2D."]
 
 

@@ -5,9 +5,10 @@ framework.
 import numpy as np
 import pytest
 
+from engine.backends.grid import packed
 from engine.backends.tflite import calibrate
 from engine.backends.tflite.integer import scale_and_zero
-from engine.backends.tflite.quantize import packed, unpacked
+from tests.backends.packing import unpacked
 
 
 @pytest.fixture(scope="module")
