@@ -15,7 +15,8 @@ from engine.judge.limits import LIMITS
 from engine.run import jobs
 from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
-from engine.vocabulary import DEVICES, Experiment, Run, parse
+from engine.vocabulary import Experiment, Run, parse
+from estimator.devices import all_devices
 
 
 class Number(click.ParamType):
@@ -71,7 +72,7 @@ def inspect(model: str, dataset: str | None, as_json: bool) -> None:
 @cli.command()
 @click.argument("model")
 @click.option("--dataset", help="digits, mnist, fashion_mnist, cifar10, or a ZIP or folder of class folders.")
-@click.option("--device", required=True, help="One of: " + ", ".join(DEVICES) + ".")
+@click.option("--device", required=True, help="One of: " + ", ".join(all_devices()) + ".")
 @click.option("--goal", default="balanced", help="balanced, size, speed or accuracy.")
 @limit_options
 @click.option("--techniques", help="Comma-separated; default all: " + ",".join(TECHNIQUES) + ".")
@@ -278,7 +279,8 @@ def show_run(run_id, as_json) -> None:
 @json_option
 def devices(as_json) -> None:
     """List the devices."""
-    show(DEVICES, as_json, lambda: "\n".join(f"{key:18} {name}" for key, name in DEVICES.items()))
+    names = {device.id: device.name for device in all_devices().values()}
+    show(names, as_json, lambda: "\n".join(f"{key:22} {name}" for key, name in names.items()))
 
 
 @cli.command()

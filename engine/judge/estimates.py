@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from engine.vocabulary import DEVICES, Estimate
+from engine.vocabulary import Estimate
 from estimator.calibrate import Calibration
+from estimator.devices import all_devices
 from estimator.predict import estimate
 from estimator.types import Profile
 
@@ -12,10 +13,11 @@ from estimator.types import Profile
 def estimates_for(
     profile: Profile,
     calibrations: Mapping[str, Calibration],
-    devices: Iterable[str] = tuple(DEVICES),
+    devices: Iterable[str] | None = None,
     **how: Any,
 ) -> dict[str, Estimate]:
-    """Returns an Estimate by device id (the six targets by default); `how`: runtime, threads, precision."""
+    """Returns an Estimate by device id (all by default); `how`: runtime, threads, precision."""
     return {
-        device: estimate(profile, device, calibration=calibrations.get(device), **how) for device in devices
+        device: estimate(profile, device, calibration=calibrations.get(device), **how)
+        for device in devices or all_devices()
     }

@@ -12,16 +12,15 @@ from pydantic import ValidationError
 from engine.errors import BadInput
 from engine.store.files import read_json, write_json
 from engine.store.workspace import Workspace
-from engine.vocabulary import DEVICES
 from estimator.calibrate import BenchmarkResult, Calibration, calibrate
 from estimator.devices import all_devices
 
 LARGEST_RESULT_BYTES = 20_000_000
 
 
-def calibrations_in(workspace: Workspace, devices: Iterable[str] = tuple(DEVICES)) -> dict[str, Calibration]:
-    """Returns the corrections that this workspace's benchmark results give, by device."""
-    found = {device: calibration_of(device, workspace) for device in devices}
+def calibrations_in(workspace: Workspace, devices: Iterable[str] | None = None) -> dict[str, Calibration]:
+    """Returns the corrections that this workspace's benchmark results give, by device (all by default)."""
+    found = {device: calibration_of(device, workspace) for device in devices or all_devices()}
     return {device: calibration for device, calibration in found.items() if calibration is not None}
 
 

@@ -13,7 +13,6 @@ from pages.parts import session
 from pages.parts import wording as w
 
 SIZES = {"small": "Small", "medium": "Medium"}
-FRAMEWORKS = {"pytorch": "PyTorch", "keras": "Keras"}
 # a training that has ended must not choose its model again after a refresh
 LEAVE_URL = (
     "<script>{const url = new URL(location.href); url.searchParams.delete('starter'); "
@@ -42,10 +41,10 @@ def _form(dataset: str, home: Workspace) -> None:
         )
         framework = st.segmented_control(
             "Framework",
-            list(FRAMEWORKS),
+            list(w.FRAMEWORKS),
             default="pytorch",
             required=True,
-            format_func=FRAMEWORKS.get,
+            format_func=w.FRAMEWORKS.get,
             key="starter_framework",
         )
         minutes = st.number_input("Minutes", 1, 60, 2, key="starter_minutes", width=130)
@@ -111,7 +110,7 @@ def _live(found: str, home: Workspace) -> None:
     fraction, left = state.get("fraction") or 0.0, state.get("remaining_s")
     words = [w.plain(state.get("text") or "Starting")] + ([f"{w.about(left)} left"] if left else [])
     asked = state["asked"]
-    st.markdown(f"**{SIZES[asked['size']]}, {FRAMEWORKS[asked['framework']]}** · " + " · ".join(words))
+    st.markdown(f"**{SIZES[asked['size']]}, {w.FRAMEWORKS[asked['framework']]}** · " + " · ".join(words))
     st.progress(min(1.0, fraction))
     if st.button("Cancel the training", icon=":material/stop_circle:", key="starter_cancel"):
         starter.cancel(found, home.home)

@@ -4,6 +4,7 @@ import numpy as np
 import streamlit as st
 
 from engine.judge import measure
+from engine.judge import words as judge_words
 from engine.techniques import TECHNIQUES
 from engine.vocabulary import Recommendation, Run, Variant
 from pages.parts import charts, tables
@@ -75,7 +76,7 @@ def show_metrics(best: Variant, baseline: Variant, device: str, is_short: bool =
         if is_estimate
         else (w.measured(best), w.measured(baseline))
     )
-    is_same = best.p_value is not None and best.p_value >= 0.05
+    is_same = judge_words.is_noise(best)
     with st.container(horizontal=True, gap="small"):
         st.metric(
             "Size",

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from engine import frameworks
 from engine.judge import words
+from engine.judge.asked import measured_ms
 from engine.judge.limits import LIMITS
 from engine.vocabulary import Constraints, Estimate, Experiment, Variant
 from estimator.confidence import in_words
@@ -264,7 +265,7 @@ def _latencies(variant: Variant, baseline: Variant, where: str) -> tuple[float |
 
 def measured(variant: Variant) -> float | None:
     """Returns the median latency measured on this machine."""
-    return variant.host.latency_ms.p50 if variant.host and variant.host.latency_ms else None
+    return measured_ms(variant)
 
 
 def _gain(before: float | None, after: float | None, better: str, worse: str) -> str:

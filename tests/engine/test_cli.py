@@ -16,7 +16,8 @@ from engine.cli import main
 from engine.run import jobs
 from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
-from engine.vocabulary import DEVICES, Run
+from engine.vocabulary import Run
+from estimator.devices import all_devices
 
 OPTIMIZE = ["optimize", "digits/pytorch/small", "--dataset", "digits", "--device", "raspberry_pi_4"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -199,7 +200,7 @@ def test_a_full_disk_is_one_sentence_and_no_run(tmp_path, limit):
 @pytest.mark.parametrize(
     ("verb", "keys"),
     [
-        ("devices", DEVICES),
+        ("devices", all_devices()),
         ("techniques", TECHNIQUES),
         ("datasets", ["digits", "mnist"]),
         ("models", ["digits/pytorch/small"]),
@@ -287,3 +288,10 @@ def test_optimize_prints_one_object_and_fills_the_output_folder(tmp_path):
     for variant in found["variants"]:
         assert (tmp_path / "out" / variant["artifacts"][0]["path"]).stat().st_size == variant["size_bytes"]
     assert json.loads((tmp_path / "out" / "run.json").read_text())["id"] == found["id"]
+
+
+def test_all_described_devices_are_listed_and_can_be_asked_for(command):
+    code, out, _ = command("devices", "--json")
+    assert code == 0 and list(json.loads(out)) == list(all_devices()) and len(json.loads(out)) >= 14
+    code, _, err = command(*OPTIMIZE[:4], "--device", "rk3588", "--techniques", "magic")
+    assert code == 1 and "magic" in err  # the device was taken
