@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from engine import formats
 from engine.errors import BadInput
 from engine.formats.inspect import LIMITS, inspect_model
 from engine.wall import sandbox
+from engine.wall.template import Template
 from tests.hostile import (
     bad_containers,
     bad_graphs,
@@ -151,8 +153,21 @@ def real_saved_model(tmp_path_factory) -> bytes:
     return (folder / "m.zip").read_bytes()
 
 
+@pytest.fixture(params=["fresh", "forked"])
+def template(request):
+    """A template that has imported what looks into files, or None for a fresh process."""
+    if request.param == "fresh":
+        yield None
+        return
+    if sys.platform != "linux":
+        pytest.skip("forks are for Linux")
+    with Template(("tests.hostile.many",)) as made:
+        yield made
+        assert not made.why_not
+
+
 @pytest.mark.slow
-def test_the_whole_matrix_behind_the_wall(tmp_path, real_saved_model):
+def test_the_whole_matrix_behind_the_wall(tmp_path, real_saved_model, template):
     """Opens every file in the real child: the bad ones end in a sentence, the twins as facts, within time and
     memory.
     """
@@ -167,7 +182,9 @@ def test_the_whole_matrix_behind_the_wall(tmp_path, real_saved_model):
     found, names = {}, sorted(files)
     for start in range(0, len(names), BATCH):
         request = {"files": {name: str(files[name]) for name in names[start : start + BATCH]}}
-        found |= sandbox.run("tests.hostile.many", request, sandbox.Limits(LIMITS.memory_bytes, 600), watch)
+        found |= sandbox.run(
+            "tests.hostile.many", request, sandbox.Limits(LIMITS.memory_bytes, 600), watch, template=template
+        )
     for case in CASES:
         accepted, message, seconds = found[case.id]
         assert accepted is False, (case.id, message)
