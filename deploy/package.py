@@ -15,7 +15,8 @@ from pathlib import Path
 from engine.errors import BadInput, EdgewiseError
 from engine.store.files import read_json
 from engine.store.workspace import Workspace
-from engine.vocabulary import DEVICES, Artifact, ModelFile, Run, Variant
+from engine.vocabulary import Artifact, ModelFile, Run, Variant
+from estimator.devices import all_devices
 
 RUNTIME = Path(__file__).resolve().parent.parent / "engine" / "device"
 TIMEOUT_S = 120
@@ -130,7 +131,8 @@ def metadata(run: Run, variant: Variant, name: str, runs_as: Path, profile: dict
 
 def readme(run: Run, variant: Variant, name: str) -> str:
     """Returns the package's README: what it is and the three commands that run it."""
-    device = DEVICES[run.experiment.device]
+    machine = all_devices().get(run.experiment.device)
+    device = machine.name if machine else run.experiment.device
     accuracy = (
         "not measured, because the run had no labelled images"
         if variant.accuracy is None
