@@ -86,7 +86,7 @@ def _pruned(bench: Workbench, making: Making, ratio: float) -> Network:
 
 
 def _export_int8(bench: Workbench, making: Making, network: Network) -> None:
-    reduced = bench.reduced_range()
+    reduced = bench.needs_7_bits
     plain = QuantSpec("static_int8", reduced_range=reduced)
     wanted = bench.validation_accuracy(lambda images: bench.backend.logits(network, images))
     found = bench.trial(network, plain)

@@ -21,7 +21,7 @@ def run(bench: Workbench) -> None:
         making.step(
             "fold_batchnorm", "BatchNorm becomes part of the layer before it, as it will be deployed."
         )
-        reduced = bench.reduced_range()
+        reduced = bench.needs_7_bits
         making.progress(0.2, "calibrating")
         best_rule = choose_ranges(bench, network, making, reduced)
         making.step(
@@ -32,7 +32,7 @@ def run(bench: Workbench) -> None:
             calibrate=best_rule,
             calibration_images=bench.calibration_images(),
             reduced_range=reduced,
-            why_range=bench.range_reason(),
+            why_range=bench.range_reason,
         )
         making.export(network, QuantSpec("static_int8", calibrate=best_rule, reduced_range=reduced))
 

@@ -20,7 +20,7 @@ LEARNING_RATE = {
 def run(bench: Workbench) -> None:
     """Makes INT8 (weights and activations) and the INT4 setting (weights)."""
     with bench.variant("qat_int8") as making:
-        reduced = bench.reduced_range()
+        reduced = bench.needs_7_bits
         trained = making.train(
             bench.network(),
             0.5,
@@ -36,7 +36,7 @@ def run(bench: Workbench) -> None:
             "quantize_static",
             "The learned scales and ranges are written into the file.",
             reduced_range=reduced,
-            why_range=bench.range_reason(),
+            why_range=bench.range_reason,
         )
         making.export(
             trained.network,

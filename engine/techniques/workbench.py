@@ -118,21 +118,15 @@ class Workbench:
         """Returns how many images set the ranges of activations."""
         return min(CALIBRATION_IMAGES, len(self.data.calibration.images))
 
-    def reduced_range(self) -> bool:
-        """Tells whether 8-bit weights keep to 7 bits: where this processor saturates at 16 bits when it
-        multiplies
-        and adds, and the device has no dot-product instructions for which the full range would be right."""
-        return self.backend.format.saturates and not (self.dot_product or host_has_dot_product())
+    @property
+    def needs_7_bits(self) -> bool:
+        """Whether 8-bit weights must keep to 7 bits here."""
+        return range_of_weights(self.backend.format.saturates, self.dot_product)[0]
 
+    @property
     def range_reason(self) -> str:
-        """Returns why the full or the reduced range of 8-bit weights was taken."""
-        if not self.backend.format.saturates:
-            return "full range: the runtime adds 8-bit products in 32 bits on every processor"
-        if self.dot_product:
-            return "full range: the device has dot-product instructions"
-        if host_has_dot_product():
-            return "full range: this processor adds 8-bit products without saturation (VNNI or dot product)"
-        return "reduced range: this processor's 8-bit multiply-add saturates at 16 bits (AVX2 without VNNI)"
+        """Why 8-bit weights keep to 7 bits, or need not."""
+        return range_of_weights(self.backend.format.saturates, self.dot_product)[1]
 
     def trial(self, network: Network, spec: QuantSpec) -> float | None:
         """Exports to a temporary place and returns the validation accuracy in the artifact's own runtime."""
@@ -384,6 +378,25 @@ def plan_steps(
     worth = [batch for batch in (32, 64, 128) if image_s * batch >= step_s]
     batch = min((ample or worth or [128])[0], images, most)
     return max(10, min(steps(batch), MAX_EPOCHS * images // batch)), batch
+
+
+def range_of_weights(saturates: bool, dot_product: bool) -> tuple[bool, str]:
+    """Returns whether 8-bit weights must keep to 7 bits, and the reason for either answer.
+
+    saturates: whether the format's kernels add products in 16 bits where the processor has no dot-product
+    instructions. dot_product: whether the device has them; then the full range is right for it, whatever this
+    processor does.
+    """
+    if not saturates:
+        return False, "full range: the runtime adds 8-bit products in 32 bits on every processor"
+    if dot_product:
+        return False, "full range: the device has dot-product instructions"
+    if host_has_dot_product():
+        return (
+            False,
+            "full range: this processor adds 8-bit products without saturation (VNNI or dot product)",
+        )
+    return True, "reduced range: this processor's 8-bit multiply-add saturates at 16 bits (AVX2 without VNNI)"
 
 
 def host_has_dot_product() -> bool:

@@ -7,7 +7,7 @@ import pytest
 
 from engine.backends.protocol import Facts, LayerInfo
 from engine.datasets import Part
-from engine.techniques import hybrid, prune_structured
+from engine.techniques import hybrid, prune_structured, workbench
 from engine.techniques.workbench import Data, Making, Workbench
 
 
@@ -104,3 +104,18 @@ def test_a_search_that_is_out_of_time_keeps_what_it_found(monkeypatch, widths, f
     assert hybrid._narrower(bench, making, 0.9) == ["whole", *found]
     assert tried[0] == (0.35, "cut") and all(made is None for _, made in tried[1:])
     assert steps == (["stop"] if widths < 5 else [])  # nothing is left to try after the narrowest
+
+
+@pytest.mark.parametrize(
+    ("saturates", "device", "host", "seven", "why"),
+    [
+        (False, False, False, False, "on every processor"),
+        (True, True, False, False, "the device has"),
+        (True, False, True, False, "this processor adds"),
+        (True, False, False, True, "saturates at 16 bits"),
+    ],
+)
+def test_weights_keep_to_7_bits_only_where_kernels_saturate(monkeypatch, saturates, device, host, seven, why):
+    monkeypatch.setattr(workbench, "host_has_dot_product", lambda: host)
+    found = workbench.range_of_weights(saturates, device)
+    assert found[0] == seven and why in found[1]
