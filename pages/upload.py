@@ -88,10 +88,7 @@ with left, st.container(border=True):
     else:
         file = st.file_uploader(
             "Model file",
-            help=(
-                "PyTorch weights or module, safetensors, ONNX, Keras, TFLite. Recognised by "
-                "content, not by name."
-            ),
+            help=f"{inspect.taken()}. Recognised by content, not by name.",
         )
         architecture = st.text_input(
             "Architecture",

@@ -17,8 +17,7 @@ from engine import formats
 from engine.datasets.trial import TrialPictures, trial_pictures
 from engine.device.preprocessing import preprocess
 from engine.errors import BadInput
-from engine.formats import detect as preprocessing
-from engine.formats.detect import Found, Opening
+from engine.formats.detect import Found, Opening, assume, detect
 from engine.vocabulary import ModelFile
 from engine.wall.child import serve
 from models.catalog import sha256_of
@@ -53,7 +52,7 @@ def _look(request: dict, until: float) -> dict:
     formats.check(path, format)
     with _labelled(request) as (pictures, why_not):
         size = pictures.usual_shape[0] if pictures else None
-        openings = _openings(path, format, request["architecture"], size)
+        openings = formats.openings(path, format, request["architecture"], size)
         found = _choose(openings, pictures, request["dataset"], until)
     described = _describe(path, format, request["name"], found, pictures.classes if pictures else None)
     return described.model_copy(update={"warnings": [*described.warnings, *why_not]}).model_dump(mode="json")
@@ -74,27 +73,13 @@ def _labelled(request: dict) -> Iterator[tuple[TrialPictures | None, list[str]]]
         yield pictures, why_not
 
 
-def _openings(path: Path, format: str, architecture: str | None, size: int | None) -> list[Opening]:
-    if format in ("keras_v3", "keras_h5"):
-        from engine.formats.keras.open import openings
-    elif format == "saved_model":
-        from engine.formats.keras.saved_model import openings
-    elif format == "tflite":
-        from engine.formats.tflite.open import openings
-    elif format == "onnx":
-        from engine.formats.onnx.network import openings
-    else:
-        from engine.formats.torch.open import openings
-    return openings(path, format, architecture, size)
-
-
 def _choose(
     openings: list[Opening], pictures: TrialPictures | None, dataset: str | None, until: float
 ) -> Found:
     usable = [opening for opening in openings if opening.facts.get("reach") != "inspect"]
     late = time.monotonic() + LEAST_SECONDS > until
     if pictures is None or not usable or late:
-        found = preprocessing.assume((usable or openings)[0], dataset)
+        found = assume((usable or openings)[0], dataset)
         why = (
             [
                 "This machine was too busy to try the preprocessing out on images within the time: check it"
@@ -104,7 +89,7 @@ def _choose(
             else []
         )
         return replace(found, warnings=[*(why or found.warnings), *_open_choices(openings)])
-    return preprocessing.detect(usable, pictures, str(dataset), until)
+    return detect(usable, pictures, str(dataset), until)
 
 
 def _open_choices(openings: list[Opening]) -> list[str]:
@@ -134,7 +119,7 @@ def _describe(path: Path, format: str, name: str, found: Found, named: list[str]
         sha256=sha256_of(path),
         size_bytes=path.stat().st_size,
         format=format,
-        framework="pytorch" if opening.facts.get("framework") == "pytorch" else "keras",
+        framework=formats.accepted()[format].framework,
         architecture=opening.architecture,
         input_shape=(opening.height, opening.width, opening.channels),
         classes=classes,

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 from engine.errors import BadInput
+from engine.formats import FORMATS, accepted
 from engine.formats.torch import safetensors
 from engine.vocabulary import ModelFile, Preprocessing, parse
 from engine.wall import sandbox
@@ -84,6 +85,16 @@ def inspect_model(
             "unaltered image classifier."
         ) from None
     return parse(ModelFile, answer)
+
+
+def titles() -> dict[str, str]:
+    """Returns what to call each kind of file that is taken, by `ModelFile.format`."""
+    return {id: kind.title for id, kind in accepted().items()}
+
+
+def taken() -> str:
+    """Returns the formats that are taken, as one line for people."""
+    return ", ".join(format.title for format in FORMATS)
 
 
 def shown(name: str) -> str:

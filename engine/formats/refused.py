@@ -169,7 +169,7 @@ KINDS = {
 
 def refusal(kind: str) -> BadInput:
     """Returns the error that refuses a kind of file, with the code to run instead."""
-    found = KINDS[kind]
+    found = KINDS.get(kind, KINDS["unknown"])
     return BadInput(
         f"This is {found.title}: {found.why}"
         + (f"; the code for that: `{found.snippet}`." if found.snippet else ".")

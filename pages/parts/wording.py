@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable
 
 from engine import frameworks
+from engine.formats.inspect import titles
 from engine.judge import words
 from engine.judge.asked import measured_ms
 from engine.judge.limits import LIMITS
@@ -20,17 +21,7 @@ from estimator.confidence import in_words
 NBSP = "\u00a0"
 NONE = "–"
 FORMULA = ("=", "+", "-", "@", "|", "%")
-FORMATS = {
-    "safetensors": "safetensors",
-    "state_dict": "PyTorch weights",
-    "torch_module": "PyTorch module",
-    "torchscript": "TorchScript",
-    "onnx": "ONNX",
-    "keras_v3": "Keras 3 file",
-    "keras_h5": "Keras HDF5 file",
-    "saved_model": "SavedModel",
-    "tflite": "TFLite",
-}
+FORMATS = titles()
 RUNTIMES = {
     "onnxruntime": "ONNX Runtime",
     "litert": "LiteRT",

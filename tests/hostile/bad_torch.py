@@ -45,10 +45,10 @@ def in_zip(base: bytes, change) -> bytes:
 
 def in_legacy(payload: bytes) -> bytes:
     """Puts instructions at the end of the fourth pickle of the older layout."""
-    from engine import formats
+    from engine.formats.torch.recognise import after_pickles
 
     data = goods.state_legacy()
-    place = formats._after_pickles(data, 3)
+    place = after_pickles(data, 3)
     end = data.index(b"u.", place) + 1
     return data[:end] + payload + data[end:]
 

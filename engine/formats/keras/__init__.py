@@ -1,0 +1,34 @@
+"""Keras: `.keras`, `.h5`, and SavedModels, which become TFLite on the way."""
+
+import re
+
+from engine.formats.format import Format, Kind, Start
+
+HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+def recognise(start: Start) -> str | None:
+    """Returns keras_h5, keras_v3, saved_model, or None for any other file."""
+    if start.head.startswith(HDF5):
+        return "keras_h5"
+    if {"config.json", "metadata.json"} <= set(start.names):
+        return "keras_v3"
+    return "saved_model" if any(re.search(r"(^|/)saved_model\.pb$", name) for name in start.names) else None
+
+
+CHECK, OPENINGS = "engine.formats.keras.check:check", "engine.formats.keras.open:openings"
+FORMAT = Format(
+    "keras",
+    "Keras",
+    {
+        "keras_v3": Kind("Keras 3 file", "keras", CHECK, OPENINGS),
+        "keras_h5": Kind("Keras HDF5 file", "keras", CHECK, OPENINGS),
+        "saved_model": Kind(
+            "SavedModel",
+            "keras",
+            "engine.formats.keras.saved_model:check",
+            "engine.formats.keras.saved_model:openings",
+        ),
+    },
+    recognise,
+)

@@ -12,7 +12,8 @@ import h5py
 
 from engine.errors import BadInput
 from engine.formats import refused
-from engine.formats.keras.config import ADVICE, MAX_CONFIG, MAX_VALUES, check_config, parse
+from engine.formats.keras.config import ADVICE, MAX_CONFIG, check_config, parse
+from engine.formats.limits import MAX_VALUES
 from engine.store import zips as archives
 
 MAX_CHUNK = 16_000_000  # bytes that are read at once, however little of them is used

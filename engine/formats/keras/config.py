@@ -10,7 +10,6 @@ import h5py
 from engine.errors import BadInput
 from engine.store import zips as archives
 
-MAX_VALUES = 150_000_000
 MAX_CONFIG, MAX_LAYERS = 30_000_000, 5_000
 ADVICE = "save the classifier again with `model.save('model.keras')`."
 

@@ -15,16 +15,16 @@ import numpy as np
 from engine.errors import BadInput
 from engine.formats.detect import Opening
 from engine.formats.keras.check import check
-from engine.formats.keras.config import ADVICE, MAX_VALUES, read_config
+from engine.formats.keras.config import ADVICE, read_config
 from engine.formats.keras.saved_model import to_tflite
+from engine.formats.limits import MAX_OUTPUT, MAX_VALUES
 from engine.formats.tflite import check as tflite_check
 from engine.formats.tflite import graph
 from engine.formats.tflite import open as tflite_open
 from engine.formats.tflite.network import try_network
+from engine.formats.unchanged import unchanged
 from engine.vocabulary import ModelFile
-from models.catalog import sha256_of
 
-MAX_OUTPUT = 60_000_000  # numbers that a layer may give for one image
 WEIGHTED = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose", "Dense")
 OUTDATED = {
     "DepthwiseConv2D": ("groups",),
@@ -45,9 +45,7 @@ def open_keras(model: ModelFile) -> keras.Model:
 
     Raises BadInput when the file was changed since it was checked, or Keras can't build it.
     """
-    path = Path(model.path)
-    if sha256_of(path) != model.sha256:
-        raise BadInput(f"The file of {model.name} was changed since it was checked: add it again.")
+    path = unchanged(model)
     if model.format == "tflite":
         return open_tflite(path)
     if model.format == "saved_model":
@@ -84,7 +82,6 @@ def openings(path: Path, format: str, architecture: str | None, size: int | None
     height, width, channels = shape[0] or size or 224, shape[1] or size or 224, shape[2]
     classes = _classes_of(model)
     facts = {
-        "framework": "keras",
         "outputs": _outputs_of(model),
         "warnings": [],
         "reach": "all",

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engine.errors import BadInput
+from engine.formats.protobuf import fields, number
 from engine.formats.tflite import check as tflite_check
 from engine.formats.tflite import open as tflite_open
 from engine.store import zips as archives
@@ -61,7 +62,7 @@ def check(path: Path) -> None:
         graph = archives.read_entry(archive, graphs[0], MAX_GRAPH)
     try:
         nodes = list(_nodes(graph))
-        used = {name.decode("utf-8", "replace") for node in nodes for name in _fields(node, 2)}
+        used = {name.decode("utf-8", "replace") for node in nodes for name in fields(node, 2)}
         _check_shapes(nodes)
     except (IndexError, ValueError):
         raise BadInput(f"The graph of the SavedModel is damaged: {ADVICE}") from None
@@ -106,12 +107,12 @@ def openings(path: Path, format: str, architecture: str | None, size: int | None
 def _nodes(data: bytes) -> Iterator[bytes]:
     """Yields every node: SavedModel.meta_graphs[].graph_def.node[] and .library.function[].node_def[]."""
     count = 0
-    for meta in _fields(data, 2):
-        for graph in _fields(meta, 2):
-            nodes = [graph_node for graph_node in _fields(graph, 1)]
-            for library in _fields(graph, 2):
-                for function in _fields(library, 1):
-                    nodes += _fields(function, 3)
+    for meta in fields(data, 2):
+        for graph in fields(meta, 2):
+            nodes = [graph_node for graph_node in fields(graph, 1)]
+            for library in fields(graph, 2):
+                for function in fields(library, 1):
+                    nodes += fields(function, 3)
             for node in nodes:
                 count += 1
                 if count > MAX_OPERATORS:
@@ -127,68 +128,16 @@ def _check_shapes(nodes: list[bytes]) -> None:
     state one number for millions. Raises BadInput."""
     total = 0
     for node in nodes:
-        for entry in _fields(node, 5):
-            for value in _fields(entry, 2):
+        for entry in fields(node, 5):
+            for value in fields(entry, 2):
                 shapes = [
-                    *_fields(value, 7),
-                    *(shape for tensor in _fields(value, 8) for shape in _fields(tensor, 2)),
+                    *fields(value, 7),
+                    *(shape for tensor in fields(value, 8) for shape in fields(tensor, 2)),
                 ]
                 for shape in shapes:
-                    total += math.prod(max(_number(dim, 1), 1) for dim in _fields(shape, 2))
+                    total += math.prod(max(number(dim, 1), 1) for dim in fields(shape, 2))
     if total > MAX_VALUES:
         raise BadInput(
             f"The constants and variables of the SavedModel hold {total:,} numbers, more than an edge"
             f" device's classifier can have: {ADVICE}"
         )
-
-
-def _number(data: bytes, wanted: int) -> int:
-    """Returns a message's whole number of that field, 0 where it has none (or a negative one, which stands
-    for an open size).
-    """
-    place, found = 0, 0
-    while place < len(data):
-        tag, place = _varint(data, place)
-        if tag & 7 == 0:
-            value, place = _varint(data, place)
-            found = value if tag >> 3 == wanted and value < 2**63 else found
-        elif tag & 7 == 2:
-            length, place = _varint(data, place)
-            place += length
-        else:
-            raise ValueError("wire type")
-    return found
-
-
-def _fields(data: bytes, wanted: int) -> Iterator[bytes]:
-    """Yields the length-delimited fields of that number; raises ValueError or IndexError when the bytes are
-    no message.
-    """
-    place = 0
-    while place < len(data):
-        tag, place = _varint(data, place)
-        wire = tag & 7
-        if wire == 0:
-            _, place = _varint(data, place)
-        elif wire == 2:
-            length, place = _varint(data, place)
-            if place + length > len(data):
-                raise ValueError("cut off")
-            if tag >> 3 == wanted:
-                yield data[place : place + length]
-            place += length
-        elif wire in (1, 5):
-            place += 8 if wire == 1 else 4
-        else:
-            raise ValueError("wire type")
-
-
-def _varint(data: bytes, place: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = data[place]
-        place += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, place
-    raise ValueError("number")

@@ -14,8 +14,9 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from engine.errors import BadInput
+from engine.formats.limits import MAX_OUTPUT
 
-MAX_VALUE, MAX_MADE = 60_000_000, 60_000_000  # numbers in one value, and in all that generators make
+MAX_MADE = MAX_OUTPUT  # numbers in all that generators make
 MOST_SIZES = 1_024  # numbers in a value that counts as sizes
 OPEN_SIDE = 224
 ROUNDS = 20
@@ -89,7 +90,7 @@ def check(model: onnx.ModelProto) -> None:
                 )
             size = math.prod(shape or ())
             made += size if node.op_type in MADE else 0
-            if size > MAX_VALUE or made > MAX_MADE:
+            if size > MAX_OUTPUT or made > MAX_MADE:
                 raise BadInput(
                     f"The ONNX graph makes values of {max(size, made):,} numbers with {node.op_type}, which"
                     f" is absurd for one image: {ADVICE}"

@@ -11,9 +11,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from engine.errors import BadInput
+from engine.formats.limits import MAX_VALUES
 from engine.formats.onnx import bounds as onnx_bounds
 
-MAX_VALUES = 150_000_000
 MAX_NODES = 20_000
 MAX_SIDE = 4096
 LIMIT = 30_000_000  # values of one tensor that a generator may make: 120 MB

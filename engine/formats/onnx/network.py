@@ -45,7 +45,6 @@ def openings(path: Path, format: str, architecture: str | None, size: int | None
     session = session_of(model)
     network, why = _try_network(model, face, session)
     facts = {
-        "framework": "pytorch",
         "reach": "all",
         "warnings": [],
         "layers": sum(

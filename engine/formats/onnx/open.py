@@ -5,12 +5,11 @@ from pathlib import Path
 
 import onnx
 
-from engine.errors import BadInput
 from engine.formats.onnx import check as onnx_format
 from engine.formats.onnx.face import face_of
 from engine.formats.onnx.plain import plain
+from engine.formats.unchanged import unchanged
 from engine.vocabulary import ModelFile
-from models.catalog import sha256_of
 
 
 def open_plain(model: ModelFile) -> onnx.ModelProto:
@@ -19,9 +18,7 @@ def open_plain(model: ModelFile) -> onnx.ModelProto:
 
     Raises BadInput when the file was changed since it was checked, or the graph can't be run.
     """
-    path = Path(model.path)
-    if sha256_of(path) != model.sha256:
-        raise BadInput(f"The file of {model.name} was changed since it was checked: add it again.")
+    path = unchanged(model)
     if model.format == "torchscript":
         from engine.formats.torch.open import script_as_onnx
 

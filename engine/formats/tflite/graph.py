@@ -10,8 +10,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from engine.errors import BadInput
+from engine.formats.limits import MAX_VALUES
 
-MAX_VALUES, MAX_TENSORS = 150_000_000, 20_000
+MAX_TENSORS = 20_000
 ADVICE = "convert the classifier again with `tf.lite.TFLiteConverter.from_keras_model(model).convert()`."
 KINDS = {
     0: np.float32,

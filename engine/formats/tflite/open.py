@@ -21,7 +21,6 @@ def openings(path: Path, format: str, architecture: str | None, size: int | None
     height, width, channels, layout = _image(graph, given)
     classes = _classes(graph, scores)
     facts = {
-        "framework": "keras",
         "reach": "all",
         "warnings": [],
         "layers": sum(op.name in WEIGHTED for op in graph.operators),

@@ -15,20 +15,19 @@ from typing import Any
 import numpy as np
 
 from engine.errors import BadInput
+from engine.formats.limits import MAX_VALUES
 from engine.formats.torch.pickle import MAX_PICKLE, STORAGES, Storage, advice, load, opcodes
 from engine.store import zips as archives
 
-MAX_VALUES = 150_000_000  # 600 MB in float32; classifiers for edge devices have at most a quarter of that
 MAX_TENSORS = 50_000
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
 @dataclass
 class TorchFile:
-    """What was read: the pickled value, and whether any tensor was saved on a GPU."""
+    """What was read: the pickled value."""
 
     value: Any
-    on_gpu: bool
 
 
 def read(path: str | Path) -> TorchFile:
@@ -89,7 +88,7 @@ def _read_zip(path: Path) -> TorchFile:
                 f"The pickle inside goes on behind its end, where PyTorch writes nothing: {advice()}"
             )
         value = load(io.BytesIO(data), storage)
-    return TorchFile(value, any(s.device.startswith("cuda") for s in storages.values()))
+    return TorchFile(value)
 
 
 def _read_legacy(path: Path) -> TorchFile:
@@ -127,7 +126,7 @@ def _read_legacy(path: Path) -> TorchFile:
         raise BadInput(f"The file goes on behind its last tensor, where PyTorch writes nothing: {advice()}")
     if any(len(s.data) != s.count * _width(s.dtype) for s in storages.values()):
         raise BadInput("A tensor's values are cut off: export or copy the file again.")
-    return TorchFile(value, any(s.device.startswith("cuda") for s in storages.values()))
+    return TorchFile(value)
 
 
 def _fill(storage: Storage | None, stream: io.BytesIO) -> None:

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from engine.errors import BadInput
+from engine.formats.limits import MAX_OUTPUT
 from engine.formats.torch import check as torchfile
 from engine.formats.torch.pickle import SAVE_WEIGHTS, Record, Reference, Tensor
 from models.torchvision_shim import import_torchvision
@@ -25,7 +26,6 @@ from models.torchvision_shim import import_torchvision
 IN_ORDER = "modules_in_order"
 MAX_MODULES, MAX_DEPTH = 10_000, 50
 SIDES = (28, 32, 224, 64, 96, 128, 299, 160, 48)
-MAX_OUTPUT = 60_000_000  # numbers that a layer may give for one image
 CONTAINERS = ("torch.nn.modules.container.Sequential", "torch.nn.modules.container.ModuleList")
 ACTIVATIONS = ("torch.nn.modules.activation.",)
 OWN_STATE = {

@@ -25,8 +25,8 @@ from engine.formats.torch import pickle as torch_pickle
 from engine.formats.torch import safetensors as safetensors_format
 from engine.formats.torch import script as torchscript
 from engine.formats.torch.architectures import Candidate
+from engine.formats.unchanged import unchanged
 from engine.vocabulary import ModelFile
-from models.catalog import sha256_of
 
 WRAPPERS = (
     "state_dict",
@@ -60,9 +60,7 @@ def open_network(model: ModelFile) -> nn.Module:
 
     Raises BadInput when the file was changed since it was checked, or no longer fits its architecture.
     """
-    path = Path(model.path)
-    if sha256_of(path) != model.sha256:
-        raise BadInput(f"The file of {model.name} was changed since it was checked: add it again.")
+    path = unchanged(model)
     if model.format in ("safetensors", "state_dict"):
         return architectures.build(model.architecture or "", read_weights(path, model.format))
     if model.format == "onnx":
@@ -99,7 +97,6 @@ def openings(path: Path, format: str, architecture: str | None, size: int | None
 
 def _facts(weights: Mapping[str, Any], **more: Any) -> dict:
     return {
-        "framework": "pytorch",
         "layers": sum(len(value.shape) in (2, 4) for value in weights.values()),
         "parameters": int(
             sum(

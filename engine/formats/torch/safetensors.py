@@ -9,7 +9,8 @@ import struct
 from pathlib import Path
 
 from engine.errors import BadInput
-from engine.formats.torch.check import MAX_TENSORS, MAX_VALUES
+from engine.formats.limits import MAX_VALUES
+from engine.formats.torch.check import MAX_TENSORS
 
 MAX_HEADER = 20_000_000
 BITS = {
