@@ -20,6 +20,7 @@ import numpy as np
 from benchmarks import record
 from estimator import confidence
 from estimator.fitting import fit, forms, intervals, rows
+from estimator.fitting.group import FAMILIES, NETWORKS, Group, groups_of
 from estimator.fitting.roofline import fit_group
 
 COLUMNS = [
@@ -44,7 +45,7 @@ CUTS, REPEATS = 5, 20
 FORM, STRENGTH = (*forms.MIXED, "small"), 0.03
 
 
-def part(group: fit.Group, keep: np.ndarray) -> fit.Group:
+def part(group: Group, keep: np.ndarray) -> Group:
     """The group with some rows only."""
     return replace(
         group,
@@ -58,22 +59,22 @@ def part(group: fit.Group, keep: np.ndarray) -> fit.Group:
     )
 
 
-def without(groups: list[fit.Group], families: set[str]) -> list[fit.Group]:
+def without(groups: list[Group], families: set[str]) -> list[Group]:
     """The groups as they are where some families were never measured; those with too little left are
     dropped.
     """
     left = [part(g, ~np.isin(g.family, list(families))) for g in groups]
-    return [g for g in left if len(set(g.network)) >= fit.NETWORKS and len(set(g.family)) >= fit.FAMILIES]
+    return [g for g in left if len(set(g.network)) >= NETWORKS and len(set(g.family)) >= FAMILIES]
 
 
-def alone(group: fit.Group, x: np.ndarray) -> np.ndarray:
+def alone(group: Group, x: np.ndarray) -> np.ndarray:
     """The plain roofline: a free non-negative fit of the group's own networks."""
     places = fit.columns(forms.PLAIN)
     own = group.x[group.first][:, places]
     return np.maximum(x[:, places] @ fit_group(own, group.typical_ms, np.ones(len(own)), None, 0.0), 1e-6)
 
 
-def picked(group: fit.Group, pools: fit.Pools, x: np.ndarray) -> np.ndarray:
+def picked(group: Group, pools: fit.Pools, x: np.ndarray) -> np.ndarray:
     """The one candidate whose error on held-out families of the group is least."""
 
     def loss(candidate: tuple[tuple[str, ...], float]) -> float:
@@ -99,7 +100,7 @@ def quarters(others: list[str]) -> Iterator[set[str]]:
             yield {one, *shuffled[number :: len(SPREAD)]}
 
 
-def kept_aside(groups: list[fit.Group]) -> list[list]:
+def kept_aside(groups: list[Group]) -> list[list]:
     """Median and 90th percentile of errors on the rows of families that were taken out, a mean over the
     groups of a kind.
     """
@@ -136,7 +137,7 @@ def kept_aside(groups: list[fit.Group]) -> list[list]:
     ]
 
 
-def learning_curve(groups: list[fit.Group]) -> list[list]:
+def learning_curve(groups: list[Group]) -> list[list]:
     """Median errors on unseen families after training on some, by how many they were."""
     random = np.random.default_rng(0)
     mine = [g for g in fit.ours(groups) if g.name.split("|")[1] == "ncnn" and "|int8|" not in g.name]
@@ -179,7 +180,7 @@ def learning_curve(groups: list[fit.Group]) -> list[list]:
 def main() -> None:
     """Writes benchmarks/results/estimator_limits.*."""
     data = rows.read(rows.folder())
-    groups = fit.groups_of(data)
+    groups = groups_of(data)
     aside, curve = kept_aside(groups), learning_curve(groups)
     worse = [row[1] for row in aside if row[5] > row[3]]
     wilder = [row[1] for row in aside if row[7] > row[6]]

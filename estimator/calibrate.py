@@ -1,8 +1,7 @@
 """Corrects predictions with what the user measured on their own device.
 
 A package's `benchmark.py` writes a `BenchmarkResult`; `calibrate` compares it with the predictions and gives
-a
-`Calibration`, which `estimate` takes. Both go to JSON and back.
+a `Calibration`, which `estimate` takes. Both go to JSON and back.
 """
 
 from math import exp, log, sqrt
@@ -11,7 +10,8 @@ from typing import Literal
 
 from pydantic import Field, FiniteFloat, PositiveInt
 
-from estimator.types import Frozen, Precision, Profile
+from estimator.predict import estimate
+from estimator.types import Calibration, Correction, Frozen, Precision, Profile
 
 SPREAD = 0.1  # log: what one board's measurement differs from another's by when nothing else does
 
@@ -58,39 +58,6 @@ class BenchmarkResult(Frozen):
     models: tuple[ModelResult, ...] = Field(min_length=1, max_length=1000)
 
 
-class Correction(Frozen):
-    """For one runtime, precision and thread count: the factor, its log half-width, how much of the
-    prediction's own
-    half-width is left, and how many measurements it rests on."""
-
-    runtime: str
-    precision: Precision
-    threads: int
-    ratio: float = Field(gt=0)
-    half_width: float = Field(ge=0)
-    left: float = Field(ge=0, le=1)
-    measurements: int = Field(ge=1)
-
-
-class Calibration(Frozen):
-    """All corrections of one device. Kept by whoever calls; `estimate` takes it."""
-
-    schema_version: Literal[1] = 1
-    device: str
-    corrections: tuple[Correction, ...] = ()
-
-    def correction(self, runtime: str, precision: str, threads: int) -> Correction | None:
-        """The correction for exactly this use, else None: a ratio of one precision says little of another."""
-        return next(
-            (
-                c
-                for c in self.corrections
-                if (c.runtime, c.precision, c.threads) == (runtime, precision, threads)
-            ),
-            None,
-        )
-
-
 def calibrate(results: tuple[BenchmarkResult, ...]) -> Calibration:
     """Turns benchmark results of one device into a calibration.
 
@@ -102,8 +69,6 @@ def calibrate(results: tuple[BenchmarkResult, ...]) -> Calibration:
 
     Raises ValueError for results of different devices, or where nothing was predicted to compare with.
     """
-    from estimator.predict import estimate
-
     names = {result.device for result in results}
     if len(names) != 1:
         found = ", ".join(sorted(names)) or "none"

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from estimator import capability, confidence, features, memory, routes
-from estimator.calibrate import Calibration
 from estimator.coefficients import load
 from estimator.devices import Device, load_device
-from estimator.types import Estimate, Precision, Profile
+from estimator.types import Calibration, Estimate, Precision, Profile
 
 NOTABLE = 0.02
 HOPELESS = log(8)  # an interval wider than 8 times either way says nothing: beyond the data

@@ -1,7 +1,7 @@
-"""Plain data that the estimator takes and gives: `Profile` (what is in a file) and `Estimate` (what it will
-cost).
+"""Plain data that the estimator takes and gives: `Profile` (what is in a file), `Estimate` (what it will
+cost) and `Calibration` (what the user's own measurements correct).
 
-Both are frozen pydantic models, so they go to JSON and back without loss. Sizes are bytes, times are
+All are frozen pydantic models, so they go to JSON and back without loss. Sizes are bytes, times are
 milliseconds, memory is MB of 10**6 bytes, energy is millijoules; a figure that is not known is None, never 0.
 """
 
@@ -136,3 +136,36 @@ class Estimate(Frozen):
     confidence: float | None = Field(default=None, ge=0, le=1)
     why: str = ""
     calibrated_with: int = 0
+
+
+class Correction(Frozen):
+    """For one runtime, precision and thread count: the factor, its log half-width, how much of the
+    prediction's own half-width is left, and how many measurements it rests on.
+    """
+
+    runtime: str
+    precision: Precision
+    threads: int
+    ratio: float = Field(gt=0)
+    half_width: float = Field(ge=0)
+    left: float = Field(ge=0, le=1)
+    measurements: int = Field(ge=1)
+
+
+class Calibration(Frozen):
+    """All corrections of one device. Kept by whoever calls; `estimate` takes it."""
+
+    schema_version: Literal[1] = 1
+    device: str
+    corrections: tuple[Correction, ...] = ()
+
+    def correction(self, runtime: str, precision: str, threads: int) -> Correction | None:
+        """The correction for exactly this use, else None: a ratio of one precision says little of another."""
+        return next(
+            (
+                c
+                for c in self.corrections
+                if (c.runtime, c.precision, c.threads) == (runtime, precision, threads)
+            ),
+            None,
+        )

@@ -4,10 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from engine.vocabulary import Estimate
-from estimator.calibrate import Calibration
 from estimator.devices import all_devices
 from estimator.predict import estimate
-from estimator.types import Profile
+from estimator.types import Calibration, Profile
 
 
 def estimates_for(

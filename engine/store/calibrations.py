@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from engine.errors import BadInput
 from engine.store.files import read_json, write_json
 from engine.store.workspace import Workspace
-from estimator.calibrate import BenchmarkResult, Calibration, calibrate
+from estimator.calibrate import BenchmarkResult, calibrate
 from estimator.devices import all_devices
+from estimator.types import Calibration
 
 LARGEST_RESULT_BYTES = 20_000_000
 

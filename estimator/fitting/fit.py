@@ -9,8 +9,6 @@ how to average. Whatever is said of a family was predicted without it: in the gr
 weights.
 """
 
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,90 +17,12 @@ import pandas as pd
 
 from estimator import coefficients, features, memory
 from estimator.devices import all_devices
-from estimator.fitting import forms, large, power, rows, transfer
+from estimator.fitting import forms, intervals, large, power, rows, transfer, validate
 from estimator.fitting.forms import CANDIDATES, columns
-from estimator.fitting.roofline import fit_group, fit_shape, row_weights
+from estimator.fitting.group import Group, groups_of
+from estimator.fitting.roofline import fit_group, fit_shape
 
-POOLED = {"litert", "armnn", "ncnn"}
 COUNTS = 0.5  # of an even share; a candidate with less says nothing of how large an overhead may be
-NETWORKS, FAMILIES = 5, 2  # fewer can't be checked by leaving a family out
-
-
-@dataclass
-class Group:
-    """The rows of one device x runtime x precision x threads, and what was fitted to them."""
-
-    name: str
-    x: np.ndarray
-    latency_ms: np.ndarray
-    family: np.ndarray
-    network: np.ndarray
-    pool: str
-    frozen: bool
-    terms: tuple[str, ...] = ()
-    coefficients: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    most_overhead_ms: float = 0.0
-    held_out: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    random: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    base: float = 0.0
-    slope: float = 0.0
-    nested: np.ndarray = field(default_factory=lambda: np.zeros(0))
-
-    @cached_property
-    def first(self) -> np.ndarray:
-        """Index of one row of each network."""
-        return np.unique(self.network, return_index=True)[1]
-
-    @cached_property
-    def typical_ms(self) -> np.ndarray:
-        """Each network's median latency: what is fitted, so that a network counts once, however often it was
-        measured.
-        """
-        return np.array([np.median(self.latency_ms[self.network == self.network[i]]) for i in self.first])
-
-    @property
-    def weights(self) -> np.ndarray:
-        """So that a network counts once in what is said of rows."""
-        return row_weights(self.network)
-
-    @property
-    def kind(self) -> str:
-        """Groups that share what they think of forms: a runtime's, on processors also of one precision."""
-        _, runtime, precision, _ = self.name.split("|")
-        return f"{runtime}, {precision}" if runtime in POOLED else runtime
-
-    @property
-    def errors(self) -> np.ndarray:
-        """Log errors on held-out families."""
-        return np.log(self.held_out / self.latency_ms)
-
-
-def groups_of(data: pd.DataFrame) -> list[Group]:
-    """Every group that has enough networks with known layers, relatives on other devices included."""
-    known = data[data.features.notna()]
-    found = []
-    for name, part in known.groupby("group", sort=True):
-        if part.feat_key.nunique() >= NETWORKS and part.family.nunique() >= FAMILIES:
-            found.append(
-                Group(
-                    name,
-                    np.stack(part.features.to_list()),
-                    part.latency_ms.to_numpy(),
-                    part.family.to_numpy(str),
-                    part.feat_key.to_numpy(str),
-                    pool_of(name),
-                    not bool(part.shippable.all()),
-                )
-            )
-    return found
-
-
-def pool_of(name: str) -> str:
-    """The relatives a group borrows from: any processor, float or integer, with one or several threads."""
-    _, runtime, precision, threads = name.split("|")
-    if runtime not in POOLED:
-        return runtime
-    return f"cpu|{'int8' if precision == 'int8' else 'float'}|{'one' if threads == '1' else 'many'}"
 
 
 class Pools:
@@ -207,8 +127,6 @@ def fit(path: Path, before: dict[str, Any] | None = None) -> tuple[dict[str, Any
     taken
     from `before`, the coefficients as they were.
     """
-    from estimator.fitting import intervals, validate  # they read Group
-
     data = rows.read(path)
     # Rows that may not ship would make this fit differ from one on the shipped rows, so they only feed frozen
     # groups.
@@ -258,8 +176,6 @@ def smallest_work_ms(parts: np.ndarray, form: tuple[str, ...]) -> float:
 
 
 def _entry(group: Group) -> dict[str, Any]:
-    from estimator.fitting import validate
-
     parts = group.x[:, columns(group.terms)] * group.coefficients
     return {
         "pool": group.pool,
@@ -276,8 +192,6 @@ def _entry(group: Group) -> dict[str, Any]:
 
 
 def _large_entry(group: dict[str, Any]) -> dict[str, Any]:
-    from estimator.fitting import validate
-
     parts = group["x"][:, columns(group["form"])] * group["coefficients"]
     return {
         "pool": "",

@@ -13,14 +13,11 @@ without a family before they are tried on it (pseudo-BMA: Yao et al. 2018, arXiv
 
 from collections.abc import Sequence
 from itertools import product
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from estimator import features
-
-if TYPE_CHECKING:
-    from estimator.fitting.fit import Group
+from estimator.fitting.group import Group
 
 PLAIN = (
     "overhead",
@@ -66,7 +63,7 @@ def terms_of(runtime: str, form: tuple[str, ...]) -> tuple[str, ...]:
     return (*form, "spilled") if runtime == "edgetpu" else form
 
 
-def weights(groups: Sequence["Group"], tried: Sequence[np.ndarray], without: str = "") -> np.ndarray:
+def weights(groups: Sequence[Group], tried: Sequence[np.ndarray], without: str = "") -> np.ndarray:
     """How much each candidate counts in each of the groups of one kind, [groups, candidates]; a group's sum
     to 1.
 

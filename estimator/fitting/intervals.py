@@ -19,7 +19,7 @@ from math import log
 import numpy as np
 
 from estimator import confidence
-from estimator.fitting.fit import Group
+from estimator.fitting.group import Group
 
 SLOPES = (
     0.25,

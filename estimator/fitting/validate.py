@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from estimator import coefficients, confidence, features, predict
-from estimator.fitting import fit, intervals, large, rows, targets
+from estimator.fitting import intervals, large, rows, targets
+from estimator.fitting.group import Group
 
 BINS = 4
 
@@ -33,7 +34,7 @@ def metrics(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float]:
     }
 
 
-def rival(group: fit.Group, of: np.ndarray) -> np.ndarray:
+def rival(group: Group, of: np.ndarray) -> np.ndarray:
     """Predictions of latency = constant * `of`, each family by a constant fitted to the others."""
     predicted = np.zeros(len(of))
     for name in np.unique(group.family):
@@ -42,7 +43,7 @@ def rival(group: fit.Group, of: np.ndarray) -> np.ndarray:
     return predicted
 
 
-def noise_floor(group: fit.Group) -> float | None:
+def noise_floor(group: Group) -> float | None:
     """Median difference of a row from the median of its own network: no prediction can do better. None where
     nothing
     was measured twice."""
@@ -54,7 +55,7 @@ def noise_floor(group: fit.Group) -> float | None:
     return float(np.median(off)) if off else None
 
 
-def of_group(group: fit.Group) -> dict[str, Any]:
+def of_group(group: Group) -> dict[str, Any]:
     """The validation table's entry for one group."""
     macs = group.x[:, 2:6].sum(axis=1)
     growth = 1 + group.slope * intervals.held_out_novelty(group)
@@ -113,7 +114,7 @@ def of_large(group: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def confidence_bins(groups: list[fit.Group]) -> list[dict[str, float]]:
+def confidence_bins(groups: list[Group]) -> list[dict[str, float]]:
     """Median held-out error by confidence, lowest to highest quarter: it must fall."""
     scores = np.concatenate(
         [
@@ -138,7 +139,7 @@ def confidence_bins(groups: list[fit.Group]) -> list[dict[str, float]]:
     ]
 
 
-def ranks(groups: list[fit.Group]) -> dict[str, float]:
+def ranks(groups: list[Group]) -> dict[str, float]:
     """Rank correlation over all held-out rows of a device, whatever runtime, precision and threads, by
     device.
     """

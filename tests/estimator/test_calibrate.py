@@ -3,8 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
-from estimator.calibrate import BenchmarkResult, Calibration, calibrate
+from estimator.calibrate import BenchmarkResult, calibrate
 from estimator.predict import estimate
+from estimator.types import Calibration
 
 
 def result(profiles, factor, device="raspberry_pi_4"):
