@@ -35,16 +35,25 @@ def nearest_grid(weight: np.ndarray, bits: int) -> Grid:
 def _nearest(flat: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns the codes [channels, values], int8, and the scales [channels], float32, of some channels."""
     high = 2 ** (bits - 1) - 1
+    best = best_scales(flat, high, search=bits == 4)
+    codes = np.clip(np.rint(flat / best[:, None]), -high - 1, high).astype(np.int8)
+    return codes, best.astype(np.float32)
+
+
+def best_scales(weight: np.ndarray, high: int, search: bool) -> np.ndarray:
+    """Returns a scale a channel [out] for codes up to `high`: the weight's full range or, with `search`, the
+    share of it with the least square error.
+    """
+    flat = weight.reshape(len(weight), -1)
     full = np.maximum(np.abs(flat).max(axis=1), 1e-8) / high
+    if not search:
+        return full
     best, error = full.copy(), np.full(len(flat), np.inf)
-    for share in (
-        np.linspace(0.5, 1.0, 26).tolist() if bits == 4 else (1.0,)
-    ):  # a NumPy number would make all of it float64
+    for share in np.linspace(0.5, 1.0, 26).tolist():  # a NumPy number would make all of it float64
         scale = (full * share)[:, None]
         now = ((np.clip(np.rint(flat / scale), -high - 1, high) * scale - flat) ** 2).sum(axis=1)
         best, error = np.where(now < error, scale[:, 0], best), np.minimum(now, error)
-    codes = np.clip(np.rint(flat / best[:, None]), -high - 1, high).astype(np.int8)
-    return codes, best.astype(np.float32)
+    return best
 
 
 def dequantized(grid: Grid) -> np.ndarray:

@@ -364,7 +364,7 @@ def _ramp(
 
 
 def why_not(facts: Facts) -> str:
-    """Needs channels that can be followed and labelled images."""
+    """Asks what structured pruning asks: channels that can be followed."""
     return prune_structured.why_not(facts)
 
 

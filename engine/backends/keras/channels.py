@@ -13,12 +13,8 @@ import numpy as np
 from keras import tree
 
 from engine.backends.keras.graph import DROPPED, INPUT, Graph, Network, Node, Ref
-from engine.errors import EdgewiseError
+from engine.backends.widths import ROUND_TO, WIDE
 
-ROUND_TO = (
-    4  # channels are kept in multiples of a SIMD register's four floats wherever there are enough of them
-)
-WIDE = 32
 PASSING = {
     *DROPPED,
     "BatchNormalization",
@@ -46,10 +42,6 @@ PASSING = {
 }
 MIXING = ("softmax", "log_softmax", "glu", "sparsemax", "sparse_plus")
 ELEMENTWISE = {"Add", "Multiply", "Subtract", "Maximum", "Minimum", "Average", "Divide", "TrueDivide"}
-
-
-class Unprunable(EdgewiseError):
-    """Channels of this network can't be removed; the message says why."""
 
 
 @dataclass

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from engine.backends.grid import Grid, nearest_grid
+from engine.backends.grid import Grid, best_scales
 from engine.backends.keras.graph import Node, to_common
 from engine.backends.keras.live import Live
 
@@ -34,10 +34,7 @@ class Simulation:
     def _first_scale(self, node: Node) -> np.ndarray:
         kernel = self.live.layers[node.layer].weights[0].numpy()
         weight = to_common(node.kind, kernel)
-        if self.high == 63:
-            scale = np.maximum(np.abs(weight).reshape(len(weight), -1).max(1), 1e-8) / 63
-        else:
-            scale = nearest_grid(weight, self.bits).scales
+        scale = best_scales(weight, self.high, search=self.bits == 4)
         return self._spread(node, scale.astype(np.float32), kernel)
 
     @staticmethod

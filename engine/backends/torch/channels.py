@@ -16,14 +16,9 @@ import torch_pruning as tp
 from torch import fx, nn
 
 from engine.backends.torch import chains as torch_chains
-from engine.errors import EdgewiseError
+from engine.backends.widths import ROUND_TO, WIDE, Unprunable
 
 TRIAL_S = 30  # seconds for finding out which layers' channels can be removed
-ROUND_TO, WIDE = 4, 32  # layers this wide keep channels in multiples of a SIMD register's four floats
-
-
-class Unprunable(EdgewiseError):
-    """Channels of this network can't be removed; the message says why."""
 
 
 def why_untraceable(network: nn.Module) -> str:

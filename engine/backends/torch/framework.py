@@ -17,6 +17,7 @@ from engine.backends.images import images_at_once
 from engine.backends.protocol import Facts, LayerInfo, Trained, Training
 from engine.backends.torch import channels as torch_channels
 from engine.backends.torch import training as torch_training
+from engine.backends.torch.training import WEIGHTED
 from engine.datasets import Part
 from engine.device.preprocessing import preprocess
 from engine.errors import BadInput
@@ -24,7 +25,6 @@ from engine.formats.torch.open import open_network
 from engine.vocabulary import ModelFile, Preprocessing
 
 GRADIENT_SHARE = 0.25  # of the images that go through at once without gradients
-WEIGHTED = (nn.Conv2d, nn.Linear)
 
 
 class PyTorch:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from engine.backends.grid import Grid
+from engine.backends.grid import Grid, best_scales
 from engine.backends.images import images_at_once
 from engine.backends.protocol import Trained, Training
 from engine.datasets import Part
@@ -54,7 +54,8 @@ class WeightGrid(nn.Module):
         super().__init__()
         self.high = 2 ** (bits - 1) - 1 if not reduced else 2 ** (bits - 2) - 1
         self.low = -self.high - 1
-        self.scale = nn.Parameter(best_scales(weight, self.high, search=bits == 4))
+        scales = best_scales(weight.detach().numpy(), self.high, search=bits == 4)
+        self.scale = nn.Parameter(torch.from_numpy(scales.astype(np.float32)))
         self.register_buffer("zero", torch.zeros_like(self.scale))
         self.gain = 1 / math.sqrt(weight[0].numel() * self.high)
 
@@ -68,23 +69,6 @@ class WeightGrid(nn.Module):
         return torch.clamp(
             torch.round(weight / self.scale.clamp(min=1e-8).reshape(shape)), self.low, self.high
         )
-
-
-def best_scales(weight: torch.Tensor, high: int, search: bool) -> torch.Tensor:
-    """Returns per-channel scales [out]: the full range, or (with `search`) the share of it with least square
-    error.
-    """
-    flat = weight.detach().flatten(1)
-    full = flat.abs().amax(1).clamp(min=1e-8) / high
-    if not search:
-        return full
-    best, error = full, torch.full_like(full, torch.inf)
-    for share in np.linspace(0.5, 1.0, 21):
-        scale = (full * float(share))[:, None]
-        rounded = torch.clamp(torch.round(flat / scale), -high - 1, high) * scale
-        now = ((rounded - flat) ** 2).sum(1)
-        best, error = torch.where(now < error, scale[:, 0], best), torch.minimum(now, error)
-    return best
 
 
 class ActivationRange:
