@@ -145,11 +145,19 @@ def test_links_in_a_folder_are_refused(target, tmp_path):
 
 
 @pytest.mark.timeout(30)
-@pytest.mark.parametrize("name", ["pipe", "/dev/zero", "a" * 5_000, "nul\0byte"])
-def test_what_is_no_file_is_refused_at_once(name, tmp_path):
+@pytest.mark.parametrize(
+    "name, says",
+    [
+        ("pipe", "'pipe' is neither a file nor a folder: give a ZIP or a folder"),
+        ("/dev/zero", "'zero' is neither a file nor a folder: give a ZIP or a folder"),
+        ("a" * 5_000, "There is no data set .*: choose from"),
+        ("nul\0byte", "There is no data set .*: choose from"),
+    ],
+)
+def test_what_is_no_file_is_refused_at_once(name, says, tmp_path):
     if name == "pipe":
         os.mkfifo(tmp_path / name)
-    with pytest.raises(BadInput):
+    with pytest.raises(BadInput, match=says):
         datasets.prepare(tmp_path / name, tmp_path / "home")
 
 

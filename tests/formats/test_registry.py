@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine import formats
+from engine import formats, frameworks
 from engine.errors import BadInput
 from engine.formats import refused
 from engine.formats.format import named
@@ -46,5 +46,6 @@ def test_every_kind_is_either_taken_or_refused(kind):
             formats.openings("nowhere", kind, None, None)
     else:
         assert kind not in refused.KINDS
+        assert formats.accepted()[kind].framework in frameworks.FRAMEWORKS
         assert callable(named(formats.accepted()[kind].check))
         assert callable(named(formats.accepted()[kind].openings))
