@@ -20,7 +20,6 @@ from estimator.types import Estimate
 
 __all__ = [
     "SCHEMA_VERSION",
-    "DEVICES",
     "Goal",
     "Preprocessing",
     "ModelFile",
@@ -42,15 +41,6 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 M = TypeVar("M", bound=BaseModel)
-
-DEVICES = {
-    "raspberry_pi_3b": "Raspberry Pi 3B",
-    "raspberry_pi_4": "Raspberry Pi 4",
-    "raspberry_pi_5": "Raspberry Pi 5",
-    "jetson_nano": "Jetson Nano",
-    "jetson_xavier_nx": "Jetson Xavier NX",
-    "coral_dev_board": "Coral Dev Board",
-}
 
 
 class Plain(BaseModel):

@@ -181,11 +181,13 @@ def _edge_tpu(
     return Capability(answer="supported", why=chosen.why)
 
 
-def default_runtime(machine: Device, profile: Profile, precision: Precision | None) -> str:
+def default_runtime(
+    machine: Device, profile: Profile, precision: Precision | None, file_format: str = ""
+) -> str:
     """The runtime that is meant when none is named; on a Coral board what the Edge TPU refuses runs on the
-    CPU.
+    CPU. `file_format` says what a what-if will be.
     """
-    runtime = machine.default_runtime(profile.format)
+    runtime = machine.default_runtime(file_format or profile.format)
     if runtime == "edgetpu" and "litert" in machine.runtimes and not full_int8(profile, precision):
         return "litert"
     return runtime

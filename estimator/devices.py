@@ -49,6 +49,8 @@ class Device(Frozen):
         bandwidth_gb_s: Theoretical. measured_bandwidth_gb_s: Best STREAM kernel.
         l2_kb: Second-level cache. idle_w, load_w: Power of the board unless the source says otherwise.
         peak_gflops, peak_fp16_gflops, peak_int8_gops: Of the strongest unit, theoretical.
+        offered, order: Whether it is shown first, and at which place among those.
+        dot_product: Whether its processor has the INT8 dot-product instructions of ARMv8.2.
         relative: The device whose measurements stand in first where this one has none.
     """
 
@@ -74,6 +76,9 @@ class Device(Frozen):
     runs_well: str = ""
     default_onnx: str
     default_tflite: str
+    offered: bool = False
+    order: int = 100
+    dot_product: bool = False
     relative: str = ""
     notes: str = ""
     runtimes: dict[str, Runtime]
@@ -88,20 +93,12 @@ class Device(Frozen):
 
 @lru_cache(maxsize=1)
 def all_devices() -> dict[str, Device]:
-    """Every described device by id, the six targets first."""
+    """Every described device by id, those offered first, in their order."""
     found = [
         Device.model_validate(tomllib.loads(path.read_text()) | {"id": path.stem})
         for path in sorted(FOLDER.glob("*.toml"))
     ]
-    targets = (
-        "raspberry_pi_3b",
-        "raspberry_pi_4",
-        "raspberry_pi_5",
-        "jetson_nano",
-        "jetson_xavier_nx",
-        "coral_dev_board",
-    )
-    found.sort(key=lambda d: (targets.index(d.id) if d.id in targets else len(targets), d.id))
+    found.sort(key=lambda device: (not device.offered, device.order, device.id))
     return {device.id: device for device in found}
 
 
@@ -111,3 +108,14 @@ def load_device(name: str) -> Device:
     if name not in devices:
         raise UnknownDevice(f"Unknown device {name!r}; known are {', '.join(devices)}.")
     return devices[name]
+
+
+@lru_cache(maxsize=1)
+def accelerated() -> frozenset[str]:
+    """The runtimes that compute on something other than the processor."""
+    return frozenset(
+        name
+        for device in all_devices().values()
+        for name, runtime in device.runtimes.items()
+        if runtime.unit != "cpu"
+    )

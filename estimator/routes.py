@@ -5,7 +5,7 @@ from math import exp, log, sqrt
 from typing import Any, NamedTuple
 
 from estimator.coefficients import load
-from estimator.devices import Device, all_devices
+from estimator.devices import Device, accelerated, all_devices
 
 AXES = ("device", "runtime", "precision", "threads")
 
@@ -66,8 +66,7 @@ def find(
 
 def _foreign(place: tuple[Any, ...], asked: tuple[Any, ...]) -> bool:
     """Processors and accelerators share no ratios."""
-    accelerated = {"tensorrt", "edgetpu", "ncnn-vulkan"}
-    return (place[1] in accelerated) != (asked[1] in accelerated)
+    return (place[1] in accelerated()) != (asked[1] in accelerated())
 
 
 @lru_cache(maxsize=4096)

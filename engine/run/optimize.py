@@ -28,9 +28,9 @@ from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
 from engine.techniques.technique import Technique
 from engine.vocabulary import Experiment, LayerSensitivity, Variant
+from estimator.devices import load_device
 
 FACTS_LIMIT_S = 300
-DOT_PRODUCT_DEVICES = ("raspberry_pi_5",)  # Cortex-A76: the dot-product instructions of ARMv8.2
 TOLERANCE = 0.005  # of validation accuracy, where the user sets no limit
 LIMIT_SHARE = 0.7  # some of a limit is left for the difference between validation and test images
 
@@ -131,7 +131,7 @@ def stage(
         seed=run.experiment.seed,
         seconds=seconds,
         tolerance=tolerance(run.experiment),
-        dot_product=run.experiment.device in DOT_PRODUCT_DEVICES,
+        dot_product=load_device(run.experiment.device).dot_product,
     )
     reason = "it was not made"
     try:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from estimator import confidence
+from estimator.devices import accelerated
 
 AXES = ("device", "runtime", "precision", "threads")
 RUNTIMES = ("litert", "armnn", "ncnn", "ncnn-vulkan", "tensorrt", "edgetpu")
@@ -51,8 +52,7 @@ def measure(data: pd.DataFrame, devices: set[str]) -> dict[str, Any]:
 
 def _comparable(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
     """Processors and accelerators are no relatives, nor are the runtimes of one and of the other."""
-    accelerated = {"tensorrt", "edgetpu", "ncnn-vulkan"}
-    return (a[1] in accelerated) == (b[1] in accelerated)
+    return (a[1] in accelerated()) == (b[1] in accelerated())
 
 
 def between_runtimes(bench: pd.DataFrame | None) -> list[dict[str, Any]]:

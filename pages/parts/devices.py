@@ -3,8 +3,9 @@
 import streamlit as st
 
 from engine.frameworks import FRAMEWORKS
-from engine.vocabulary import DEVICES, Estimate, ModelFile
-from estimator.devices import Device, load_device
+from engine.vocabulary import Estimate, ModelFile
+from estimator import capability
+from estimator.devices import Device, all_devices, load_device
 from estimator.predict import by_hand, estimate
 from models.catalog import CATALOG
 from pages.parts import wording as w
@@ -14,15 +15,15 @@ def choose() -> str:
     """Shows a card a device and returns the id of the chosen one."""
     return st.radio(
         "Device",
-        list(DEVICES),
-        index=list(DEVICES).index("raspberry_pi_4"),
-        format_func=DEVICES.get,
+        list(all_devices()),
+        index=list(all_devices()).index("raspberry_pi_4"),
+        format_func=lambda name: load_device(name).name,
         key="target",
         bind="query-params",
         horizontal=True,
         label_visibility="collapsed",
         width="stretch",
-        captions=[card(load_device(name)) for name in DEVICES],
+        captions=[card(device) for device in all_devices().values()],
     )
 
 
@@ -39,8 +40,10 @@ def before_the_run(model: ModelFile, device: str) -> Estimate | None:
     """
     if model.name not in CATALOG:
         return None
-    runtime = load_device(device).default_runtime(FRAMEWORKS[model.framework].formats[0])
-    return estimate(by_hand(CATALOG[model.name].macs, model.parameters), device, runtime=runtime)
+    profile = by_hand(CATALOG[model.name].macs, model.parameters)
+    file_format = FRAMEWORKS[model.framework].formats[0]
+    runtime = capability.default_runtime(load_device(device), profile, None, file_format)
+    return estimate(profile, device, runtime=runtime)
 
 
 def memory(device: Device) -> str:

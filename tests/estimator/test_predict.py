@@ -153,6 +153,8 @@ def test_every_figure_of_a_device_has_a_source():
         "name",
         "family",
         "runs_well",
+        "offered",
+        "order",
         "default_onnx",
         "default_tflite",
         "relative",

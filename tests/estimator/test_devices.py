@@ -1,0 +1,50 @@
+"""One file a device: what it says is all that is known of it."""
+
+import shutil
+
+import pytest
+
+from engine import ask
+from estimator import capability, devices
+from estimator.predict import by_hand, estimate
+
+
+@pytest.fixture
+def dummy(tmp_path, monkeypatch):
+    """One file more in the folder of devices."""
+    folder = tmp_path / "devices"
+    shutil.copytree(devices.FOLDER, folder)
+    text = (folder / "raspberry_pi_4.toml").read_text()
+    text = text.replace("offered = true", "offered = false").replace('"Raspberry Pi 4"', '"Dummy"')
+    (folder / "dummy.toml").write_text(text.replace('relative = "', 'relative = "raspberry_pi_4" #'))
+    monkeypatch.setattr(devices, "FOLDER", folder)
+    devices.all_devices.cache_clear()
+    yield "dummy"
+    monkeypatch.undo()
+    devices.all_devices.cache_clear()
+
+
+def test_a_new_device_is_one_file(dummy):
+    assert ask.device_named(dummy) == dummy and dummy in devices.all_devices()
+    assert estimate(by_hand(10_000_000, 100_000), dummy, runtime="litert").device == dummy
+
+
+def test_the_offered_come_first():
+    found = list(devices.all_devices().values())
+    assert [device.id for device in found if device.offered] == [device.id for device in found[:6]]
+    assert found[0].id == "raspberry_pi_3b" and found[5].id == "coral_dev_board" and len(found) == 14
+
+
+def test_the_wide_multiplication_is_told_by_the_device():
+    wide = {device.id for device in devices.all_devices().values() if device.dot_product}
+    assert wide == {"raspberry_pi_5", "rk3588"}
+
+
+def test_accelerated_runtimes_are_those_beside_the_processor():
+    assert devices.accelerated() == {"tensorrt", "edgetpu", "ncnn-vulkan"}
+
+
+def test_a_float_model_on_coral_is_predicted_where_it_runs():
+    coral = devices.load_device("coral_dev_board")
+    assert capability.default_runtime(coral, by_hand(1_000_000, 10_000), None, "tflite") == "litert"
+    assert capability.default_runtime(coral, by_hand(1_000_000, 10_000), "int8", "tflite") == "edgetpu"
