@@ -130,7 +130,9 @@ def detect(
         trials = [replace(trial, rank=_rank(ranks, trial)) for trial in trials]
         best = _best(trials)
         if len(networks) == 0:
-            variations = [(opening, best.name, best.spec) for opening in best.opening.variations()]
+            variations = [
+                (opening, best.name, _of_size(best.spec, opening)) for opening in best.opening.variations()
+            ]
             varied = _until(until, variations, pictures, count)
             trials += [replace(trial, rank=_rank(ranks, trial)) for trial in varied]
             for trial in trials:
@@ -149,6 +151,10 @@ def detect(
         _evidence(best, trials, first, networks, count),
         _warnings(best, classes),
     )
+
+
+def _of_size(spec: Preprocessing, opening: Opening) -> Preprocessing:
+    return spec.model_copy(update={"height": opening.height, "width": opening.width})
 
 
 def _rank(ranks: dict[tuple[int, str], int], trial: _Trial) -> int:
@@ -376,6 +382,18 @@ def _evidence(
         f"The scaling {best.name} gives {best.accuracy:.1%} on {count:,} validation images"
         + (f"; {others}." if others else ".")
     ]
+    sizes = {
+        (trial.opening.height, trial.opening.width): trial.accuracy
+        for trial in sorted(first, key=lambda trial: trial.accuracy)
+        if trial.opening.architecture == best.opening.architecture
+    }
+    if len(sizes) > 1:
+        shown = sorted(sizes.items(), key=lambda item: -item[1])
+        others = ", ".join(f"{w}x{h} {accuracy:.1%}" for (h, w), accuracy in shown[:4])
+        found.append(
+            "The file does not tell the size of its images;"
+            f" {best.opening.width}x{best.opening.height} was taken: {others}."
+        )
     if len(networks) > 1 and best.opening.architecture:
         ranked = sorted(
             ((accuracy, name) for name, accuracy in networks.items() if name != best.opening.architecture),

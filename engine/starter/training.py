@@ -126,8 +126,13 @@ class Starter:
         return torch.cat(batches).numpy()
 
     def save(self, path: Path) -> None:
-        """Writes the weights as safetensors."""
-        save_file({name: value.contiguous() for name, value in self.network.state_dict().items()}, path)
+        """Writes the weights as safetensors, with the size of the images that they were trained on."""
+        spec = self.preprocessing
+        save_file(
+            {name: value.contiguous() for name, value in self.network.state_dict().items()},
+            path,
+            metadata={"input_size": f"{spec['height']}x{spec['width']}"},
+        )
 
     def _plan(self, seconds: float) -> tuple[int, int]:
         """Times a few steps of a copy; returns the steps that fit and after how many the validation part is

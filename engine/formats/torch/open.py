@@ -6,7 +6,7 @@ Runs behind the wall. Weights never meet torch.load: torchfile.py reads them wit
 
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from engine.formats.torch.architectures import Candidate
 from engine.formats.unchanged import unchanged
 from engine.vocabulary import ModelFile
 
+USUAL_SIDES = (64, 32, 28, 96, 128, 224)  # tried on pictures where a file knows no image size
 WRAPPERS = (
     "state_dict",
     "model_state_dict",
@@ -79,6 +80,8 @@ def openings(path: Path, format: str, architecture: str | None, size: int | None
     """
     if format == "torchscript":
         return [_script_opening(path, size)]
+    stated = safetensors_format.stated_size(path) if format == "safetensors" else None
+    size = stated[0] if stated else size
     if format == "torch_module":
         found = _module_openings(path, architecture, size)
         if found:
@@ -92,7 +95,13 @@ def openings(path: Path, format: str, architecture: str | None, size: int | None
         )
     if not fitting:
         raise unmatched(weights)
-    return [_opening(candidate, weights) for candidate in fitting]
+    sizes = [] if stated else [(side, side) for side in other_sizes(size)]
+    return [_opening(candidate, weights, sizes) for candidate in fitting]
+
+
+def other_sizes(size: int | None) -> list[int]:
+    """Returns the usual sides of images that are worth a trial where neither file nor pictures settle it."""
+    return [side for side in USUAL_SIDES if side != size]
 
 
 def _facts(weights: Mapping[str, Any], **more: Any) -> dict:
@@ -130,17 +139,17 @@ def _module_openings(path: Path, architecture: str | None, size: int | None) -> 
             f"The code of the class '{kind[:80]}' is not in the file: its layers are run in the order "
             "in which they were registered."
         ]
-    return [
-        Opening(
-            None if own_class else torch_modules.IN_ORDER,
-            side,
-            side,
-            channels,
-            classes,
-            _predict(network),
-            facts=facts,
-        )
-    ]
+    opening = Opening(
+        None if own_class else torch_modules.IN_ORDER,
+        side,
+        side,
+        channels,
+        classes,
+        _predict(network),
+        variations=lambda: at_sizes(opening, [(other, other) for other in other_sizes(side)]),
+        facts=facts,
+    )
+    return [opening]
 
 
 def _open_module(path: Path, architecture: str | None) -> nn.Module:
@@ -245,7 +254,12 @@ def _predict(network: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
     return predict
 
 
-def _opening(candidate: Candidate, weights: Mapping[str, np.ndarray]) -> Opening:
+def _opening(
+    candidate: Candidate, weights: Mapping[str, np.ndarray], sizes: Sequence[tuple[int, int]] = ()
+) -> Opening:
+    """Returns a network with these weights as an opening; its variations leave open what the weights do, and
+    try the image `sizes` (height, width) that it can run at.
+    """
     network: list[nn.Module] = []
 
     def predict(x: np.ndarray) -> np.ndarray:
@@ -255,12 +269,13 @@ def _opening(candidate: Candidate, weights: Mapping[str, np.ndarray]) -> Opening
             return network[0](torch.from_numpy(x)).numpy()
 
     def variations() -> list[Opening]:
-        return [
+        other = [
             _opening(replace(candidate, architecture=name), weights)
             for name in architectures.variations(candidate.architecture)
         ]
+        return other + at_sizes(opening, sizes)
 
-    return Opening(
+    opening = Opening(
         candidate.architecture,
         candidate.size,
         candidate.size,
@@ -270,6 +285,19 @@ def _opening(candidate: Candidate, weights: Mapping[str, np.ndarray]) -> Opening
         variations=variations,
         facts=_facts(weights),
     )
+    return opening
+
+
+def at_sizes(opening: Opening, sizes: Sequence[tuple[int, int]]) -> list[Opening]:
+    """Returns an opening at other image sizes (height, width): those at which the network runs at all."""
+    found = []
+    for height, width in sizes:
+        try:
+            opening.predict(np.zeros((1, opening.channels, height, width), np.float32))
+        except Exception:  # a network may object to a size in any way
+            continue
+        found.append(replace(opening, height=height, width=width, variations=tuple))
+    return found
 
 
 def unmatched(weights: Mapping[str, np.ndarray]) -> BadInput:

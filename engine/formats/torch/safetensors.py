@@ -5,6 +5,7 @@ Source: the format's description, https://github.com/huggingface/safetensors#for
 
 import json
 import math
+import re
 import struct
 from pathlib import Path
 
@@ -25,6 +26,16 @@ BITS = {
     "U8": 8,
     "BOOL": 8,
 }
+
+
+def stated_size(path: Path) -> tuple[int, int] | None:
+    """Returns the height and width of images that a checked file's notes name (`input_size`: "64x48"), if
+    any.
+    """
+    with open(path, "rb") as stream:
+        notes = _parse(stream.read(struct.unpack("<Q", stream.read(8))[0])).get("__metadata__", {})
+    found = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", notes.get("input_size", ""))
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def check(path: Path) -> dict[str, tuple[int, ...]]:
