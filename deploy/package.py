@@ -4,27 +4,23 @@ offered.
 
 import hashlib
 import json
-import os
 import re
-import subprocess
-import sys
-import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
+from deploy.verify import verify
+from engine.device.model import COMMON_REQUIREMENTS, runtime_for
 from engine.errors import BadInput, EdgewiseError
 from engine.store.files import read_json
 from engine.store.workspace import Workspace
-from engine.vocabulary import Artifact, ModelFile, Run, Variant
+from engine.vocabulary import Artifact, Run, Variant
 from estimator.devices import all_devices
+from estimator.types import Profile
 
-RUNTIME = Path(__file__).resolve().parent.parent / "engine" / "device"
-TIMEOUT_S = 120
+DEVICE_CODE = Path(__file__).resolve().parent.parent / "engine" / "device"
+SCRIPTS = ("infer.py", "model.py", "image.py", "preprocessing.py", "benchmark.py")
 EPOCH = (2020, 1, 1, 0, 0, 0)  # one time for all entries, so that the same variant gives the same bytes
-REQUIREMENTS = {
-    "onnx": "numpy>=1.21\npillow>=9\nonnxruntime>=1.19\n",
-    "tflite": "numpy>=1.21\npillow>=9\nai-edge-litert>=1.0\n",
-}
 
 
 def build(run_id: str, variant_id: str, workspace: Workspace) -> Path:
@@ -46,17 +42,31 @@ def build(run_id: str, variant_id: str, workspace: Workspace) -> Path:
         )
     folder = workspace.folder(run_id)
     target = folder / "packages" / f"{re.sub(r'[^A-Za-z0-9.]+', '-', variant_id)}.zip"
-    if target.exists():
+    files = contents(run, variant, folder)
+    if _holds(target, files):
         return target
     target.parent.mkdir(exist_ok=True)
     draft = target.with_suffix(".part")
     try:
-        _write(draft, contents(run, variant, folder))
+        _write(draft, files)
         verify(draft, run.experiment.model)
         draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
     return target
+
+
+def _holds(package: Path, files: dict[str, bytes]) -> bool:
+    """Tells whether a package that was built earlier is of these very files: a run that was resumed may have
+    written its variants anew.
+    """
+    try:
+        with zipfile.ZipFile(package) as archive:
+            return set(archive.namelist()) == set(files) and all(
+                archive.read(name) == data for name, data in files.items()
+            )
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def contents(run: Run, variant: Variant, folder: Path) -> dict[str, bytes]:
@@ -75,11 +85,16 @@ def contents(run: Run, variant: Variant, folder: Path) -> dict[str, bytes]:
         name: stored,
         "metadata.json": _json(metadata(run, variant, name, runs_as, profile)),
         "sample.png": (folder / "sample.png").read_bytes(),
-        "requirements.txt": REQUIREMENTS[runs_as.suffix[1:]].encode(),
+        "requirements.txt": requirements(runs_as).encode(),
         "README.md": readme(run, variant, name).encode(),
     }
-    scripts = ["infer.py", "preprocessing.py", "benchmark.py"] + (["decoder.py"] if primary.runs_as else [])
-    return files | {script: (RUNTIME / script).read_bytes() for script in scripts}
+    scripts = [*SCRIPTS, *(["decoder.py"] if primary.runs_as else [])]
+    return files | {script: (DEVICE_CODE / script).read_bytes() for script in scripts}
+
+
+def requirements(runs_as: Path) -> str:
+    """Returns requirements.txt: what the scripts need, and what the runtime of this file needs."""
+    return "\n".join([*COMMON_REQUIREMENTS, *runtime_for(runs_as).requirements]) + "\n"
 
 
 def shipped(variant: Variant) -> Artifact:
@@ -89,11 +104,12 @@ def shipped(variant: Variant) -> Artifact:
     return next((artifact for artifact in variant.artifacts if artifact.runs_as), variant.artifacts[0])
 
 
-def metadata(run: Run, variant: Variant, name: str, runs_as: Path, profile: dict) -> dict:
+def metadata(run: Run, variant: Variant, name: str, runs_as: Path, profile: dict[str, Any]) -> dict[str, Any]:
     """Returns what the scripts and a reader need to know: how to feed the model, what it is, how it was
     made.
     """
     model, primary = run.experiment.model, shipped(variant)
+    found = Profile.model_validate(profile) if profile else None
     estimate = variant.estimates.get(run.experiment.device)
     return {
         "schema_version": 1,
@@ -106,7 +122,9 @@ def metadata(run: Run, variant: Variant, name: str, runs_as: Path, profile: dict
             "runs_as": f"model{runs_as.suffix}",
             "bytes": primary.bytes,
             "sha256": primary.sha256,
-            "precision": profile.get("precision", "float32"),
+            "precision": found.precision if found else "float32",
+            "int4_weights": found.int4_weights if found else False,
+            "mixed_precision": found.mixed_precision if found else False,
         },
         "preprocessing": model.preprocessing.model_dump(),
         "outputs": model.outputs,
@@ -171,47 +189,7 @@ def plain(text: str) -> str:
     return re.sub(r"[^\w\s.,:;%@/()+-]", "_", text).replace("\n", " ")[:300]
 
 
-def verify(package: Path, model: ModelFile) -> str:
-    """Unpacks the zip in a clean folder, runs its infer.py on its sample and returns the class it names.
-
-    Raises EdgewiseError when it does not run or names a class that the model does not have.
-    """
-    with tempfile.TemporaryDirectory(prefix="edgewise-package-") as folder:
-        with zipfile.ZipFile(package) as archive:
-            archive.extractall(folder)
-        environment = {key: os.environ[key] for key in ("PATH", "LANG") if key in os.environ} | {
-            "HOME": folder
-        }
-        try:
-            ran = subprocess.run(
-                [sys.executable, "infer.py", "sample.png", "--json"],
-                cwd=folder,
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=TIMEOUT_S,
-            )
-        except subprocess.TimeoutExpired:
-            raise EdgewiseError(
-                f"The package was built, but its infer.py did not answer within {TIMEOUT_S} s, so it is not"
-                " offered."
-            ) from None
-    try:
-        named = json.loads(ran.stdout.strip().splitlines()[-1])["class"]
-    except (IndexError, ValueError, KeyError, TypeError):
-        last = (ran.stderr.strip().splitlines() or ["no output"])[-1][:200]
-        raise EdgewiseError(
-            f"The package was built, but its infer.py does not run ({last}), so it is not offered."
-        ) from None
-    if named not in model.classes:
-        raise EdgewiseError(
-            "The package was built, but its infer.py names a class that the model does not have, so it is not"
-            " offered."
-        )
-    return named
-
-
-def _json(data: dict) -> bytes:
+def _json(data: dict[str, Any]) -> bytes:
     return json.dumps(data, indent=1, ensure_ascii=False).encode()
 
 

@@ -45,6 +45,8 @@ class BenchmarkResult(Frozen):
         device: The device id that the package was made for.
         runtime, runtime_version, threads, precision: How it was measured.
         governor: The processor's frequency governor, where it can be read.
+        int4_weights, mixed_precision: Whether weights are stored in INT4, and in several precisions; such a
+            result says nothing of any one precision, so it calibrates none.
         models: One entry an artifact.
     """
 
@@ -55,6 +57,8 @@ class BenchmarkResult(Frozen):
     threads: PositiveInt
     precision: Precision
     governor: str = Field(default="", max_length=100)
+    int4_weights: bool = False
+    mixed_precision: bool = False
     models: tuple[ModelResult, ...] = Field(min_length=1, max_length=1000)
 
 
@@ -76,6 +80,8 @@ def calibrate(results: tuple[BenchmarkResult, ...]) -> Calibration:
     device = names.pop()
     errors: dict[tuple[str, Precision, int], dict[str, float]] = {}
     for result in results:
+        if result.mixed_precision:
+            continue
         for model in result.models:
             guess = estimate(model.profile, device, result.runtime, result.threads, result.precision)
             if guess.latency_ms is not None:

@@ -97,6 +97,16 @@ class Profile(Frozen):
     peak_activation_bytes: int
     size_bytes: int
 
+    @property
+    def int4_weights(self) -> bool:
+        """Whether any layer's weights are stored in INT4."""
+        return any(layer.precision == "int4" for layer in self.layers)
+
+    @property
+    def mixed_precision(self) -> bool:
+        """Whether the layers that multiply store their weights in more than one precision."""
+        return len({layer.precision for layer in self.layers if layer.macs}) > 1
+
     def macs_by_kind(self) -> dict[str, int]:
         """Returns MACs summed by `Layer.kind`, kinds without MACs left out."""
         sums: dict[str, int] = {}

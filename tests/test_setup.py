@@ -65,6 +65,8 @@ def test_all_that_is_imported_is_required():
     pinned = {re.sub("[-_.]+", "-", r.name.lower()) for r in requirements("requirements.txt")}
     flat = {
         "infer",
+        "image",
+        "model",
         "preprocessing",
         "decoder",
         "benchmark",

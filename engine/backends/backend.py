@@ -8,9 +8,9 @@ import numpy as np
 
 from engine.backends.images import images_at_once
 from engine.backends.protocol import Format, Framework, Graph, Network, QuantSpec
+from engine.device.model import open_model
 from engine.device.preprocessing import preprocess
 from engine.errors import BadInput
-from engine.runtimes import open_artifact
 from engine.vocabulary import Preprocessing
 
 
@@ -64,7 +64,8 @@ class Backend:
 
     def predict(self, artifact: Path, images: np.ndarray) -> np.ndarray:
         """Runs a written artifact in its own runtime on uint8 images; returns float32 [n, classes]."""
-        model = open_artifact(artifact, self.threads)
+        int4 = any(kind == "int4" for _, kind in self.stored_tensors(artifact))
+        model = open_model(artifact, self.threads, int4_weights=int4)
         return np.concatenate([model.predict(x) for x in self._inputs(images)])
 
     def _inputs(self, images: np.ndarray) -> Iterator[np.ndarray]:

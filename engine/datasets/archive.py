@@ -20,9 +20,9 @@ import numpy as np
 from engine.datasets.entries import Entries, opened
 from engine.datasets.labels import read_tables
 from engine.datasets.layout import Layout, read_layout
-from engine.datasets.pictures import NoPicture, decode
 from engine.datasets.split import split_four_ways, stratified_order
 from engine.datasets.store import write_meta, write_parts, written_whole
+from engine.device.image import NoPicture, decode
 from engine.errors import BadInput
 
 Progress = Callable[[float, str], None]

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.datasets.pictures import NoPicture
+from engine.device.image import NoPicture
 from engine.errors import BadInput
 
 MOST_FILES = 200_000

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.datasets.pictures import fit
 from engine.datasets.split import split_four_ways, split_training_part, stratified_order
 from engine.datasets.store import write_meta, write_parts, written_whole
+from engine.device.image import fit
 from engine.errors import BadInput
 
 Progress = Callable[[float, str], None]

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from engine.datasets.archive import DEFAULT_SHAPE, Plan, planned
-from engine.datasets.pictures import NoPicture, decode, fit, shape_of
 from engine.datasets.presets import DATASETS
 from engine.datasets.store import folder_of, is_prepared
+from engine.device.image import NoPicture, decode, fit, shape_of
 from engine.errors import BadInput
 
 MOST_KEPT_BYTES = 150_000_000  # of pictures of one size; with larger ones fewer are tried

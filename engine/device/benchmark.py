@@ -39,20 +39,22 @@ def main():
         metadata["preprocessing"],
     )
     for _ in range(20):
-        model(one)
+        model.run_once(one)
     times = []
     for _ in range(arguments.runs):
         began = time.perf_counter()
-        model(one)
+        model.run_once(one)
         times.append((time.perf_counter() - began) * 1000)
     p50, p95, p99 = (float(value) for value in np.percentile(times, [50, 95, 99]))
     result = {
         "schema_version": 1,
         "device": metadata["device"],
-        "runtime": model.runtime,
+        "runtime": model.id,
         "runtime_version": model.version,
         "threads": arguments.threads,
         "precision": metadata["artifact"]["precision"],
+        "int4_weights": metadata["artifact"]["int4_weights"],
+        "mixed_precision": metadata["artifact"]["mixed_precision"],
         "governor": governor(),
         "models": [
             {

@@ -2,6 +2,7 @@
 
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -21,7 +22,7 @@ from engine.run.requests import (
     WeighArtifact,
 )
 from engine.run.supervisor import Supervisor, variants_of
-from engine.store.files import write_json
+from engine.store.files import read_json, write_json
 from engine.techniques.workbench import host_has_dot_product
 from engine.vocabulary import Host, Variant
 from engine.wall.sandbox import Failed
@@ -73,6 +74,9 @@ def _measure(run: Supervisor, line: str, new: list[Variant]) -> None:
     artifacts = {variant.id: variant.artifacts[0] for variant in new}
     asked = MeasureAccuracy(**run.common(), artifacts=artifacts, exact=exact)
     figures = _read(FIGURES, run.ask(asked, line, ACCURACY_LIMIT_S))
+    for variant in new:
+        if variant.id in figures and figures[variant.id].profile is not None:
+            write_json(profile_path(run, variant), figures[variant.id].profile)
     timed = new if line == "baseline" else [run.variants["baseline"], *new]
     hosts = _timed(run, line, timed, FIRST_S * len(timed), TIMING_LIMIT_S)
     for variant in new:
@@ -123,13 +127,27 @@ def file_to_run(variant: Variant) -> str:
     return variant.artifacts[0].runs_as or variant.artifacts[0].path
 
 
+def profile_path(run: Supervisor, variant: Variant) -> Path:
+    """Returns where the profile of a variant's file is kept."""
+    return (run.folder / file_to_run(variant)).with_suffix(".profile.json")
+
+
+def _holds_int4(run: Supervisor, variant: Variant) -> bool:
+    """Tells whether a variant stores weights in INT4, as its profile says: looking into the file again would
+    count as memory of the process that is weighed.
+    """
+    try:
+        return Profile.model_validate(read_json(profile_path(run, variant))).int4_weights
+    except ValidationError:
+        return False
+
+
 def _on_devices(run: Supervisor, variant: Variant, profile: dict[str, Any] | None) -> dict[str, Any]:
     """Predicts this artifact on every device from its own profile, and says whether the run's device takes
     it. What was measured stands without what can't be predicted.
     """
     if profile is None:
         return {}
-    write_json((run.folder / file_to_run(variant)).with_suffix(".profile.json"), profile)
     try:
         found = Profile(**profile)
         return {
@@ -150,7 +168,8 @@ def _timed(
     run: Supervisor, line: str, variants: list[Variant], seconds: float, limit_s: float
 ) -> dict[str, Host]:
     paths = {variant.id: file_to_run(variant) for variant in variants}
-    asked = TimeArtifacts(**run.common(), paths=paths, seconds=seconds)
+    int4 = tuple(variant.id for variant in variants if _holds_int4(run, variant))
+    asked = TimeArtifacts(**run.common(), paths=paths, int4=int4, seconds=seconds)
     hosts: dict[str, Host] = _read(HOSTS, run.ask(asked, line, limit_s))
     return hosts
 
@@ -171,7 +190,7 @@ def time_all(run: Supervisor) -> None:
     hosts, reasons = _time_in_lots(run, done)
     # each has a process of its own, and nothing is timed any more: two at a time
     with ThreadPoolExecutor(WEIGHED_AT_ONCE) as pool:
-        peaks = pool.map(lambda variant: _peak_memory(run, file_to_run(variant)), done)
+        peaks = pool.map(lambda variant: _peak_memory(run, variant), done)
         for number, (variant, peak) in enumerate(zip(done, peaks, strict=True)):
             if (host := hosts.get(variant.id, variant.host)) is not None:
                 host = host.model_copy(update={"peak_memory_bytes": peak})
@@ -208,9 +227,11 @@ def _tell_difference(run: Supervisor, name: str, before: dict[str, Host], now: d
         )
 
 
-def _peak_memory(run: Supervisor, path: str) -> int | None:
+def _peak_memory(run: Supervisor, variant: Variant) -> int | None:
+    path = file_to_run(variant)
     try:
-        answer = run.ask(WeighArtifact(**run.common(), path=path), "timing", MEMORY_LIMIT_S)
+        asked = WeighArtifact(**run.common(), path=path, int4=_holds_int4(run, variant))
+        answer = run.ask(asked, "timing", MEMORY_LIMIT_S)
         return PeakMemory.model_validate(answer).peak_memory_bytes
     except (EdgewiseError, ValidationError) as error:
         run.log("timing", f"peak memory of {path} failed: {error}")

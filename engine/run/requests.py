@@ -97,19 +97,26 @@ class MeasureAccuracy(OfRun):
 
 
 class TimeArtifacts(OfRun):
-    """Time artifacts, `paths` within the run's folder, in turn for about so long. Answer: Host by id."""
+    """Time artifacts, `paths` within the run's folder, in turn for about so long. Answer: Host by id.
+
+    int4: the ids of those that store weights in INT4.
+    """
 
     task: Literal["timing"] = "timing"
     paths: dict[str, str]
+    int4: tuple[str, ...] = ()
     seconds: float
     threads: int = TIMED_THREADS
 
 
 class WeighArtifact(OfRun):
-    """Load one artifact alone and run it. Answer: PeakMemory. path: within the run's folder."""
+    """Load one artifact alone and run it. Answer: PeakMemory. path: within the run's folder. int4: whether it
+    stores weights in INT4.
+    """
 
     task: Literal["memory"] = "memory"
     path: str
+    int4: bool = False
     threads: int = TIMED_THREADS
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from engine import datasets
 from engine.backends import TRAINED_SHARE, images_at_once, open_backend
 from engine.datasets import Part
+from engine.device.model import open_model
 from engine.device.preprocessing import preprocess
 from engine.errors import BadInput
 from engine.judge import measure
@@ -32,9 +33,9 @@ from engine.run.requests import (
     TimeArtifacts,
     WeighArtifact,
 )
-from engine.runtimes import open_artifact
 from engine.vocabulary import Artifact, ModelFile
 from engine.wall.child import serve
+from estimator.types import Profile
 
 if TYPE_CHECKING:
     from engine.techniques.workbench import Data, Workbench
@@ -219,18 +220,11 @@ def accuracy(request: MeasureAccuracy, send: Send) -> dict[str, Any]:
         figures = _contents(path)
         figures["compressed_bytes"] = measure.compressed_bytes(request.folder / artifact.path)
         if test is not None:
-            loaded = _open(path, request.threads, variant in request.exact)
+            int4 = Profile.model_validate(figures["profile"]).int4_weights
+            loaded = open_model(path, request.threads, int4, exact=variant in request.exact)
             figures |= _on_test_part(request, variant, loaded, test)
         found[variant] = figures
     return found
-
-
-def _open(path: Path, threads: int, exact: bool) -> Any:
-    if not exact:
-        return open_artifact(path, threads)
-    from engine.runtimes.onnxruntime import ONNXModel
-
-    return ONNXModel(path, threads, exact=True)
 
 
 def _on_test_part(request: MeasureAccuracy, variant: str, loaded: Any, test: Part) -> dict[str, Any]:
@@ -302,14 +296,15 @@ def timing(request: TimeArtifacts, send: Send) -> dict[str, Any]:
     """Times all artifacts in turn in one process; returns Host by variant id."""
     one = _one_input(request.model)
     loaded = {
-        name: open_artifact(request.folder / path, request.threads) for name, path in request.paths.items()
+        name: open_model(request.folder / path, request.threads, name in request.int4)
+        for name, path in request.paths.items()
     }
     times = measure.time_interleaved(
         {name: lambda m=m: m.run_once(one) for name, m in loaded.items()}, request.seconds
     )
     return {
         name: {
-            "runtime": m.runtime,
+            "runtime": m.id,
             "runtime_version": m.version,
             "threads": m.threads,
             "interleaved": True,
@@ -323,7 +318,7 @@ def timing(request: TimeArtifacts, send: Send) -> dict[str, Any]:
 def memory(request: WeighArtifact, send: Send) -> dict[str, Any]:
     """Loads one artifact alone and runs it; returns PeakMemory: the process's own."""
     one = _one_input(request.model)
-    loaded = open_artifact(request.folder / request.path, request.threads)
+    loaded = open_model(request.folder / request.path, request.threads, request.int4)
     for _ in range(5):
         loaded.run_once(one)
     return {"peak_memory_bytes": peak_bytes()}

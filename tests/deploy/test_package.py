@@ -16,14 +16,21 @@ import pytest
 from PIL import Image
 
 from deploy import package
+from deploy import verify as trial
 from engine import datasets
+from engine.device import model
 from engine.device.preprocessing import preprocess
 from engine.errors import BadInput, EdgewiseError
+from engine.run import tasks
+from engine.run.requests import MeasureAccuracy, WeighArtifact
+from estimator.calibrate import BenchmarkResult, calibrate
+from estimator.types import Profile
 
 VARIANTS = [
     "baseline",
     "ptq_int8",
     "ptq_int4",
+    "ptq_int4@mixed",
     "prune_structured@0.5,iterative",
     "prune_unstructured@0.7",
     "hybrid@0.5",
@@ -108,6 +115,8 @@ def test_what_is_inside(digits_run, built):
         "model.onnx",
         "metadata.json",
         "infer.py",
+        "model.py",
+        "image.py",
         "preprocessing.py",
         "benchmark.py",
         "requirements.txt",
@@ -145,16 +154,97 @@ def test_the_same_variant_gives_the_same_bytes(digits_run, built):
     assert built("fp16").read_bytes() == first
 
 
-def test_the_benchmark_measures_and_writes_what_calibration_reads(unpacked):
-    folder = unpacked("ptq_int8")
+def benchmarked(folder: Path) -> BenchmarkResult:
+    """Runs a package's benchmark and returns what it wrote, as calibration reads it."""
     done = python(folder, "benchmark.py", "--runs", "30", "--threads", "1")
     assert done.returncode == 0, done.stderr
-    result = json.loads((folder / "benchmark-result.json").read_text())
-    assert (
-        result["device"] == "raspberry_pi_4" and result["runtime"] == "onnxruntime" and result["threads"] == 1
+    return BenchmarkResult.model_validate_json((folder / "benchmark-result.json").read_text())
+
+
+def test_the_benchmark_measures_and_writes_what_calibration_reads(unpacked):
+    result = benchmarked(unpacked("ptq_int8"))
+    assert (result.device, result.runtime, result.threads) == ("raspberry_pi_4", "onnxruntime", 1)
+    assert result.models[0].variant == "ptq_int8" and not result.mixed_precision and not result.int4_weights
+    latency = result.models[0].latency_ms
+    assert 0 < latency.p50 <= latency.p95 <= latency.p99 and result.models[0].profile.layers
+    (correction,) = calibrate((result,)).corrections
+    assert (correction.runtime, correction.precision, correction.measurements) == ("onnxruntime", "int8", 1)
+
+
+def test_a_benchmark_of_mixed_precision_corrects_no_prediction(unpacked):
+    result = benchmarked(unpacked("ptq_int4@mixed"))
+    assert result.mixed_precision and result.int4_weights
+    with pytest.raises(ValueError, match="Nothing in these results"):
+        calibrate((result,))
+
+
+OPENED = """
+import json, infer
+from model import OnnxRuntime
+asked = []
+class Seen(OnnxRuntime):
+    @staticmethod
+    def entries(int4_weights):
+        asked.append(OnnxRuntime.entries(int4_weights))
+        return asked[-1]
+import model
+model.RUNTIMES = (Seen,)
+infer.load(infer.read_metadata(), 1)
+print(json.dumps(asked))
+"""
+
+
+@pytest.mark.parametrize(
+    "name, widens", [("ptq_int4@mixed", True), ("ptq_int4", True), ("ptq_int8", False), ("baseline", False)]
+)
+def test_a_package_opens_its_file_as_the_engine_measured_it(unpacked, monkeypatch, digits_run, name, widens):
+    folder = unpacked(name)
+    (folder / "opened.py").write_text(OPENED)
+    done = python(folder, "opened.py")
+    assert done.returncode == 0, done.stderr
+    (shipped,) = json.loads(done.stdout)
+    asked, entries = [], model.OnnxRuntime.entries
+    monkeypatch.setattr(
+        model.OnnxRuntime, "entries", staticmethod(lambda int4: asked.append(entries(int4)) or asked[-1])
     )
-    latency = result["models"][0]["latency_ms"]
-    assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"] and result["models"][0]["profile"]["layers"]
+    common = {
+        "folder": digits_run.folder,
+        "home": digits_run.workspace.home,
+        "dataset": "digits",
+        "model": digits_run.run.experiment.model,
+    }
+    variant = digits_run.variant(name)
+    holds = Profile.model_validate_json(
+        digits_run.file(name).with_suffix(".profile.json").read_text()
+    ).int4_weights
+    weigh = WeighArtifact(**common, path=str(digits_run.file(name)), int4=holds)
+    tasks.memory(weigh, lambda message: None)
+    tasks.accuracy(MeasureAccuracy(**common, artifacts={name: variant.artifacts[0]}), lambda message: None)
+    assert asked == [shipped, shipped]
+    assert ("session.disable_quant_qdq" in shipped) == widens
+
+
+def test_a_variant_that_was_made_anew_gives_a_new_package(digits_run, built):
+    before = built("fp16").read_bytes()
+    with zipfile.ZipFile(built("fp16")) as archive:
+        assert archive.read("model.onnx") == digits_run.file("fp16").read_bytes()
+    tamper(built("fp16"), built("fp16").with_suffix(".other"), {"model.onnx": b"an older file"}).replace(
+        built("fp16")
+    )
+    assert built("fp16").read_bytes() == before
+
+
+def test_a_package_is_tried_behind_the_wall(digits_run, built, tmp_path):
+    scripts = {
+        "memory": b"a = bytearray(20_000_000_000)\nfor i in range(0, len(a), 4096): a[i] = 1",
+        "PermissionError|Operation not permitted|unreachable": (
+            b"import socket; socket.create_connection(('10.1.2.3', 9), timeout=3)"
+        ),
+    }
+    for says, script in scripts.items():
+        bad = tamper(built("ptq_int8"), tmp_path / "bad.zip", {"infer.py": script})
+        with pytest.raises(EdgewiseError, match=f"(?i)({says}).*is not offered"):
+            trial.verify(bad, digits_run.run.experiment.model)
 
 
 def test_a_picture_of_another_size_and_kind_is_fitted(unpacked):
@@ -227,7 +317,7 @@ def test_a_package_that_was_tampered_with_is_not_offered(digits_run, built, tmp_
 
 
 def test_an_infer_that_hangs_is_not_offered(digits_run, built, tmp_path, monkeypatch):
-    monkeypatch.setattr(package, "TIMEOUT_S", 2)
+    monkeypatch.setattr(trial, "TIMEOUT_S", 2)
     bad = tamper(built("ptq_int8"), tmp_path / "bad.zip", {"infer.py": b"while True: pass"})
     with pytest.raises(EdgewiseError, match="did not answer within 2 s"):
         package.verify(bad, digits_run.run.experiment.model)

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 NEVER = {
     "engine.backends.keras.framework": ("torch", "onnxruntime", "onnx"),
-    "engine.runtimes.litert": ("torch", "tensorflow", "keras", "onnxruntime"),
+    "engine.device.model": ("torch", "tensorflow", "keras", "onnxruntime", "ai_edge_litert"),
     "estimator.profile.graph": ("torch", "tensorflow", "keras"),
     "engine.techniques": ("torch", "tensorflow", "keras", "ai_edge_litert"),
 }

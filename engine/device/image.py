@@ -1,14 +1,17 @@
-"""One picture, from a file's bytes or an array, to the size and colours that a model wants."""
+"""One picture, from a file's bytes or an array, to the size and colours that a model wants; one way for the
+engine and for the device.
+"""
 
 from __future__ import annotations
 
 import io
 
 import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "PPM", "TIFF")
 GREY_MODES = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L")
-MOST_PIXELS = 50_000_000
+MOST_PIXELS = 50000000
 
 
 class NoPicture(Exception):
@@ -16,64 +19,55 @@ class NoPicture(Exception):
 
 
 def decode(content: bytes, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Decode a file, turn it upright by its EXIF note, and stretch it to `image_shape` (height, width,
+    """Decodes a file, turns it upright by its EXIF note, and stretches it to `image_shape` (height, width,
     channels).
 
     Returns uint8 of that shape; 1 channel is grey, 3 are RGB. Raises NoPicture for another format, a broken
-    file
-    or more than MOST_PIXELS pixels.
+    file or more than MOST_PIXELS pixels.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
-                raise NoPicture(f"has more than {MOST_PIXELS // 10**6} million pixels")
+                raise NoPicture("has more than %d million pixels" % (MOST_PIXELS // 10**6))
             # A JPEG may be decoded at a fraction of its size; twice the wanted size keeps the resize smooth.
             image.draft(None, (2 * max(image_shape[:2]),) * 2)
             return _fitted(ImageOps.exif_transpose(image), image_shape)
     except NoPicture:
         raise
     except UnidentifiedImageError:
-        raise NoPicture(f"is none of {', '.join(FORMATS)}") from None
+        raise NoPicture("is none of " + ", ".join(FORMATS)) from None
     # A decoder fed with broken bytes may raise nearly anything, and each means the same: this picture is
     # skipped.
     except Exception as error:
-        raise NoPicture(f"is damaged ({type(error).__name__})") from None
+        raise NoPicture("is damaged (%s)" % type(error).__name__) from None
 
 
 def shape_of(content: bytes) -> tuple[int, int, int] | None:
-    """Tell a file's height, width and channels (1 for grey, else 3) from its head; None where it is no
+    """Tells a file's height, width and channels (1 for grey, else 3) from its head; None where it is no
     picture.
     """
-    from PIL import Image
-
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             turned = image.getexif().get(0x0112, 1) > 4  # EXIF: lying on its side
-            width, height = reversed(image.size) if turned else image.size
+            height, width = image.size if turned else image.size[::-1]
             return height, width, 1 if image.mode in GREY_MODES else 3
     except Exception:  # as in `decode`: whatever a decoder raises, this is no picture
         return None
 
 
 def fit(image: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Stretch uint8 [height, width, channels] to `image_shape`, turning grey into RGB or back as that
+    """Stretches uint8 [height, width, channels] to `image_shape`, turning grey into RGB or back as that
     asks.
     """
     if image.shape == image_shape:
         return image
-    from PIL import Image
-
     return _fitted(Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image), image_shape)
 
 
-def _fitted(image, image_shape: tuple[int, int, int]) -> np.ndarray:
-    from PIL import Image
-
+def _fitted(image: Image.Image, image_shape: tuple[int, int, int]) -> np.ndarray:
     if image.mode.startswith("I"):
         # 16 bits a pixel: Pillow's own conversion would clip all above 255 to white.
-        image = Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65_535) >> 8).astype(np.uint8))
+        image = Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8))
     height, width, channels = image_shape
-    image = image.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(image).reshape(image_shape)
+    image = image.convert("L" if channels == 1 else "RGB").resize((width, height), Image.BILINEAR)
+    return np.asarray(image, np.uint8).reshape(image_shape)

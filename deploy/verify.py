@@ -1,0 +1,81 @@
+"""A package is tried before it is offered: unpacked in a clean folder and run there, behind the wall, as the
+model in it came with an upload.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from engine.errors import EdgewiseError
+from engine.memory import needed_bytes
+from engine.vocabulary import ModelFile
+from engine.wall import sandbox
+from engine.wall.child import serve
+from engine.wall.sandbox import Limits
+
+TIMEOUT_S = 120
+START_S = 30  # what the process that starts infer.py may take beside it
+MOST_SAID = 10_000  # characters of its output that are looked at
+
+
+def verify(package: Path, model: ModelFile) -> str:
+    """Unpacks the zip in a clean folder, runs its infer.py on its sample and returns the class it names.
+
+    Raises EdgewiseError when it does not run or names a class that the model does not have.
+    """
+    limits = Limits(memory_bytes=needed_bytes(model), seconds=TIMEOUT_S + START_S)
+    request = {"package": str(package.resolve()), "seconds": TIMEOUT_S}
+    try:
+        said = sandbox.run("deploy.verify", request, limits)
+    except EdgewiseError as error:
+        raise EdgewiseError(
+            f"The package was built, but its trial failed, because {error}, so it is not offered."
+        ) from None
+    if said.get("late"):
+        raise EdgewiseError(
+            f"The package was built, but its infer.py did not answer within {TIMEOUT_S} s, so it is not"
+            " offered."
+        )
+    try:
+        named = json.loads(said["output"].strip().splitlines()[-1])["class"]
+    except (IndexError, ValueError, KeyError, TypeError, AttributeError):
+        last = (str(said.get("errors", "")).strip().splitlines() or ["no output"])[-1][:200]
+        raise EdgewiseError(
+            f"The package was built, but its infer.py does not run ({last}), so it is not offered."
+        ) from None
+    if named not in model.classes:
+        raise EdgewiseError(
+            "The package was built, but its infer.py names a class that the model does not have, so it is not"
+            " offered."
+        )
+    return str(named)
+
+
+def answer(request: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Behind the wall: unpacks and runs the package with nothing of this project in reach."""
+    with tempfile.TemporaryDirectory() as folder:
+        with zipfile.ZipFile(request["package"]) as archive:
+            archive.extractall(folder)
+        try:
+            ran = subprocess.run(
+                [sys.executable, "infer.py", "sample.png", "--json", "--threads", "1"],
+                cwd=folder,
+                env={"HOME": folder, "PYTHONDONTWRITEBYTECODE": "1"},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=request["seconds"],
+            )
+        except subprocess.TimeoutExpired:
+            return {"late": True}
+    return {"output": ran.stdout[-MOST_SAID:], "errors": ran.stderr[-MOST_SAID:]}
+
+
+if __name__ == "__main__":
+    serve(answer)
