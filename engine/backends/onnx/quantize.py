@@ -117,9 +117,8 @@ class _Reader(CalibrationDataReader):
 
     def __init__(self, inputs: np.ndarray, fixed_batch: int | None):
         batch = fixed_batch or max(count for count in range(1, 33) if len(inputs) % count == 0)
-        inputs = np.concatenate(
-            [inputs, inputs[: -len(inputs) % batch]]
-        )  # only a fixed batch leaves a rest; images are seen twice
+        # only a fixed batch leaves a rest: images are seen again, however often it takes to fill it
+        inputs = np.resize(inputs, (-(-len(inputs) // batch) * batch, *inputs.shape[1:]))
         self.batches = iter([inputs[i : i + batch] for i in range(0, len(inputs), batch)])
 
     def get_next(self) -> dict | None:
