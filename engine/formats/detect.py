@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from PIL import Image
 
 from engine.datasets.trial import TrialPictures
 from engine.device.preprocessing import preprocess
@@ -273,28 +272,6 @@ def candidates(opening: Opening, dataset: str, images: np.ndarray | None) -> lis
         for color in colors
         for name, scale, mean, std in rows
     ]
-
-
-def fit_images(images: np.ndarray, height: int, width: int, channels: int) -> np.ndarray:
-    """Returns uint8 images [n, height, width, channels]: resized bilinearly, grey from colour (ITU-R 601) or
-    back.
-    """
-    if images.shape[-1] != channels:
-        grey = (
-            images[..., :3] @ np.float32([0.299, 0.587, 0.114]) if images.shape[-1] == 3 else images[..., 0]
-        )
-        images = np.repeat(np.rint(grey).astype(np.uint8)[..., None], channels, axis=-1)
-    if images.shape[1:3] == (height, width):
-        return images
-    resized = [
-        np.asarray(
-            Image.fromarray(image.squeeze(-1) if channels == 1 else image).resize(
-                (width, height), Image.Resampling.BILINEAR
-            )
-        )
-        for image in np.asarray(images)
-    ]
-    return np.stack(resized).reshape(-1, height, width, channels)
 
 
 def _try(

@@ -6,7 +6,7 @@ import pytest
 from engine.datasets.trial import TrialPictures
 from engine.errors import BadInput
 from engine.formats import detect as preprocessing
-from engine.formats.detect import Opening, assume, detect, fit_images
+from engine.formats.detect import Opening, assume, detect
 
 CLASSES = ["red", "green", "blue", "dark"]
 
@@ -78,17 +78,6 @@ def test_scores_that_are_not_finite_count_as_wrong():
 def test_without_data_the_assumption_is_said():
     found = assume(opening())
     assert "assumed" in found.warnings[0] and found.accuracy is None
-
-
-@pytest.mark.parametrize(
-    "shape, to", [((5, 8, 8, 1), (16, 12, 3)), ((5, 8, 8, 3), (4, 4, 1)), ((5, 8, 8, 3), (8, 8, 3))]
-)
-def test_images_are_fitted(shape, to):
-    images = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
-    fitted = fit_images(images, *to)
-    assert fitted.shape == (5, *to) and fitted.dtype == np.uint8
-    if shape[1:] == to:
-        np.testing.assert_array_equal(fitted, images)
 
 
 class Clock:

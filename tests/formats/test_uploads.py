@@ -102,14 +102,15 @@ def home(tmp_path_factory):
 def test_known_accuracy_through_detected_preprocessing(end, home):
     import numpy as np
 
+    from engine.device.image import fit
     from engine.device.preprocessing import preprocess
-    from engine.formats.detect import fit_images
 
     dataset, least = KNOWN[end]
     model = inspect_model(find(end), dataset=dataset, home=home)
     assert model.evidence and not [w for w in model.warnings if "tried gives" in w or "permuted" in w]
     part = datasets.load(dataset, home, parts=("test",), limit=2_000)["test"]
-    x = preprocess(fit_images(part.images, *model.input_shape), model.preprocessing.model_dump())
+    images = np.stack([fit(image, model.input_shape) for image in part.images])
+    x = preprocess(images, model.preprocessing.model_dump())
     if model.framework == "pytorch":
         import torch
 
