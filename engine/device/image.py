@@ -1,13 +1,18 @@
 """One picture, from a file's bytes or an array, to the size and colours that a model wants; one way for the
-engine and for the device.
+engine and for the device. Pillow is imported when there is a picture: who only plans with a data set, as the
+web
+process does, needs none.
 """
 
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "PPM", "TIFF")
 GREY_MODES = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L")
@@ -25,6 +30,8 @@ def decode(content: bytes, image_shape: tuple[int, int, int]) -> np.ndarray:
     Returns uint8 of that shape; 1 channel is grey, 3 are RGB. Raises NoPicture for another format, a broken
     file or more than MOST_PIXELS pixels.
     """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
@@ -46,6 +53,8 @@ def shape_of(content: bytes) -> tuple[int, int, int] | None:
     """Tells a file's height, width and channels (1 for grey, else 3) from its head; None where it is no
     picture.
     """
+    from PIL import Image
+
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             turned = image.getexif().get(0x0112, 1) > 4  # EXIF: lying on its side
@@ -61,10 +70,14 @@ def fit(image: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
     """
     if image.shape == image_shape:
         return image
+    from PIL import Image
+
     return _fitted(Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image), image_shape)
 
 
 def _fitted(image: Image.Image, image_shape: tuple[int, int, int]) -> np.ndarray:
+    from PIL import Image
+
     if image.mode.startswith("I"):
         # 16 bits a pixel: Pillow's own conversion would clip all above 255 to white.
         image = Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8))
