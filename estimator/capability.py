@@ -100,7 +100,7 @@ def check(
     chosen = machine.runtimes[runtime].precisions[precision]
     if chosen.verdict == "native":
         return Capability(answer="supported", why=chosen.why)
-    return Capability(answer="pointless" if "pointless" in chosen.why else "falls back", why=chosen.why)
+    return Capability(answer="pointless" if chosen.verdict == "pointless" else "falls back", why=chosen.why)
 
 
 def check_technique(

@@ -10,7 +10,7 @@ from pydantic import Field
 from estimator.types import Frozen, Precision
 
 FOLDER = Path(__file__).parent / "devices"
-Verdict = Literal["native", "falls back", "unsupported"]
+Verdict = Literal["native", "falls back", "pointless", "unsupported"]
 
 
 class UnknownDevice(ValueError):
@@ -22,7 +22,8 @@ class Arithmetic(Frozen):
 
     Attributes:
         runs_as: The precision that the arithmetic is done in.
-        verdict: `native`, `falls back` (works, but as something else), `unsupported`.
+        verdict: `native`, `falls back` (works, but as something else), `pointless` (falls back and
+            gains nothing), `unsupported`.
         why: One sentence, with what the user should know before choosing it.
     """
 

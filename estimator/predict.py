@@ -71,7 +71,7 @@ def estimate(
             }
         )
     time = _time(x, route)
-    note = arithmetic.why if arithmetic.verdict == "falls back" else ""
+    note = arithmetic.why if arithmetic.verdict in ("falls back", "pointless") else ""
     if time.half > HOPELESS:
         return blank.model_copy(
             update={

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from estimator import coefficients, confidence, features, predict
 from estimator.fitting import intervals, large, rows, targets
@@ -20,12 +21,9 @@ BINS = 4
 def metrics(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float]:
     """Median absolute error, shares within 10 and 25 % (fractions), rank correlation (Spearman)."""
     error = np.abs(predicted / measured - 1)
-    # Rounded, so that rows of one network tie on every machine.
-    ranks = [
-        np.argsort(np.argsort(np.log(values).round(6), kind="stable"), kind="stable")
-        for values in (predicted, measured)
-    ]
-    rank = float(np.corrcoef(*ranks)[0, 1]) if len(measured) > 2 else float("nan")
+    # rounded, so that rows of one network tie on every machine
+    logs = [np.log(values).round(6) for values in (predicted, measured)]
+    rank = float(spearmanr(*logs).statistic) if len(measured) > 2 else float("nan")
     return {
         "median_error": float(np.median(error)),
         "within_10": float(np.mean(error <= 0.1)),

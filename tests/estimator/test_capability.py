@@ -2,7 +2,9 @@
 
 import pytest
 
+from estimator import capability
 from estimator.capability import check, check_technique, full_int8
+from estimator.devices import load_device
 from tests.estimator.networks import convolution, profile_of
 
 
@@ -55,3 +57,15 @@ def test_full_int8_means_activations_too():
     assert full_int8(profile_of([layer], "int8", "tflite"))
     mixed = layer.model_copy(update={"activation_precision": "float32"})
     assert not full_int8(profile_of([layer, mixed], "int8", "tflite"))
+
+
+def test_the_verdict_is_a_field_and_no_word_of_the_reason(monkeypatch):
+    machine = load_device("jetson_nano")
+    runtime = machine.runtimes["tensorrt"]
+    said = runtime.precisions["int8"].model_copy(update={"why": "It computes in FP16."})
+    other = runtime.precisions["float16"].model_copy(update={"why": "Nothing here is pointless."})
+    changed = runtime.model_copy(update={"precisions": runtime.precisions | {"int8": said, "float16": other}})
+    renamed = machine.model_copy(update={"runtimes": machine.runtimes | {"tensorrt": changed}})
+    monkeypatch.setattr(capability, "load_device", lambda name: renamed)
+    assert check("jetson_nano", "int8").answer == "pointless"
+    assert check("jetson_nano", "float16").answer == "supported"

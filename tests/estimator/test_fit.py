@@ -72,6 +72,13 @@ def test_a_family_is_left_out_of_its_own_prediction(networks):
     assert np.median(off[family == "b"]) == pytest.approx(1, abs=0.35)
 
 
+def test_rank_correlation_gives_ties_their_mean_rank():
+    measured, predicted = np.array([1.0, 2.0, 2.0, 3.0, 4.0]), np.array([1.0, 3.0, 2.0, 2.0, 5.0])
+    found = validate.metrics(predicted, measured)["rank_correlation"]
+    # by hand: ranks 1 2.5 2.5 4 5 against 1 4 2.5 2.5 5
+    assert found == pytest.approx(np.corrcoef([1, 2.5, 2.5, 4, 5], [1, 4, 2.5, 2.5, 5])[0, 1])
+
+
 def test_conformal_intervals_hold_on_new_draws():
     random = np.random.default_rng(3)
     held = [
