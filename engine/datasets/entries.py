@@ -16,6 +16,7 @@ from pathlib import Path
 
 from engine.device.image import NoPicture
 from engine.errors import BadInput
+from engine.store.zips import directory_bytes
 
 MOST_FILES = 200_000
 MOST_FILE_BYTES = 64_000_000
@@ -167,21 +168,10 @@ def _check_count(source: Path, count: int) -> None:
 
 
 def _check_directory_size(source: Path) -> None:
-    """Refuse a huge table of contents before `zipfile` reads all of it into memory.
-
-    Its size stands in the end record (and in the ZIP64 one before it), within the file's last 65,557 + 76
-    bytes.
-    """
+    """Refuse a huge table of contents before all of it is read into memory."""
     try:
-        with source.open("rb") as file:
-            file.seek(max(0, source.stat().st_size - 66_000))
-            tail = file.read()
+        size = directory_bytes(source)
     except OSError as error:
         raise BadInput(f"'{source.name}' can't be read ({type(error).__name__}): check the path.") from None
-    for mark, layout, offset in ((b"PK\x05\x06", "<L", 12), (b"PK\x06\x06", "<Q", 40)):
-        at = tail.rfind(mark)
-        if at < 0 or at + offset + struct.calcsize(layout) > len(tail):
-            continue
-        size = struct.unpack_from(layout, tail, at + offset)[0]
-        if MOST_DIRECTORY_BYTES < size != 0xFFFFFFFF:
-            raise BadInput(f"'{source.name}' lists far too many files: give a smaller selection.")
+    if size > MOST_DIRECTORY_BYTES:
+        raise BadInput(f"'{source.name}' lists far too many files: give a smaller selection.")

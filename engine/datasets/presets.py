@@ -16,6 +16,7 @@ from engine.datasets.split import split_four_ways, split_training_part, stratifi
 from engine.datasets.store import write_meta, write_parts, written_whole
 from engine.device.image import fit
 from engine.errors import BadInput
+from models.torchvision_shim import import_torchvision
 
 Progress = Callable[[float, str], None]
 MOST_PREPARED_BYTES = 6_000_000_000
@@ -197,7 +198,7 @@ def _from_archive(info: DatasetInfo, local: Path) -> tuple[np.ndarray, ...]:
 
 
 def _from_download(info: DatasetInfo) -> tuple[np.ndarray, ...]:
-    datasets = _torchvision_datasets()
+    datasets = import_torchvision().datasets
     source = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST, "cifar10": datasets.CIFAR10}[
         info.id
     ]
@@ -214,20 +215,3 @@ def _from_download(info: DatasetInfo) -> tuple[np.ndarray, ...]:
     if images.ndim == 3:
         images, test_images = images[..., None], test_images[..., None]
     return images, labels, test_images, test_labels
-
-
-def _torchvision_datasets():
-    """Import torchvision.datasets, also where only a CUDA build of torchvision can be had."""
-    try:
-        import torchvision.datasets
-    except RuntimeError:
-        import torch
-
-        # The CUDA build's own operators cannot load beside CPU torch; declaring these two lets the rest
-        # import.
-        global _schemas
-        _schemas = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            _schemas.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import torchvision.datasets
-    return torchvision.datasets

@@ -33,7 +33,12 @@ def open_checked(path: str | Path) -> zipfile.ZipFile:
 
     Raises BadInput, with one sentence that names the first thing wrong.
     """
-    _check_directory_size(path)
+    size = directory_bytes(path)
+    if size > MAX_DIRECTORY:
+        raise BadInput(
+            f"The ZIP container's list of entries has {size / 1e6:,.0f} MB, more than any model"
+            " needs: export the model again."
+        )
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
@@ -48,22 +53,23 @@ def open_checked(path: str | Path) -> zipfile.ZipFile:
     return archive
 
 
-def _check_directory_size(path: str | Path) -> None:
-    """Refuses a table of contents that would fill the memory by being read. Its size stands in the end
-    record, and in the
-    ZIP64 one before it, within the file's last 65,557 + 76 bytes. Raises BadInput."""
+def directory_bytes(path: str | Path) -> int:
+    """Returns how large a ZIP says that its table of contents is, before all of it is read into memory.
+
+    It stands in the end record, and in the ZIP64 one before it, within the file's last 65,557 + 76 bytes; 0
+    where there is none. Raises OSError.
+    """
     with open(path, "rb") as file:
         file.seek(max(0, os.path.getsize(path) - 66_000))
         tail = file.read()
+    sizes = [0]
     for mark, layout, offset in ((b"PK\x05\x06", "<L", 12), (b"PK\x06\x06", "<Q", 40)):
         place = tail.rfind(mark)
         if place >= 0 and place + offset + struct.calcsize(layout) <= len(tail):
             size = struct.unpack_from(layout, tail, place + offset)[0]
-            if MAX_DIRECTORY < size != 0xFFFFFFFF:
-                raise BadInput(
-                    f"The ZIP container's list of entries has {size / 1e6:,.0f} MB, more than any model"
-                    " needs: export the model again."
-                )
+            if size != 0xFFFFFFFF:  # then the ZIP64 record has it
+                sizes.append(size)
+    return max(sizes)
 
 
 def read_entry(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
