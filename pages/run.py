@@ -4,10 +4,14 @@ import streamlit as st
 
 from engine.errors import EdgewiseError
 from engine.run import jobs
-from engine.run.view import view_of
+from engine.run.view import RunView, TechniqueView, view_of
 from engine.store.workspace import ENDED
+from engine.vocabulary import Variant
 from pages.parts import runs, session
 from pages.parts import wording as w
+
+SETTLED = ("done", "failed", "skipped")
+LOG_S, LOG_LINES = 2, 200  # a log that is open is read this often; a longer one would slow every reading
 
 home = session.workspace()
 st.title("Watch the run")
@@ -40,26 +44,42 @@ def go_on() -> None:
         st.session_state["refused"] = error
 
 
+def settled(view: RunView) -> list[TechniqueView]:
+    """Returns the lines that change no more."""
+    return [line for line in view.techniques if view.state in ENDED or line.status in SETTLED]
+
+
 @st.fragment(run_every=None if run.state in ENDED else 1)
-def watch() -> None:
-    """Shows the run as the workspace has it. When it ends, the whole page is drawn once more, and polling
-    stops.
+def watch(drawn: list[str]) -> None:
+    """Shows what is at work and what waits. When a line settles or the run ends, the whole page is drawn once
+    more: so a poll draws only what moves.
+
+    drawn: ids of the lines that the page shows as settled.
     """
     if run.state not in ENDED:
         jobs.tick(home)
     view = view_of(run.id, home)
-    if view.state in ENDED and run.state not in ENDED:
+    if view.state != run.state or [line.id for line in settled(view)] != drawn:
         st.rerun()
     runs.show_progress(view)
-    baseline = next((v for line in view.techniques for v in line.variants if v.id == "baseline"), None)
-    with st.container(border=True, gap="xsmall"):
-        for line in view.techniques:
-            runs.show_line(line, baseline, view.state in ENDED)
-    with st.expander("Log", icon=":material/notes:", key="log"):
-        # the newest lines come last, as in a terminal; a long log would slow every poll
-        st.code(
-            "\n".join(view.log[-200:]) or "Nothing is logged yet.", language=None, wrap_lines=True, height=260
-        )
+    if moving := [line for line in view.techniques if line.id not in drawn]:
+        with st.container(border=True, gap="xsmall"):
+            for line in moving:
+                runs.show_line(line, baseline_of(view), is_ended=False)
+
+
+@st.fragment(run_every=None if run.state in ENDED else LOG_S)
+def show_log() -> None:
+    """Shows the log where it is opened, the newest lines last, as in a terminal."""
+    opened = st.expander("Log", icon=":material/notes:", key="log", on_change="rerun")
+    if opened.open:
+        lines = view_of(run.id, home).log[-LOG_LINES:]
+        opened.code("\n".join(lines) or "Nothing is logged yet.", language=None, wrap_lines=True, height=260)
+
+
+def baseline_of(view: RunView) -> Variant | None:
+    """Returns the run's baseline, which sizes are compared with."""
+    return next((v for line in view.techniques for v in line.variants if v.id == "baseline"), None)
 
 
 if refused := st.session_state.pop("refused", None):
@@ -92,6 +112,13 @@ with st.container(horizontal=True, vertical_alignment="center"):
         and st.button("Compare the variants", type="primary", icon=":material/scatter_plot:")
     ):
         st.switch_page("pages/compare.py", query_params={"run": run.id})
-watch()
+now = view_of(run.id, home)
+done = settled(now)
+watch([line.id for line in done])
+if done:
+    with st.container(border=True, gap="xsmall"):
+        for line in done:
+            runs.show_line(line, baseline_of(now), now.state in ENDED)
+show_log()
 if run.state not in ENDED:
     st.caption("You may close this page: the run goes on, and its link brings you back.")

@@ -73,10 +73,12 @@ def test_second_in_the_queue_says_so(home, worker, open_page):
 
 
 def test_running_run_shows_a_line_a_technique(home, worker, open_page):
-    text = words(open_page("run", run=seed.begun(home, worker)))
+    app = open_page("run", run=seed.begun(home, worker))
+    text = words(app)
     assert "working" in text and "about 10 s left" in text
     assert "262 kB" in text and "99.44 %" in text and "0.710 ms" in text
-    assert "conv1 stays INT8" in text
+    app.session_state["log"] = True
+    assert "conv1 stays INT8" in words(app.run())
 
 
 def test_finished_run_leads_to_compare(home, open_page):
