@@ -96,12 +96,9 @@ class Training:
     Attributes:
         steps, batch: Optimizer steps and images in each.
         learning_rate: At the start.
-        teacher: A network whose softened answers are imitated, with `temperature` and `mix` (the teacher's
-            share
-            of the loss; Hinton et al., arXiv 1503.02531).
-        answers: The teacher's logits for the training images as they are [n, classes], NaN where not known
-            yet;
-            filled in as they are needed.
+        teacher: Returns the logits [n, classes] of a network whose softened answers are imitated, by the
+            images' places in the training part (`training.Teacher`); with `temperature` and `mix` (the
+            teacher's share of the loss; Hinton et al., arXiv 1503.02531).
         masks: By layer name, boolean, True where a weight may differ from zero; held after every step.
         fake_bits: Weight bits simulated while training (Jacob et al., arXiv 1712.05877); None trains in
             float.
@@ -116,8 +113,7 @@ class Training:
     batch: int
     learning_rate: float
     seed: int
-    teacher: Network | None = None
-    answers: np.ndarray | None = None
+    teacher: Callable[[np.ndarray], np.ndarray] | None = None
     temperature: float = 4.0
     mix: float = 0.0
     masks: dict[str, np.ndarray] | None = None

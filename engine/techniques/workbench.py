@@ -19,6 +19,7 @@ from engine import memory
 from engine.backends.backend import Backend
 from engine.backends.images import TRAINED_SHARE, images_at_once
 from engine.backends.protocol import Facts, Network, QuantSpec, Trained, Training
+from engine.backends.training import Teacher
 from engine.datasets import Part
 from engine.errors import EdgewiseError
 from engine.frameworks import FRAMEWORKS
@@ -135,6 +136,14 @@ class Workbench:
             path = self.backend.export(network, spec, images, Path(folder) / "trial")
             return self.validation_accuracy(lambda images: self.backend.predict(path, images))
 
+    def teacher(self, network: Network) -> Teacher:
+        """Returns the baseline as a teacher of the training images."""
+        return Teacher(
+            lambda images: self.backend.logits(network, images),
+            self.data.train.images,
+            self.teacher_answers(),
+        )
+
     def teacher_answers(self) -> np.ndarray:
         """Returns the baseline's logits for the training images, float32 [n, classes], NaN where not computed
         yet.
@@ -232,8 +241,7 @@ class Making:
             batch=batch,
             learning_rate=learning_rate,
             seed=self.seed,
-            teacher=teacher,
-            answers=bench.teacher_answers() if teacher is not None else None,
+            teacher=None if teacher is None else bench.teacher(teacher),
             **options,
         )
         began = time.monotonic()

@@ -99,22 +99,17 @@ class Keras:
         return sum(layer.macs for layer in self._layers(network, live)), parameters
 
     def step_seconds(self, network: Network, train: Part, batch: int, seconds: float) -> float:
-        trainer = keras_training.Trainer(
-            self.live(network), Training(steps=1, batch=batch, learning_rate=1e-5, seed=0)
-        )
-        x = tf.constant(self._inputs(np.asarray(train.images[:batch])))
-        y, nothing, rate = (
-            tf.constant(train.labels[:batch].astype(np.int64)),
-            tf.zeros((1, 1)),
-            tf.constant(1e-5),
-        )
-        trainer.step(x, y, nothing, rate)  # the first one traces and does not count
+        training = Training(steps=1, batch=batch, learning_rate=1e-5, seed=0)
+        learner = keras_training.KerasLearner(self.live(network), training)
+        inputs = self._inputs(np.asarray(train.images[:batch]))
+        labels = train.labels[:batch].astype(np.int64)
+        learner.step(inputs, labels, None, training.learning_rate)  # the first one traces and does not count
         times, deadline = [], time.perf_counter() + seconds
         while len(times) < 2 or time.perf_counter() < deadline:
             began = time.perf_counter()
-            trainer.step(x, y, nothing, rate)
+            learner.step(inputs, labels, None, training.learning_rate)
             times.append(time.perf_counter() - began)
-        trainer.live.taken()
+        learner.live.taken()
         return float(np.median(times))
 
     def _inputs(self, images: np.ndarray) -> np.ndarray:
@@ -223,44 +218,7 @@ class Keras:
     ) -> Trained:
         start = folded(network) if training.fake_bits else network
         live = Live(start.graph).load(start)  # its own: the teacher may be of the same structure
-        nodes = {node.layer: node for node in start.graph.weighted()}
-
-        def keras_order(name: str, array: np.ndarray) -> np.ndarray:
-            return to_keras(nodes[name].kind, array, start.weights[name][0])
-
-        def common_order(kernels: dict) -> dict[str, np.ndarray]:
-            return {name: to_common(nodes[name].kind, kernel.numpy()) for name, kernel in kernels.items()}
-
-        return keras_training.train(
-            live,
-            start,
-            train,
-            validation,
-            training,
-            self.preprocessing,
-            lambda chosen: self._answers(training, train, chosen),
-            keras_order,
-            common_order,
-            progress,
-        )
-
-    def _answers(self, training: Training, part: Part, chosen: np.ndarray) -> np.ndarray:
-        """Returns the teacher's logits for these images unshifted, from memory where they were asked for
-        before.
-        """
-        known = (
-            training.answers
-            if training.answers is not None
-            else np.full((len(part.labels), 1), np.nan, np.float32)
-        )
-        rows = np.array(known[chosen])
-        missing = np.isnan(rows[:, 0])
-        if missing.any():
-            fresh = self.logits(training.teacher, np.asarray(part.images[chosen[missing]]))
-            if training.answers is None:
-                return fresh
-            known[chosen[missing]] = rows[missing] = fresh
-        return rows
+        return keras_training.train(live, start, train, validation, training, self.preprocessing, progress)
 
     # ---- structure -----------------------------------------------------------------------------------------
 

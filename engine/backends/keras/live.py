@@ -65,6 +65,12 @@ class Live:
             self.current[name] = list(arrays)
         return self
 
+    def put(self, weights: dict[str, list[np.ndarray]]) -> None:
+        """Puts weights in that `taken` returned."""
+        for name, arrays in weights.items():
+            if arrays:
+                self.layers[name].set_weights(arrays)
+
     def taken(self) -> dict[str, list[np.ndarray]]:
         """Returns copies of the weights as they are now, and forgets whose they were."""
         found = {

@@ -1,30 +1,24 @@
-"""Fine-tuning of Keras networks: a loop of our own, one traced step, in float or with simulated
-quantization.
-"""
+"""Fine-tuning of Keras networks: one traced step, in float or with simulated quantization."""
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
-from engine.backends.images import images_at_once
-from engine.backends.keras.graph import Network
+from engine.backends.keras.graph import Network, to_common, to_keras
 from engine.backends.keras.live import Live
 from engine.backends.keras.simulate import Simulation
 from engine.backends.protocol import Trained, Training
+from engine.backends.training import GRIDS_SHARE, LARGEST_GRADIENT, WEIGHT_DECAY, Masks, fit
 from engine.datasets import Part
-from engine.device.preprocessing import preprocess
 from engine.vocabulary import Preprocessing
-from models.augment import augment
 
-EVALUATED_IMAGES = 1_000
-DECAY = 1e-4
+NOTHING = np.zeros((1, 1), np.float32)  # stands for the answers of a teacher that is not there
 BETAS = (0.9, 0.999)
 
 
-class Trainer:
-    """The variables, the optimizer's state and the traced step of one fine-tuning."""
+class KerasLearner:
+    """See `Learner`: the variables, the optimizer's state and the traced step of one fine-tuning."""
 
     def __init__(self, live: Live, training: Training):
         self.live, self.training = live, training
@@ -34,17 +28,16 @@ class Trainer:
             if training.fake_bits
             else None
         )
-        self.weights = [
+        self.trained = [
             w.value for layer in live.layers.values() for w in getattr(layer, "trainable_weights", ())
         ]
         scales = list(self.simulation.scales.values()) if self.simulation else []
-        self.variables = self.weights + scales
+        self.variables = self.trained + scales
         self.moments = [
             (tf.Variable(tf.zeros_like(v)), tf.Variable(tf.zeros_like(v))) for v in self.variables
         ]
-        self.kernels = {
-            node.layer: live.layers[node.layer].weights[0].value for node in live.graph.weighted()
-        }
+        self.kinds = {node.layer: node.kind for node in live.graph.weighted()}
+        self.kernels = {name: live.layers[name].weights[0].value for name in self.kinds}
         masked = training.masks is not None or training.on_step is not None
         self.masks = (
             {
@@ -54,8 +47,8 @@ class Trainer:
             if masked
             else {}
         )
-        self.step = tf.function(self._step, autograph=False, reduce_retracing=True)
-        self.score = tf.function(
+        self.traced = tf.function(self._step, autograph=False, reduce_retracing=True)
+        self.forward = tf.function(
             lambda x: self._scores(x, training=False),
             autograph=False,
             input_signature=[tf.TensorSpec((None, *live.graph.input_shape), tf.float32)],
@@ -80,17 +73,17 @@ class Trainer:
         with tf.GradientTape() as tape:
             loss = self._loss(self._scores(x, training=True), labels, wanted)
         gradients = tape.gradient(loss, self.variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        gradients, _ = tf.clip_by_global_norm(gradients, 5.0)
+        gradients, _ = tf.clip_by_global_norm(gradients, LARGEST_GRADIENT)
         self.live.step.assign_add(1)
         done = tf.cast(self.live.step, tf.float32)
         powers = tf.pow(BETAS[0], done), tf.pow(BETAS[1], done)
         for number, (variable, gradient, (m, v)) in enumerate(
             zip(self.variables, gradients, self.moments, strict=True)
         ):
-            learned_scale = number >= len(self.weights)
-            own_rate = rate * 0.1 if learned_scale else rate
+            learned_scale = number >= len(self.trained)
+            own_rate = rate * GRIDS_SHARE if learned_scale else rate
             if not learned_scale:
-                variable.assign_sub(own_rate * DECAY * variable)
+                variable.assign_sub(own_rate * WEIGHT_DECAY * variable)
             tf.raw_ops.ResourceApplyAdam(
                 var=variable.handle,
                 m=m.handle,
@@ -103,35 +96,42 @@ class Trainer:
                 epsilon=1e-8,
                 grad=gradient,
             )
-        self._hold()
+        self._apply_masks()
 
-    def _hold(self) -> None:
+    def _apply_masks(self) -> None:
         for name, mask in self.masks.items():
             self.kernels[name].assign(self.kernels[name] * tf.cast(mask, tf.float32))
 
-    def take_masks(self, masks: dict[str, np.ndarray], to_keras: Callable) -> None:
-        """Puts new masks in place and applies them at once."""
+    def step(self, inputs: np.ndarray, labels: np.ndarray, wanted: np.ndarray | None, rate: float) -> None:
+        target = NOTHING if wanted is None else wanted
+        self.traced(
+            tf.constant(inputs), tf.constant(labels), tf.constant(target), tf.constant(rate, tf.float32)
+        )
+
+    def scores(self, inputs: np.ndarray) -> np.ndarray:
+        if self.simulation is None:
+            return self.forward(tf.constant(inputs)).numpy()
+        self.simulation.moving.assign(False)
+        scores = self.forward(tf.constant(inputs)).numpy()
+        self.simulation.moving.assign(True)
+        return scores
+
+    def weights(self) -> dict[str, np.ndarray]:
+        return {name: to_common(self.kinds[name], kernel.numpy()) for name, kernel in self.kernels.items()}
+
+    def hold(self, masks: Masks) -> None:
         for name, mask in masks.items():
-            self.masks[name].assign(to_keras(name, mask) != 0)
-        self._hold()
+            self.masks[name].assign(to_keras(self.kinds[name], mask, self.kernels[name]) != 0)
+        self._apply_masks()
 
-    def accuracy(self, part: Part, preprocessing: Preprocessing) -> float:
-        """Returns the accuracy on (the first 1,000 images of) a part, as it is simulated."""
-        images, labels = part.images[:EVALUATED_IMAGES], part.labels[:EVALUATED_IMAGES]
-        spec, right = preprocessing.model_dump(), 0
-        if self.simulation:
-            self.simulation.moving.assign(False)
-        size = images_at_once(preprocessing.height, preprocessing.width)
-        for start in range(0, len(labels), size):
-            scores = self.score(tf.constant(preprocess(images[start : start + size], spec))).numpy()
-            right += int((scores.argmax(1) == labels[start : start + size]).sum())
-        if self.simulation:
-            self.simulation.moving.assign(True)
-        return right / len(labels)
-
-    def checkpoint(self) -> tuple:
-        """Returns copies of all that a checkpoint holds."""
+    def checkpoint(self) -> tuple[dict[str, list[np.ndarray]], list[np.ndarray]]:
         return self.live.taken(), self.simulation.kept() if self.simulation else []
+
+    def put_back(self, checkpoint: tuple[dict[str, list[np.ndarray]], list[np.ndarray]]) -> None:
+        weights, learned = checkpoint
+        self.live.put(weights)
+        if self.simulation:
+            self.simulation.put_back(learned)
 
 
 def train(
@@ -141,68 +141,14 @@ def train(
     validation: Part,
     training: Training,
     preprocessing: Preprocessing,
-    answers: Callable[[np.ndarray], np.ndarray],
-    to_keras: Callable,
-    to_common: Callable,
     progress: Callable[[float], None],
 ) -> Trained:
-    """Fine-tunes what is in `live` and returns the best checkpoint with what was learned.
-
-    answers(chosen): the teacher's logits for these training images. to_keras(layer, array), to_common():
-    between the
-    order of weights here and the one that techniques use.
-    """
-    trainer = Trainer(live, training)
-    if training.masks is not None:
-        trainer.take_masks(training.masks, to_keras)
-    before = best = trainer.accuracy(validation, preprocessing) if training.evaluations else 0.0
-    kept = trainer.checkpoint() if training.evaluations and not training.settle else None
-    batches = _batches(train_part, training, preprocessing)
-    check_at = {
-        max(1, round(training.steps * (i + 1) / training.evaluations)) for i in range(training.evaluations)
-    }
-    for step in range(training.steps):
-        if training.on_step and (masks := training.on_step(step, to_common(trainer.kernels))):
-            trainer.take_masks(masks, to_keras)
-        inputs, labels, chosen = next(batches)
-        wanted = answers(chosen) if training.teacher is not None else np.zeros((1, 1), np.float32)
-        trainer.step(
-            tf.constant(inputs),
-            tf.constant(labels),
-            tf.constant(wanted),
-            tf.constant(rate(step, training), tf.float32),
-        )
-        if step + 1 in check_at:
-            progress((step + 1) / training.steps)
-            now = trainer.accuracy(validation, preprocessing)
-            if step + 1 >= training.settle and (kept is None or now >= best):
-                best, kept = now, trainer.checkpoint()
-    weights, learned = kept or trainer.checkpoint()
-    grids, activations = {}, {}
-    if trainer.simulation:
-        trainer.simulation.put_back(learned)
-        grids, activations = trainer.simulation.harvest(weights)
-    return Trained(Network(network.graph, weights), before, best, training.steps, grids, activations)
-
-
-def rate(step: int, training: Training) -> float:
-    """Returns the learning rate of a step: a short warm-up, then a cosine to zero."""
-    warm = max(1, training.steps // 20)
-    if step < warm:
-        return training.learning_rate * (step + 1) / warm
-    return (
-        training.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, training.steps - warm)))
-    )
-
-
-def _batches(part: Part, training: Training, preprocessing: Preprocessing) -> Iterator[tuple]:
-    spec, count, order = preprocessing.model_dump(), len(part.labels), np.random.default_rng(training.seed)
-    while True:
-        shuffled = order.permutation(count)
-        for start in range(0, count - training.batch + 1, training.batch):
-            chosen = np.sort(shuffled[start : start + training.batch])
-            images = augment(np.asarray(part.images[chosen]), order, preprocessing.color != "grey")
-            yield preprocess(images, spec), part.labels[chosen].astype(np.int64), chosen
+    """Fine-tunes what is in `live` and returns the best checkpoint with what was learned."""
+    learner = KerasLearner(live, training)
+    before, after = fit(learner, train_part, validation, training, preprocessing, progress)
+    weights = live.taken()
+    grids, activations = learner.simulation.harvest(weights) if learner.simulation else ({}, {})
+    return Trained(Network(network.graph, weights), before, after, training.steps, grids, activations)
 
 
 def gradients(live: Live, batches: list[tuple[tf.Tensor, np.ndarray]]) -> dict[str, list[np.ndarray]]:

@@ -1,10 +1,8 @@
-"""Fine-tuning of torch networks, in float or with simulated quantization.
+"""Fine-tuning of torch networks: one step, in float or with simulated quantization.
 
 Simulated quantization learns the step size of every output channel with the weights ("LSQ", Esser et al.,
-arXiv
-1902.08153), through torch's learnable fake-quantization; activations follow a moving range (Jacob et al.,
-arXiv
-1712.05877).
+arXiv 1902.08153), through torch's learnable fake-quantization; activations follow a moving range (Jacob et
+al., arXiv 1712.05877).
 """
 
 import copy
@@ -17,14 +15,11 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from engine.backends.grid import Grid, best_scales
-from engine.backends.images import images_at_once
 from engine.backends.protocol import Trained, Training
+from engine.backends.training import GRIDS_SHARE, LARGEST_GRADIENT, WEIGHT_DECAY, Masks, fit
 from engine.datasets import Part
-from engine.device.preprocessing import preprocess
 from engine.vocabulary import Preprocessing
-from models.augment import augment
 
-EVALUATED_IMAGES = 1_000
 WEIGHTED = (nn.Conv2d, nn.Linear)
 
 
@@ -82,12 +77,61 @@ class ActivationRange:
     def __call__(self, module: nn.Module, inputs: tuple) -> tuple:
         x = inputs[0]
         if module.training or self.low is None:
-            low, high = min(0.0, float(x.min())), max(0.0, float(x.max()))
+            low, high = min(0.0, float(x.detach().min())), max(0.0, float(x.detach().max()))
             self.low = low if self.low is None else 0.95 * self.low + 0.05 * low
             self.high = high if self.high is None else 0.95 * self.high + 0.05 * high
         scale = max(self.high - self.low, 1e-6) / 255
         zero = int(np.clip(round(-self.low / scale), 0, 255))
         return (torch.fake_quantize_per_tensor_affine(x, scale, zero, 0, 255), *inputs[1:])
+
+
+class TorchLearner:
+    """See `Learner`: a torch network, which is changed in place, and its optimizer."""
+
+    def __init__(self, network: nn.Module, training: Training):
+        torch.manual_seed(training.seed)
+        self.network, self.training = network, training
+        network.requires_grad_(True).to(memory_format=torch.channels_last)  # a fifth faster on processors
+        self.layers = {name: m for name, m in network.named_modules() if isinstance(m, WEIGHTED)}
+        self.ranges = _simulate(self.layers, training)
+        self.masks: dict[str, torch.Tensor] = {}
+        self.optimizer = _optimizer(network)
+
+    def step(self, inputs: np.ndarray, labels: np.ndarray, wanted: np.ndarray | None, rate: float) -> None:
+        self.network.train()
+        scores = self.network(_tensor(inputs)).flatten(1)
+        target = None if wanted is None else torch.from_numpy(wanted)
+        loss = _loss(scores, torch.from_numpy(labels), target, self.training)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
+        weights, grids = self.optimizer.param_groups
+        weights["lr"], grids["lr"] = rate, rate * GRIDS_SHARE
+        self.optimizer.step()
+        self._apply_masks()
+
+    def scores(self, inputs: np.ndarray) -> np.ndarray:
+        self.network.eval()
+        with torch.inference_mode():
+            return self.network(_tensor(inputs)).flatten(1).numpy()
+
+    def weights(self) -> dict[str, np.ndarray]:
+        return {name: _weight(module).detach().numpy() for name, module in self.layers.items()}
+
+    def hold(self, masks: Masks) -> None:
+        self.masks = {name: torch.from_numpy(mask) for name, mask in masks.items()}
+        self._apply_masks()
+
+    def _apply_masks(self) -> None:
+        with torch.no_grad():
+            for name, mask in self.masks.items():
+                _weight(self.layers[name]).mul_(mask)
+
+    def checkpoint(self) -> dict[str, torch.Tensor]:
+        return copy.deepcopy(self.network.state_dict())
+
+    def put_back(self, checkpoint: dict[str, torch.Tensor]) -> None:
+        self.network.load_state_dict(checkpoint)
 
 
 def train(
@@ -99,51 +143,15 @@ def train(
     progress: Callable[[float], None],
 ) -> Trained:
     """Fine-tunes `network` in place, puts the best checkpoint back and returns it with what was learned."""
-    torch.manual_seed(training.seed)
-    order = np.random.default_rng(training.seed)
-    network.requires_grad_(True).to(memory_format=torch.channels_last)  # a fifth faster on processors
-    layers = {name: module for name, module in network.named_modules() if isinstance(module, WEIGHTED)}
-    ranges = _simulate(layers, training)
-    masks = {name: torch.from_numpy(mask) for name, mask in (training.masks or {}).items()}
-    _apply(masks, layers)
-    before = best = _validate(network, validation, preprocessing) if training.evaluations else 0.0
-    kept = copy.deepcopy(network.state_dict()) if training.evaluations and not training.settle else None
-    optimizer, schedule = _optimizer(network, training)
-    batches = _batches(train_part, training, preprocessing, order)
-    check_at = {
-        max(1, round(training.steps * (i + 1) / training.evaluations)) for i in range(training.evaluations)
-    }
-    for step in range(training.steps):
-        if training.on_step and (
-            new := training.on_step(step, {n: _weight(m).detach().numpy() for n, m in layers.items()})
-        ):
-            masks = {name: torch.from_numpy(mask) for name, mask in new.items()}
-            _apply(masks, layers)
-        network.train()
-        inputs, labels, chosen = next(batches)
-        wanted = (
-            _answers(training, train_part, chosen, preprocessing) if training.teacher is not None else None
-        )
-        loss = _loss(network(inputs).flatten(1), labels, wanted, training)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimizer.step()
-        schedule.step()
-        _apply(masks, layers)
-        if step + 1 in check_at:
-            progress((step + 1) / training.steps)
-            now = _validate(network, validation, preprocessing)
-            if step + 1 >= training.settle and (kept is None or now >= best):
-                kept = None  # before the new one, or a large network would be here three times
-                best, kept = now, copy.deepcopy(network.state_dict())
-    optimizer.zero_grad(set_to_none=True)  # the trained network goes on living, its gradients need not
-    if kept is not None:
-        network.load_state_dict(kept)
+    learner = TorchLearner(network, training)
+    before, after = fit(learner, train_part, validation, training, preprocessing, progress)
+    learner.optimizer.zero_grad(
+        set_to_none=True
+    )  # the trained network goes on living, its gradients need not
     network.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
-    grids = _harvest(layers) if training.fake_bits else {}
-    activations = {name: (r.low, r.high) for name, r in ranges.items()}
-    return Trained(network, before, best, training.steps, grids, activations)
+    grids = _harvest(learner.layers) if training.fake_bits else {}
+    activations = {name: (r.low, r.high) for name, r in learner.ranges.items()}
+    return Trained(network, before, after, training.steps, grids, activations)
 
 
 def _simulate(layers: dict[str, nn.Module], training: Training) -> dict[str, ActivationRange]:
@@ -178,74 +186,17 @@ def _weight(module: nn.Module) -> torch.Tensor:
     return module.parametrizations.weight.original if parametrize.is_parametrized(module) else module.weight
 
 
-def _apply(masks: dict[str, torch.Tensor], layers: dict[str, nn.Module]) -> None:
-    with torch.no_grad():
-        for name, mask in masks.items():
-            _weight(layers[name]).mul_(mask)
-
-
-def _optimizer(network: nn.Module, training: Training) -> tuple:
+def _optimizer(network: nn.Module) -> torch.optim.Optimizer:
+    """Returns the optimizer with two groups of parameters: weights, and learned step sizes."""
     grids = [p for n, p in network.named_parameters() if "parametrizations" in n and n.endswith("scale")]
     chosen = {id(p) for p in grids}
     rest = [p for p in network.parameters() if id(p) not in chosen]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": rest, "weight_decay": 1e-4},
-            {"params": grids, "lr": training.learning_rate * 0.1, "weight_decay": 0.0},
-        ],
-        lr=training.learning_rate,
-        fused=True,
-    )
-    warm = max(1, training.steps // 20)
-
-    def rate(step: int) -> float:
-        if step < warm:
-            return (step + 1) / warm
-        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, training.steps - warm)))
-
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    groups = [{"params": rest, "weight_decay": WEIGHT_DECAY}, {"params": grids, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, fused=True)
 
 
-def _batches(part: Part, training: Training, preprocessing: Preprocessing, order: np.random.Generator):
-    spec, count = preprocessing.model_dump(), len(part.labels)
-    flips = preprocessing.color != "grey"
-    while True:
-        shuffled = order.permutation(count)
-        for start in range(0, count - training.batch + 1, training.batch):
-            chosen = np.sort(shuffled[start : start + training.batch])
-            images = augment(np.asarray(part.images[chosen]), order, flips)
-            yield _tensor(images, spec), torch.from_numpy(part.labels[chosen].astype(np.int64)), chosen
-
-
-def _tensor(images: np.ndarray, spec: dict) -> torch.Tensor:
-    return torch.from_numpy(preprocess(images, spec)).contiguous(memory_format=torch.channels_last)
-
-
-def _answers(
-    training: Training, part: Part, chosen: np.ndarray, preprocessing: Preprocessing
-) -> torch.Tensor:
-    """Returns the teacher's logits for these images unshifted, from memory where they were asked for
-    before.
-    """
-    known = (
-        training.answers
-        if training.answers is not None
-        else np.full((len(part.labels), 1), np.nan, np.float32)
-    )
-    rows = known[chosen]
-    missing = np.isnan(rows[:, 0])
-    if missing.any():
-        images = np.asarray(part.images[chosen[missing]])
-        with torch.inference_mode():
-            fresh = (
-                training.teacher(torch.from_numpy(preprocess(images, preprocessing.model_dump())))
-                .flatten(1)
-                .numpy()
-            )
-        if training.answers is None:
-            return torch.from_numpy(fresh.copy())
-        known[chosen[missing]] = rows[missing] = fresh
-    return torch.from_numpy(np.ascontiguousarray(rows))
+def _tensor(inputs: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(inputs).contiguous(memory_format=torch.channels_last)
 
 
 def as_logits(scores: torch.Tensor) -> torch.Tensor:
@@ -270,15 +221,3 @@ def _loss(
         (scores / t).log_softmax(1), (wanted / t).log_softmax(1), log_target=True, reduction="batchmean"
     )
     return training.mix * t * t * soft + (1 - training.mix) * hard
-
-
-def _validate(network: nn.Module, validation: Part, preprocessing: Preprocessing) -> float:
-    network.eval()
-    spec, right = preprocessing.model_dump(), 0
-    images, labels = validation.images[:EVALUATED_IMAGES], validation.labels[:EVALUATED_IMAGES]
-    size = images_at_once(preprocessing.height, preprocessing.width)
-    with torch.inference_mode():
-        for start in range(0, len(labels), size):
-            scores = network(_tensor(images[start : start + size], spec)).flatten(1)
-            right += int((scores.argmax(1).numpy() == labels[start : start + size]).sum())
-    return right / len(labels)
