@@ -1,32 +1,26 @@
-"""BatchNorm (and Rescaling, Normalization) taken up by the layer before it, as it is deployed. Where no layer
-can, it
-becomes a 1x1 depthwise convolution: the same arithmetic, with scales per channel once it is quantized, and
-nothing that
-the converter would multiply into the weights behind it."""
+"""BatchNorm (and Rescaling, Normalization) taken up by the layer before it, as it is deployed.
+
+Where no layer can, it becomes a 1x1 depthwise convolution: the same arithmetic, with scales per channel once
+it is quantized, and nothing that the converter would multiply into the weights behind it.
+"""
 
 from dataclasses import replace
 
 import keras
 import numpy as np
 
-from engine.backends.keras.graph import WEIGHTED, Graph, Network, Node, Ref, renamed
+from engine.backends.keras.graph import DROPPED, WEIGHTED, Graph, Network, Node, Ref, renamed
 
 
 def folded(network: Network) -> Network:
     """Returns the network without BatchNorm (but on flat inputs), every layer with weights with a bias."""
+    network = _flat_scaling_in_dense(_with_biases(network))
     graph, weights = network.graph, dict(network.weights)
     readers, uses = graph.readers(), _uses(graph)
     becomes: dict[str, Ref] = {}
     result: dict[str, Node] = {}
     for node in graph.nodes:
         node = renamed(node, becomes)
-        if node.kind in WEIGHTED and not node.config.get("use_bias", True):
-            node = replace(node, config=node.config | {"use_bias": True})
-            weights[node.layer] = (
-                [weights[node.layer][0], np.zeros(_channels(node.kind, weights[node.layer][0]), np.float32)]
-                if len(weights[node.layer]) == 1
-                else weights[node.layer]
-            )
         if _scales(node) and uses[node.layer] == 1:
             scale, shift = _scale_and_shift(node, weights[node.layer])
             before = result.get(node.inputs[0].node)
@@ -57,6 +51,44 @@ def folded(network: Network) -> Network:
     )
 
 
+def _with_biases(network: Network) -> Network:
+    """Returns the network with a bias, zero where it had none, in every layer with weights."""
+    weights, nodes = dict(network.weights), []
+    for node in network.graph.nodes:
+        if node.kind in WEIGHTED and not node.config.get("use_bias", True):
+            node = replace(node, config=node.config | {"use_bias": True})
+            if len(weights[node.layer]) == 1:
+                (kernel,) = weights[node.layer]
+                weights[node.layer] = [kernel, np.zeros(_channels(node.kind, kernel), np.float32)]
+        nodes.append(node)
+    return Network(replace(network.graph, nodes=tuple(nodes)), weights)
+
+
+def _flat_scaling_in_dense(network: Network) -> Network:
+    """Returns the network with one scale for all numbers of a flat image, or of its rows, taken up by the
+    dense layer behind it. The converter would do so too, and then that layer's weights are not found.
+    """
+    graph, weights = network.graph, dict(network.weights)
+    readers, uses = graph.readers(), _uses(graph)
+    becomes: dict[str, Ref] = {}
+    for node in reversed(graph.nodes):  # from the last: one scale may follow another
+        if node.kind != "Rescaling" or _rank(node) == 4 or any(n.size > 1 for n in _numbers(node)):
+            continue
+        behind = readers.get(node.name, [])
+        while len(behind) == 1 and (
+            behind[0].kind in ("Flatten", "Reshape", *DROPPED) or behind[0].name in becomes
+        ):
+            behind = readers.get(behind[0].name, [])
+        if len(behind) == 1 and behind[0].kind == "Dense" and uses[behind[0].layer] == 1:
+            kernel, bias = weights[behind[0].layer]
+            scale, shift = map(float, _numbers(node))
+            weights[behind[0].layer] = [kernel * np.float32(scale), bias + np.float32(shift) * kernel.sum(0)]
+            becomes = {n: node.inputs[0] if r.node == node.name else r for n, r in becomes.items()}
+            becomes[node.name] = node.inputs[0]
+    kept = tuple(renamed(node, becomes) for node in graph.nodes if node.name not in becomes)
+    return Network(replace(graph, nodes=kept), {k: v for k, v in weights.items() if k not in becomes})
+
+
 def _uses(graph: Graph) -> dict[str, int]:
     found: dict[str, int] = {}
     for node in graph.nodes:
@@ -75,32 +107,33 @@ def _channels(kind: str, kernel: np.ndarray) -> int:
 
 def _scales(node: Node) -> bool:
     """Tells whether a node multiplies and shifts each channel by numbers of its own."""
-    if node.kind in ("Rescaling", "Normalization"):
-        return (
-            _rank(node) == 4
-            and not node.config.get("invert")
-            and node.config.get("axis", -1) in (-1, 3, [-1], [3], (-1,), (3,))
-        )
+    if node.kind == "Rescaling":
+        return _rank(node) == 4
+    if node.kind == "Normalization":
+        axes = node.config["axis"] if isinstance(node.config["axis"], list | tuple) else [node.config["axis"]]
+        return _rank(node) == 4 and not node.config.get("invert") and set(axes) <= {None, -1, 3}
     return node.kind == "BatchNormalization"
 
 
 def _scale_and_shift(node: Node, arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    layer = node.operation
     if node.kind in ("Rescaling", "Normalization"):
-        channels = np.ones(layer.input.shape[-1], np.float64)
-        if node.kind == "Rescaling":
-            return (
-                (channels * np.asarray(layer.scale)).astype(np.float32),
-                (channels * np.asarray(layer.offset)).astype(np.float32),
-            )
-        mean, deviation = np.ravel(layer.mean), np.maximum(np.sqrt(np.ravel(layer.variance)), 1e-7)
-        return (channels / deviation).astype(np.float32), (channels * -mean / deviation).astype(np.float32)
+        channels = np.ones(node.operation.input.shape[-1], np.float64)
+        return tuple((channels * a).astype(np.float32) for a in _numbers(node))
     arrays = list(arrays)
     gamma = arrays.pop(0) if node.config.get("scale", True) else 1.0
     beta = arrays.pop(0) if node.config.get("center", True) else 0.0
     mean, variance = (a.astype(np.float64) for a in arrays)
     scale = gamma / np.sqrt(variance + node.config["epsilon"])
     return scale.astype(np.float32), (beta - mean * scale).astype(np.float32)
+
+
+def _numbers(node: Node) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what a Rescaling or Normalization multiplies by and adds, one number each or one a channel."""
+    if node.kind == "Rescaling":
+        return np.asarray(node.operation.scale, np.float64), np.asarray(node.operation.offset, np.float64)
+    mean, variance = (np.ravel(node.config[key]).astype(np.float64) for key in ("mean", "variance"))
+    deviation = np.maximum(np.sqrt(variance), 1e-7)
+    return 1 / deviation, -mean / deviation
 
 
 def _absorbed(kind: str, arrays: list[np.ndarray], scale: np.ndarray, shift: np.ndarray) -> list[np.ndarray]:

@@ -34,6 +34,7 @@ LOOK_SHARE, GRADIENT_SHARE = (
     0.25,
 )  # of the images that go through at once when only the answers are kept
 TAYLOR_IMAGES = 512
+SIZES = ("filters", "units", "target_shape", "use_bias")  # of a node's options, what techniques change
 
 
 class Keras:
@@ -274,24 +275,20 @@ class Keras:
             f"{layer}|{i}": a for layer, arrays in network.weights.items() for i, a in enumerate(arrays)
         }
         np.savez(folder / f"{name}.npz", **arrays)
-        sizes = {
-            n.name: {key: n.config[key] for key in ("filters", "units", "target_shape") if key in n.config}
-            for n in network.graph.nodes
-        }
-        is_folded = not any(node.kind == "BatchNormalization" for node in network.graph.nodes)
-        (folder / f"{name}.json").write_text(json.dumps({"folded": is_folded, "channel_plan": sizes}))
+        plan = {n.name: {key: n.config[key] for key in SIZES if key in n.config} for n in network.graph.nodes}
+        kinds = [[n.name, n.kind] for n in network.graph.nodes]
+        (folder / f"{name}.json").write_text(json.dumps({"nodes": kinds, "channel_plan": plan}))
 
     def restore(self, model: ModelFile, folder: Path, name: str) -> Network:
         plan = json.loads((folder / f"{name}.json").read_text())
         network = self.load(model)
-        if plan["folded"]:
-            network = folded(network)
+        if [[n.name, n.kind] for n in network.graph.nodes] != plan["nodes"]:
+            network = folded(network)  # it was folded when it was saved
         nodes = tuple(
             replace(n, config=n.config | plan["channel_plan"].get(n.name, {})) for n in network.graph.nodes
         )
         with np.load(folder / f"{name}.npz") as kept:
-            weights = {
-                layer: [kept[f"{layer}|{i}"] for i in range(len(arrays))]
-                for layer, arrays in network.weights.items()
-            }
+            weights = {layer: [] for layer in network.weights}
+            for key in kept.files:  # in the order in which they were saved
+                weights[key.rpartition("|")[0]].append(kept[key])
         return Network(replace(network.graph, nodes=nodes), weights)

@@ -228,6 +228,12 @@ def _parts(layer: keras.layers.Layer, name: str) -> list[tuple[str, type, dict, 
             f"The layer {name} wants channels first, which edge runtimes don't take: build the model with"
             " channels last."
         )
+    if (
+        kind == "Normalization"
+    ):  # numbers that nothing trains: part of the structure, so that none can be unset
+        shape = [layer.mean.shape[axis] for axis in layer.axis]
+        mean, variance = (np.reshape(a, shape).tolist() for a in (layer.mean, layer.variance))
+        return [("", type(layer), config | {"mean": mean, "variance": variance}, [])]
     if kind != "SeparableConv2D":
         return [("", type(layer), config, arrays), *after]
     shared = {
