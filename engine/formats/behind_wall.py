@@ -128,7 +128,7 @@ def _describe(path: Path, format: str, name: str, found: Found, named: list[str]
         outputs=opening.facts.get("outputs") or _outputs(found),
         preprocessing=found.preprocessing,
         reach=opening.facts.get("reach", "all"),
-        evidence=found.evidence,
+        evidence=[*opening.facts.get("evidence", []), *found.evidence],
         warnings=[*opening.facts.get("warnings", []), *found.warnings],
     )
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from engine.errors import BadInput
 from engine.formats.detect import Opening
+from engine.formats.keras.adapt import activation_of, giving_classes, image_shapes, taking
 from engine.formats.keras.check import check
 from engine.formats.keras.config import ADVICE, read_config
 from engine.formats.keras.saved_model import to_tflite
@@ -52,7 +53,8 @@ def open_keras(model: ModelFile) -> keras.Model:
         with tempfile.TemporaryDirectory() as folder:
             return open_tflite(to_tflite(path, Path(folder)))
     check(path)
-    return load(path, model.format)
+    network, _ = taking(load(path, model.format), tuple(model.input_shape))
+    return giving_classes(network)[0]
 
 
 def open_tflite(path: Path) -> keras.Model:
@@ -73,35 +75,46 @@ def open_tflite(path: Path) -> keras.Model:
 
 
 def openings(path: Path, format: str, architecture: str | None, size: int | None) -> list[Opening]:
-    """Returns the one way to open a Keras file. Raises BadInput when it takes no image or gives no row of
-    scores.
+    """Returns the ways to open a Keras file, several where a flat input may be several kinds of pictures.
+
+    Raises BadInput when it takes no image or gives no row of scores.
     """
     model = load(path, format)
     _check_sizes(model)
-    shape, channels_first = _image_of(model)
-    height, width, channels = shape[0] or size or 224, shape[1] or size or 224, shape[2]
+    shapes, channels_first = image_shapes(model, size)
+    return [_opening(model, shape, channels_first) for shape in shapes]
+
+
+def _opening(model: keras.Model, shape: tuple[int, int, int], channels_first: bool) -> Opening:
     classes = _classes_of(model)
     facts = {
         "outputs": _outputs_of(model),
+        "evidence": [],
         "warnings": [],
         "reach": "all",
         "layers": sum(type(layer).__name__ in WEIGHTED for layer in _all_layers(model)),
         "parameters": int(sum(np.prod(w.shape) for w in model.trainable_weights)),
     }
-    if classes < 2:
-        facts |= {
-            "reach": "inspect",
-            "warnings": [
-                "The network has one output, as for regression or a yes-or-no score: it can be "
-                "inspected and estimated; give it one output for each class to compress it."
-            ],
-        }
     if channels_first:
         facts |= {
             "reach": "inspect",
             "warnings": [
                 "The network wants channels first, which edge runtimes for Keras models don't "
                 "take: it can be inspected and estimated; build it with channels last to compress it."
+            ],
+        }
+    else:
+        model, said = taking(model, shape)
+        model, more, warned = giving_classes(model)
+        facts |= {"evidence": said + more, "warnings": warned, "outputs": _outputs_of(model)}
+        classes = _classes_of(model)
+    if classes < 2:
+        facts |= {
+            "reach": "inspect",
+            "warnings": [
+                f"The network has one output behind '{activation_of(model)[:40]}', which doesn't tell two"
+                " classes apart: it can be inspected and estimated; end it with one output for each class, or"
+                " with one sigmoid, to compress it."
             ],
         }
 
@@ -111,11 +124,7 @@ def openings(path: Path, format: str, architecture: str | None, size: int | None
             return np.asarray(model.predict_on_batch(x), np.float32).reshape(len(x), -1)
 
     inside = any(type(layer).__name__ in ("Rescaling", "Normalization") for layer in _all_layers(model)[:4])
-    return [
-        Opening(
-            None, height, width, channels, classes, predict, layout="NHWC", scaled_inside=inside, facts=facts
-        )
-    ]
+    return Opening(None, *shape, classes, predict, layout="NHWC", scaled_inside=inside, facts=facts)
 
 
 def load(path: Path, format: str) -> keras.Model:
@@ -245,24 +254,6 @@ def _all_layers(model: keras.Model) -> list:
     ]
 
 
-def _image_of(model: keras.Model) -> tuple[tuple, bool]:
-    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
-        shapes = [tuple(i.shape[1:]) for i in model.inputs]
-        raise BadInput(
-            f"The Keras model takes {str(shapes)[:80]} as input and an image classifier takes one image of"
-            " height, width and channels: it is out of scope."
-        )
-    shape = tuple(model.inputs[0].shape[1:])
-    if shape[2] in (1, 3):
-        return shape, False
-    if shape[0] in (1, 3):
-        return (shape[1], shape[2], shape[0]), True
-    raise BadInput(
-        f"The Keras model takes images of {shape[2]} channels, and grey or colour images are taken: it is out"
-        " of scope."
-    )
-
-
 def _classes_of(model: keras.Model) -> int:
     shape = model.outputs[0].shape
     if len(model.outputs) != 1 or len(shape) != 2:
@@ -279,10 +270,4 @@ def _classes_of(model: keras.Model) -> int:
 
 
 def _outputs_of(model: keras.Model) -> str:
-    last = model.layers[-1]
-    activation = getattr(getattr(last, "activation", None), "__name__", "")
-    return (
-        "probabilities"
-        if activation in ("softmax", "sigmoid") or type(last).__name__ == "Softmax"
-        else "logits"
-    )
+    return "probabilities" if activation_of(model) in ("softmax", "sigmoid") else "logits"
