@@ -56,7 +56,7 @@ def structured(model, seed: int, seconds: float) -> dict:
         facts = backend.facts(network, labelled=True)
         image_s = backend.step_seconds(network, parts["train"], 64, 2.0) / 64
         facts = type(facts)(**{**facts.__dict__, "image_s": image_s, "evaluate_images_per_s": 3 / image_s})
-        rows = sensitivity(backend, network, facts, parts["validation"], 30.0, lambda done, layer: None)
+        rows = sensitivity(backend, network, facts, parts["validation"], lambda done, layer: None)
         bench = Workbench(
             "prune_structured",
             model,

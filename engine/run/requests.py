@@ -63,7 +63,9 @@ class FindFacts(OfRun):
 
 
 class FindSensitivity(OfRun):
-    """Find what is lost when one layer alone is changed, in about so many seconds. Answer: {"rows"}."""
+    """Find what is lost when one layer alone is changed; after so many seconds no layer is begun any more,
+    a little leeway aside. Answer: {"rows"}.
+    """
 
     task: Literal["sensitivity"] = "sensitivity"
     facts: Facts

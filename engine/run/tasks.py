@@ -162,7 +162,6 @@ def sensitivity(request: FindSensitivity, send: Send) -> dict[str, Any]:
         bench.network(),
         bench.facts,
         bench.data.validation,
-        request.seconds,
         lambda fraction, layer: send(
             {"kind": "progress", "fraction": fraction, "text": f"changing only {layer}"}
         ),

@@ -2,8 +2,7 @@
 float.
 
 Computed once a run, in the framework on folded weights and validation images; `ptq_int4`, `prune_structured`
-and
-`hybrid` use it, the compare page shows it.
+and `hybrid` use it, the compare page shows it.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +16,9 @@ from engine.backends.protocol import Facts, Network
 from engine.datasets import Part
 from engine.vocabulary import LayerSensitivity
 
-IMAGES = 500
+FEWEST_IMAGES, MOST_IMAGES = 100, 500
+WORK_MACS = 500e9  # for all layers, changes and images together: about half a minute on one processor core
+CHANGES = 3  # INT8, INT4, pruned
 PRUNED_SHARE = 0.5
 
 
@@ -26,23 +27,16 @@ def sensitivity(
     network: Network,
     facts: Facts,
     validation: Part,
-    seconds: float,
     on_layer: Callable[[float, str], None],
     has_time: Callable[[], bool] = lambda: True,
 ) -> list[LayerSensitivity]:
-    """Returns a row a layer and change, worst first within a change. Uses fewer images where `seconds` is
-    short.
+    """Returns a row a layer and change, worst first within a change.
 
     Layers come by their number of weights, the largest first; those whose turn does not come while `has_time`
-    have no row.
-    `loss_increase` is the rise of the mean cross-entropy against the labels: it tells layers apart long
-    before the
-    accuracy of a few hundred images does.
+    have no row. `loss_increase` is the rise of the mean cross-entropy against the labels: it tells layers
+    apart long before the accuracy of a few hundred images does.
     """
-    passes = 3 * len(facts.layers) + 1
-    count = int(
-        np.clip(seconds * facts.evaluate_images_per_s / passes, 100, min(IMAGES, len(validation.labels)))
-    )
+    count = images_for(facts)
     images, labels = np.asarray(validation.images[:count]), np.asarray(validation.labels[:count])
     folded = backend.folded(network)
     weights = backend.weights(folded)
@@ -68,6 +62,14 @@ def sensitivity(
             memory.release()
         on_layer((number + 1) / len(facts.layers), layer.name)
     return sorted(rows, key=lambda row: (row.change, -row.loss_increase))
+
+
+def images_for(facts: Facts) -> int:
+    """Returns how many validation images are looked at: by what the network costs, never by the machine's
+    speed, so that every machine finds the same sensitivity.
+    """
+    passes = CHANGES * len(facts.layers) + 1
+    return int(np.clip(WORK_MACS / (passes * max(1, facts.macs)), FEWEST_IMAGES, MOST_IMAGES))
 
 
 def _changes(weight: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:

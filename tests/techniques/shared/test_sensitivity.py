@@ -2,6 +2,8 @@
 kept.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from torch import fx, nn
 
 from engine.backends import backend_for
 from engine.datasets import Part
-from engine.techniques.shared.sensitivity import sensitivity
+from engine.techniques.shared.sensitivity import images_for, sensitivity
 from engine.vocabulary import Preprocessing
 
 PREPROCESSING = Preprocessing(height=8, width=8, color="grey", layout="NCHW", mean=[0.0], std=[1.0])
@@ -76,13 +78,24 @@ def test_new_weights_go_into_a_copy(network, backend, data, traced):
 
 def test_every_layer_has_a_row_for_each_change(network, backend, data):
     facts = backend.facts(network, True)
-    rows = sensitivity(backend, network, facts, data, 1.0, lambda done, layer: None)
+    rows = sensitivity(backend, network, facts, data, lambda done, layer: None)
     assert {(r.layer, r.change) for r in rows} == {
         (n, c) for n in ("first", "again", "out") for c in ("int8", "int4", "prune")
     }
     assert max(abs(r.loss_increase) for r in rows if r.change == "int8") < max(
         abs(r.loss_increase) for r in rows if r.change == "prune"
     )
+
+
+@pytest.mark.parametrize(
+    ("macs", "layers", "images"),
+    [(100_000, 4, 500), (40_000_000, 20, 204), (1_800_000_000, 21, 100), (0, 0, 500)],
+)
+def test_how_many_images_is_no_matter_of_speed(network, backend, macs, layers, images):
+    facts = backend.facts(network, True)
+    facts = replace(facts, macs=macs, layers=facts.layers[:1] * layers)
+    for speed in (1.0, 1e6):
+        assert images_for(replace(facts, evaluate_images_per_s=speed)) == images
 
 
 def test_out_of_time_the_largest_layers_are_known(network, backend, data):
@@ -92,7 +105,6 @@ def test_out_of_time_the_largest_layers_are_known(network, backend, data):
         network,
         backend.facts(network, True),
         data,
-        1.0,
         lambda done, layer: seen.append(layer),
         lambda: len(seen) < 2,
     )
