@@ -1,7 +1,6 @@
 """Figures of a run's variants: accuracy and contents, a first timing, predictions, the last timing."""
 
 import traceback
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,10 @@ from engine.run.requests import (
     HOSTS,
     Figures,
     MeasureAccuracy,
-    PeakMemory,
     TimeArtifacts,
-    WeighArtifact,
 )
 from engine.run.supervisor import Supervisor, variants_of
+from engine.run.weighing import Weighing
 from engine.store.files import read_json, write_json
 from engine.techniques.workbench import host_has_dot_product
 from engine.vocabulary import Host, Variant
@@ -29,8 +27,7 @@ from engine.wall.sandbox import Failed
 from estimator import capability
 from estimator.types import Profile
 
-ACCURACY_LIMIT_S, TIMING_LIMIT_S, LAST_TIMING_LIMIT_S, MEMORY_LIMIT_S = 900, 300, 600, 120
-WEIGHED_AT_ONCE = 2
+ACCURACY_LIMIT_S, TIMING_LIMIT_S, LAST_TIMING_LIMIT_S = 900, 300, 600
 FIRST_S, LAST_S, LAST_MOST_S = 0.5, 1.0, 60.0  # of timing an artifact; all together in the last timing
 # what `measure.classification` gives; nothing else of a variant may come from that child
 ACCURACY = (
@@ -43,17 +40,17 @@ FULL_RANGE = (
 )
 
 
-def measure(run: Supervisor, line: str) -> None:
+def measure(run: Supervisor, line: str, weighing: Weighing) -> None:
     """Measures what a technique made: all its files together, or each alone where one breaks the process that
     measures, so that a file that no runtime survives fails alone.
     """
     new = _unmeasured(run, line)
     try:
-        _measure(run, line, new)
+        _measure(run, line, new, weighing)
     except EdgewiseError:
         for variant in new:
             try:
-                _measure(run, line, [variant])
+                _measure(run, line, [variant], weighing)
             except EdgewiseError as error:
                 reason = f"it could not be measured: {error}"
                 run.write(Variant(id=variant.id, technique=line, status="failed", reason=reason))
@@ -64,7 +61,7 @@ def _unmeasured(run: Supervisor, line: str) -> list[Variant]:
     return [variant for variant in found if variant.status == "done" and variant.parameters is None]
 
 
-def _measure(run: Supervisor, line: str, new: list[Variant]) -> None:
+def _measure(run: Supervisor, line: str, new: list[Variant], weighing: Weighing) -> None:
     """Measures variants on the test part and gives them a first, provisional timing beside the baseline."""
     if not new:
         return
@@ -78,6 +75,7 @@ def _measure(run: Supervisor, line: str, new: list[Variant]) -> None:
         if variant.id in figures and figures[variant.id].profile is not None:
             write_json(profile_path(run, variant), figures[variant.id].profile)
     timed = new if line == "baseline" else [run.variants["baseline"], *new]
+    weighing.wait()
     hosts = _timed(run, line, timed, FIRST_S * len(timed), TIMING_LIMIT_S)
     for variant in new:
         if variant.id not in figures or variant.id not in hosts:
@@ -85,6 +83,7 @@ def _measure(run: Supervisor, line: str, new: list[Variant]) -> None:
         measured = _with_figures(run, variant, figures[variant.id], hosts[variant.id])
         notes = [*measured.notes, *([FULL_RANGE] if variant.id in exact else [])]
         run.write(judge(measured.model_copy(update={"notes": notes}), run.experiment))
+        weighing.begin(variant.id, file_to_run(variant), _holds_int4(run, variant))
 
 
 def _with_figures(run: Supervisor, variant: Variant, found: Figures, host: Host) -> Variant:
@@ -177,9 +176,9 @@ def _timed(
 # ---- at the end of the run ---------------------------------------------------------------------------------
 
 
-def time_all(run: Supervisor) -> None:
+def time_all(run: Supervisor, weighing: Weighing) -> None:
     """Times all artifacts interleaved in one child (in several, each with the baseline, where they do not fit
-    into memory together), and each alone for its peak memory. What can't be timed keeps its first timing.
+    into memory together), and takes in their peak memory. What can't be timed keeps its first timing.
     """
     run.begin("timing")
     done = [
@@ -187,15 +186,15 @@ def time_all(run: Supervisor) -> None:
         for variant in run.workspace.variants(run.id)
         if variant.status == "done" and variant.parameters is not None
     ]
+    weighing.wait()
     hosts, reasons = _time_in_lots(run, done)
-    # each has a process of its own, and nothing is timed any more: two at a time
-    with ThreadPoolExecutor(WEIGHED_AT_ONCE) as pool:
-        peaks = pool.map(lambda variant: _peak_memory(run, variant), done)
-        for number, (variant, peak) in enumerate(zip(done, peaks, strict=True)):
-            if (host := hosts.get(variant.id, variant.host)) is not None:
-                host = host.model_copy(update={"peak_memory_bytes": peak})
-                run.write(judge(variant.model_copy(update={"host": host}), run.experiment))
-            run.progress("timing", (number + 1) / len(done), f"peak memory of {variant.id}")
+    for variant in done:  # those of an interrupted run were measured by another worker
+        weighing.begin(variant.id, file_to_run(variant), _holds_int4(run, variant))
+    for number, variant in enumerate(done):
+        if (host := hosts.get(variant.id, variant.host)) is not None:
+            host = host.model_copy(update={"peak_memory_bytes": weighing.peak_bytes(variant.id)})
+            run.write(judge(variant.model_copy(update={"host": host}), run.experiment))
+        run.progress("timing", (number + 1) / len(done), f"peak memory of {variant.id}")
     run.end("timing", "; ".join(reasons))
 
 
@@ -225,14 +224,3 @@ def _tell_difference(run: Supervisor, name: str, before: dict[str, Host], now: d
             "not all variants fit into memory together, so they were timed in lots, each with"
             f" {name}: {was.p50:.3f} ms in the first lot, {is_.p50:.3f} ms in this one",
         )
-
-
-def _peak_memory(run: Supervisor, variant: Variant) -> int | None:
-    path = file_to_run(variant)
-    try:
-        asked = WeighArtifact(**run.common(), path=path, int4=_holds_int4(run, variant))
-        answer = run.ask(asked, "timing", MEMORY_LIMIT_S)
-        return PeakMemory.model_validate(answer).peak_memory_bytes
-    except (EdgewiseError, ValidationError) as error:
-        run.log("timing", f"peak memory of {path} failed: {error}")
-        return None

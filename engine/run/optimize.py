@@ -23,6 +23,7 @@ from engine.run.plan import (
 from engine.run.requests import FACTS, FindFacts, FindSensitivity, MakeVariants
 from engine.run.supervisor import Supervisor, variants_of
 from engine.run.templates import Templates
+from engine.run.weighing import Weighing
 from engine.store.files import read_json, write_json
 from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
@@ -51,15 +52,17 @@ def optimize(
     Raises EdgewiseError when the baseline can't be made; a technique's failure is its variants' own.
     """
     with Templates(experiment.model, workspace.folder(run_id) / "worker.log") as templates:
-        go_through(Supervisor(experiment, workspace, run_id, on_event, templates))
+        run = Supervisor(experiment, workspace, run_id, on_event, templates)
+        with Weighing(run) as weighing:
+            go_through(run, weighing)
     return workspace.variants(run_id)
 
 
-def go_through(run: Supervisor) -> None:
+def go_through(run: Supervisor, weighing: Weighing) -> None:
     """Takes a run through all its stages. Raises EdgewiseError when the baseline can't be made."""
     experiment, facts = run.experiment, look_over(run)
     training_s = plan(run, facts)
-    stage(run, "baseline", facts)
+    stage(run, "baseline", facts, weighing)
     if (baseline := run.variants["baseline"]).status != "done":
         raise EdgewiseError(f"The model could not be exported: {baseline.reason}.")
     sensitivity = None
@@ -70,10 +73,10 @@ def go_through(run: Supervisor) -> None:
         if sensitivity is None and needs_sensitivity([technique.id]):
             sensitivity = find_sensitivity(run, facts)
         rows = sensitivity.rows if sensitivity is not None else ()
-        stage(run, technique.id, facts, training_s.get(technique.id, 0.0), rows)
+        stage(run, technique.id, facts, weighing, training_s.get(technique.id, 0.0), rows)
     if sensitivity is None and needs_sensitivity(experiment.techniques):
         run.skip("sensitivity", "no technique that needs it can be used on this model")
-    time_all(run)
+    time_all(run, weighing)
     conclude(run, sensitivity or Sensitivity())
 
 
@@ -113,6 +116,7 @@ def stage(
     run: Supervisor,
     line: str,
     facts: Facts,
+    weighing: Weighing,
     seconds: float = 0.0,
     sensitivity: tuple[LayerSensitivity, ...] = (),
 ) -> None:
@@ -133,12 +137,14 @@ def stage(
         tolerance=tolerance(run.experiment),
         dot_product=load_device(run.experiment.device).dot_product,
     )
+    if seconds:
+        weighing.wait()  # training has its time, and the machine to itself
     reason = "it was not made"
     try:
         run.ask(asked, line, seconds * 3 + grace_s(facts) * len(wanted))
     except EdgewiseError as error:
         reason = str(error)
-    measure(run, line)  # what was finished before a child died is a variant like any other
+    measure(run, line, weighing)  # what was finished before a child died is a variant like any other
     run.fail_unfinished(line, reason)
     run.end_technique(line)
 
