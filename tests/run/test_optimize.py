@@ -302,12 +302,12 @@ def test_nothing_is_weighed_while_something_is_timed_or_trained(supervise):
 
         def __call__(self, module, request, *rest):
             task = request["task"]
-            if (
-                task == "timing" or (request.get("seconds") and task == "technique")
-            ) and "memory" in self.at_work:
-                self.together.append(task)
+            if task == "technique" and request["seconds"]:
+                task = "training"
             self.at_work.append(task)
-            time.sleep(0.3 if task == "memory" else 0)
+            if "memory" in self.at_work and {"timing", "training"} & set(self.at_work):
+                self.together.append(tuple(self.at_work))
+            time.sleep(0.3 if task in ("memory", "training") else 0)
             try:
                 return super().__call__(module, request, *rest)
             finally:
