@@ -37,6 +37,14 @@ class Number(click.ParamType):
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
+architecture_option = click.option(
+    "--architecture",
+    metavar="NAME",
+    help="The network that bare weights belong to, where Edgewise can't place them: resnet18, or"
+    " resnet18,stride=2,pool=no, or chain:28:p0s1m2,p0s1m2:max:relu:flat.",
+)
+
+
 def limit_options(command):
     """Adds an option for each limit that a variant may have to keep."""
     for limit in reversed(LIMITS.values()):
@@ -54,10 +62,11 @@ def cli() -> None:
 @cli.command()
 @click.argument("model")
 @click.option("--dataset", help="Labelled images that help to recognise preprocessing.")
+@architecture_option
 @json_option
-def inspect(model: str, dataset: str | None, as_json: bool) -> None:
+def inspect(model: str, dataset: str | None, architecture: str | None, as_json: bool) -> None:
     """Say what a model file is."""
-    found = face.inspect(model, dataset)
+    found = face.inspect(model, dataset, architecture=architecture)
     show(
         found.model_dump(mode="json"),
         as_json,
@@ -75,6 +84,7 @@ def inspect(model: str, dataset: str | None, as_json: bool) -> None:
 @click.option("--device", required=True, help="One of: " + ", ".join(all_devices()) + ".")
 @click.option("--goal", default="balanced", help="balanced, size, speed or accuracy.")
 @limit_options
+@architecture_option
 @click.option("--techniques", help="Comma-separated; default all: " + ",".join(TECHNIQUES) + ".")
 @click.option("--time-budget", "time_budget_s", type=Number(), default=300, metavar="S", show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
@@ -86,7 +96,18 @@ def inspect(model: str, dataset: str | None, as_json: bool) -> None:
 )
 @json_option
 def optimize(
-    model, dataset, device, goal, techniques, time_budget_s, seed, cautious, output, as_json, **limits
+    model,
+    dataset,
+    device,
+    goal,
+    architecture,
+    techniques,
+    time_budget_s,
+    seed,
+    cautious,
+    output,
+    as_json,
+    **limits,
 ) -> None:
     """Run every technique on a model and recommend one variant."""
     workspace = Workspace()
@@ -94,6 +115,7 @@ def optimize(
         model,
         limits,
         dataset=dataset,
+        architecture=architecture,
         device=device,
         goal=goal,
         techniques=techniques and [name.strip() for name in techniques.split(",") if name.strip()],

@@ -75,10 +75,11 @@ def inspect(
     dataset: str | Path | None = None,
     *,
     name: str | None = None,
+    architecture: str | None = None,
     workspace: str | Path | None = None,
 ) -> ModelFile:
     """Says what a model is, which is only opened behind the wall; labelled images settle how it wants to be
-    fed.
+    fed. `architecture` names the network of bare weights that Edgewise can't place.
     """
     home = Workspace(workspace).home
     known = ask.dataset_named(dataset)
@@ -86,17 +87,30 @@ def inspect(
         prepare(known, home)
     path = Path(model).expanduser()
     if path.exists():
-        return inspect_model(path, name or path.name, dataset=known, home=home)
-    return inspect_model(str(model), name or str(model), dataset=known, home=home)
+        model, name = path, name or path.name
+    return inspect_model(
+        model if isinstance(model, Path) else str(model),
+        name or str(model),
+        dataset=known,
+        architecture=architecture,
+        home=home,
+    )
 
 
 def ask_for(
-    model: Model, limits: dict[str, float | None], *, workspace: str | Path | None = None, **asked: Any
+    model: Model,
+    limits: dict[str, float | None],
+    *,
+    architecture: str | None = None,
+    workspace: str | Path | None = None,
+    **asked: Any,
 ) -> Experiment:
     """Returns the checked experiment that `optimize` runs; `asked` are fields of `Experiment`."""
 
     def opened(dataset: str | None) -> ModelFile:
-        return model if isinstance(model, ModelFile) else inspect(model, dataset, workspace=workspace)
+        if isinstance(model, ModelFile):
+            return model
+        return inspect(model, dataset, architecture=architecture, workspace=workspace)
 
     constraints = parse(Constraints, limits)
     return ask.build(opened, constraints=constraints.model_dump(), **asked)
@@ -112,6 +126,7 @@ def optimize(
     seed: int = 0,
     time_budget_s: float = 300,
     cautious: bool = False,
+    architecture: str | None = None,
     on_event: Callable[[Event], None] = lambda event: None,
     workspace: str | Path | None = None,
     **limits: float | None,
@@ -121,6 +136,7 @@ def optimize(
     Args:
         techniques: Ids; all by default.
         time_budget_s: Seconds that techniques which train share.
+        architecture: The network of bare weights that Edgewise can't place.
         on_event: Called with each event of the run as it comes.
         limits: Fields of `Constraints`, such as `max_size_mb=0.5`.
 
@@ -139,6 +155,7 @@ def optimize(
         seed=seed,
         time_budget_s=time_budget_s,
         cautious=cautious,
+        architecture=architecture,
     )
     run_id = jobs.start(experiment, home)
     try:

@@ -1,20 +1,13 @@
 """Which network do bare weights belong to? Found by the tensors' names and shapes, built and filled.
 
-Three families: the networks that Edgewise ships, torchvision's classifiers (`torchvision/resnet18`, also
-under the
-names that kuangliu/pytorch-cifar gives their layers), and CIFAR ResNets after He et al., arXiv 1512.03385:
-`cifar_resnet20` as in akamaster/pytorch_resnet_cifar10, `cifar_resnet20_b` as in
-chenyaofo/pytorch-cifar-models.
-Plain chains of layers, such as LeNet-5, are in chains.py. Imports torch: only for use behind the wall.
-`python -m engine.formats.torch.architectures` writes torchvision_keys.json anew.
+Families: the networks that Edgewise ships, torchvision's classifiers (trunks.py), and CIFAR ResNets after
+He et al., arXiv 1512.03385: `cifar_resnet20` as in akamaster/pytorch_resnet_cifar10, `cifar_resnet20_b` as in
+chenyaofo/pytorch-cifar-models. Plain chains of layers, such as LeNet-5, are in sequences.py. Imports torch:
+only for use behind the wall.
 """
 
-import hashlib
-import json
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 
 import numpy as np
 import torch
@@ -23,25 +16,11 @@ from torch.nn import functional
 
 from engine.errors import BadInput
 from engine.formats.torch import sequences as chains
-from models.torchvision_shim import import_torchvision
+from engine.formats.torch import trunks
+from engine.formats.torch.fill import fill
+from engine.formats.torch.name import Candidate, Name
 
 Weights = Mapping[str, np.ndarray]
-KEYS = Path(__file__).with_name("torchvision_keys.json")
-NEED_REAL_MEMORY = "regnet"  # torchvision's RegNets can't be built on the meta device
-NEED_THEIR_SIZE = ("vit", "swin", "maxvit", "inception", "googlenet")
-SIZES = {"inception_v3": 299}
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A network that weights fit: its name for `build`, the image size (pixels) it was made for, channels,
-    classes.
-    """
-
-    architecture: str
-    size: int
-    channels: int
-    classes: int
 
 
 def candidates(weights: Weights, size: int | None = None) -> list[Candidate]:
@@ -51,29 +30,43 @@ def candidates(weights: Weights, size: int | None = None) -> list[Candidate]:
     `size` is the data set's image side in pixels, if one is known.
     """
     named = [
-        Candidate(name, size or _usual_size(name), *_ends(maker, weights))
-        for name, maker in KNOWN.items()
-        if _fits(maker, weights)
+        Candidate(name, size or _usual_size(name), *_ends(name, weights))
+        for name in KNOWN
+        if _fits(name, weights)
     ]
-    named += _torchvision(weights, size)
+    named += trunks.candidates(weights, size)
     return named or [Candidate(c.text(), c.size, *c.ends(weights)) for c in chains.candidates(weights, size)]
 
 
-def named(architecture: str, weights: Weights) -> list[Candidate]:
-    """Returns the candidate for a chain that the user wrote by hand; `build` has shown that it fits."""
-    if not architecture.startswith("chain:"):
-        return []
-    chain = chains.Chain.parse(architecture)
-    return [Candidate(chain.text(), chain.size, *chain.ends(weights))]
+def named(architecture: str, weights: Weights, size: int | None = None) -> list[Candidate]:
+    """Returns the candidate for a name that the user wrote by hand; `build` has shown that it fits."""
+    if architecture.startswith("chain:"):
+        chain = chains.Chain.parse(architecture)
+        return [Candidate(chain.text(), chain.size, *chain.ends(weights))]
+    network = build(architecture, weights)
+    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear))
+    channels = first.in_channels if isinstance(first, nn.Conv2d) else 1
+    return [Candidate(architecture, size or 224, channels, len(list(network.state_dict().values())[-1]))]
 
 
-def variations(architecture: str) -> list[str]:
+def variations(architecture: str, weights: Weights) -> list[str]:
     """Returns the names of the same network with what bare weights leave open: activation, kind of
     pooling.
     """
-    if not architecture.startswith("chain:"):
+    if architecture.startswith("chain:"):
+        return [chain.text() for chain in chains.variations(chains.Chain.parse(architecture))]
+    name = Name.parse(architecture)
+    if not name.network.startswith(trunks.PREFIX):
         return []
-    return [chain.text() for chain in chains.variations(chains.Chain.parse(architecture))]
+    return [other.text() for other in trunks.variations(name, weights)]
+
+
+def full_name(architecture: str) -> str:
+    """Returns the name as it is kept: `resnet18` is `torchvision/resnet18`."""
+    name = Name.parse(architecture) if not architecture.startswith("chain:") else None
+    if name and name.network not in KNOWN and trunks.PREFIX + name.network in trunks.listed():
+        return trunks.PREFIX + architecture
+    return architecture
 
 
 def build(architecture: str, weights: Weights) -> nn.Module:
@@ -83,45 +76,15 @@ def build(architecture: str, weights: Weights) -> nn.Module:
     """
     if architecture.startswith("chain:"):
         return chains.Chain.parse(architecture).build(weights)
-    try:
-        if architecture.startswith("torchvision/"):
-            weights = _renamed(weights)
-            network = _torchvision_network(architecture.removeprefix("torchvision/"), weights)
-        else:
-            network = KNOWN[architecture](*_ends(KNOWN[architecture], weights))
-    except (KeyError, ValueError):
+    name = Name.parse(full_name(architecture))
+    if name.network.startswith(trunks.PREFIX):
+        return trunks.build(name, weights)
+    if name.network not in KNOWN:
         raise BadInput(
             f"There is no architecture called '{architecture[:60]}': choose from "
             f"{', '.join(KNOWN)} or a classifier of torchvision, such as torchvision/resnet18."
-        ) from None
-    return fill(network, weights, architecture)
-
-
-def fill(network: nn.Module, weights: Weights, name: str) -> nn.Module:
-    """Puts `weights` into `network` (which may be on the meta device). Raises BadInput naming the first
-    mismatch.
-    """
-    own = network.state_dict()
-    for key in sorted(set(own) ^ set(weights)):
-        if not key.endswith("num_batches_tracked"):
-            where = "lacks" if key in own else "has a surplus"
-            raise BadInput(
-                f"The weights don't fit {name}: the file {where} '{key}'; choose another architecture."
-            )
-    for key in own:
-        if key in weights and tuple(own[key].shape) != weights[key].shape:
-            raise BadInput(
-                f"The weights don't fit {name}: '{key}' is {list(weights[key].shape)} in the file and "
-                f"{list(own[key].shape)} in the network; choose another architecture."
-            )
-    for key in own:  # in place, so that the versions that some layers look for stay with it
-        own[key] = (
-            torch.from_numpy(np.ascontiguousarray(weights[key]))
-            if key in weights
-            else torch.zeros((), dtype=torch.long)
         )
-    network.load_state_dict(own, assign=True)
-    return network.float().eval().requires_grad_(False)
+    return fill(KNOWN[name.network](*_ends(name.network, weights)), weights, name.network)
 
 
 def shapes_of(maker: Callable[[], nn.Module]) -> dict[str, tuple[int, ...]]:
@@ -130,29 +93,32 @@ def shapes_of(maker: Callable[[], nn.Module]) -> dict[str, tuple[int, ...]]:
         return {key: tuple(value.shape) for key, value in maker().state_dict().items()}
 
 
-def _fits(maker: Callable[[int, int], nn.Module], weights: Weights) -> bool:
-    channels, classes = _ends(maker, weights)
+def _fits(name: str, weights: Weights) -> bool:
+    if _counted(_shapes_as_made(name)) != _counted(weights):  # by names alone, so nothing is built in vain
+        return False
+    channels, classes = _ends(name, weights)
     if not (0 < channels <= 16 and 0 < classes <= 10_000):
         return False
-    return _same(shapes_of(lambda: maker(channels, classes)), weights)
+    shapes = shapes_of(lambda: KNOWN[name](channels, classes))
+    return all(weights[key].shape == shapes[key] for key in _counted(shapes))
 
 
-def _same(shapes: Mapping[str, tuple[int, ...]], weights: Weights) -> bool:
-    def counted(keys):
-        return {key for key in keys if not key.endswith("num_batches_tracked")}
-
-    return counted(shapes) == counted(weights) and all(
-        weights[key].shape == shapes[key] for key in counted(shapes)
-    )
+def _counted(keys: Iterable[str]) -> set[str]:
+    return {key for key in keys if not key.endswith("num_batches_tracked")}
 
 
-def _ends(maker: Callable[[int, int], nn.Module], weights: Weights) -> tuple[int, int]:
+@cache
+def _shapes_as_made(name: str) -> dict[str, tuple[int, ...]]:
+    return shapes_of(lambda: KNOWN[name](1, 10))
+
+
+def _ends(name: str, weights: Weights) -> tuple[int, int]:
     """Returns the channels and classes that a network must be made with to fit; 1 and 10 where the weights
     don't say.
 
     The order of the weights is not asked: safetensors sorts them by name.
     """
-    shapes = shapes_of(lambda: maker(1, 10))
+    shapes = _shapes_as_made(name)
     first, last = next(key for key, shape in shapes.items() if len(shape) == 4), list(shapes)[-1]
     channels = weights[first].shape[1] if first in weights and weights[first].ndim == 4 else 1
     classes = weights[last].shape[0] if last in weights and weights[last].ndim else 10
@@ -161,102 +127,6 @@ def _ends(maker: Callable[[int, int], nn.Module], weights: Weights) -> tuple[int
 
 def _usual_size(name: str) -> int:
     return 28 if name.startswith("compact_cnn") else 32
-
-
-# ---- torchvision -------------------------------------------------------------------------------------------
-
-
-def _torchvision(weights: Weights, size: int | None) -> list[Candidate]:
-    weights = _renamed(weights)
-    names = json.loads(KEYS.read_text(encoding="utf-8")).get(_hash_of(weights), [])
-    found = []
-    for name in names:
-        try:
-            network = _torchvision_network(name, weights)
-        except ValueError:
-            continue
-        shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-        if _same(shapes, weights):
-            channels, classes = _ends_of(network)
-            found += [
-                Candidate(f"torchvision/{name}", side, channels, classes)
-                for side in _usual_sizes(name, network, size)
-            ]
-    return found
-
-
-def _renamed(weights: Weights) -> Weights:
-    """Gives the layers torchvision's names, where a copy of the network or a new head names them
-    otherwise.
-    """
-    heads = {key.split(".")[1] for key in weights if re.match(r"fc\.\d+\.", key)}
-    renamed = {}
-    for key, value in weights.items():
-        if "layer1.0.conv1.weight" in weights:
-            key = re.sub(r"^linear\.", "fc.", key.replace(".shortcut.", ".downsample."))
-        renamed[re.sub(r"^fc\.\d+\.", "fc.", key) if len(heads) == 1 else key] = value
-    return renamed
-
-
-def _usual_sizes(name: str, network: nn.Module, size: int | None) -> list[int]:
-    """Returns the sides of images that such a network is trained on, the likeliest first."""
-    if isinstance(getattr(network, "maxpool", None), nn.Identity):
-        return [size or 32]
-    if name.startswith(NEED_THEIR_SIZE) or size is None:
-        return [SIZES.get(name, 224)]
-    return list(dict.fromkeys((size, 64, 96, 224) if size < 96 else (224, size)))
-
-
-def _torchvision_network(name: str, weights: Weights) -> nn.Module:
-    """Builds a classifier with as many classes and channels as the weights have. Raises ValueError: no such
-    name.
-    """
-    models = import_torchvision().models
-    if name not in models.list_models(module=models):
-        raise ValueError(name)
-    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    device = "cpu" if name.startswith(NEED_REAL_MEMORY) else "meta"
-    with torch.device(device):
-        last = list(models.get_model(name, weights=None, **options).state_dict())[-1]
-        classes = len(weights[last]) if last in weights and weights[last].ndim else 0
-        if not classes:
-            raise ValueError(name)
-        network = models.get_model(name, weights=None, num_classes=classes, **options)
-        _fit_stem(network, weights)
-    return network
-
-
-def _fit_stem(network: nn.Module, weights: Weights) -> None:
-    """Fits the first convolution to the weights: other channels, or the 3x3 stem that small images get."""
-    path, stem = next((path, m) for path, m in network.named_modules() if isinstance(m, nn.Conv2d))
-    given = weights.get(f"{path}.weight")
-    if (
-        given is None
-        or given.shape == tuple(stem.weight.shape)
-        or given.ndim != 4
-        or given.shape[0] != stem.out_channels
-    ):
-        return
-    small = given.shape[2:] == (3, 3) and stem.kernel_size == (7, 7)
-    options = {"stride": 1, "padding": 1} if small else {"stride": stem.stride, "padding": stem.padding}
-    parent, _, own = path.rpartition(".")
-    setattr(
-        network.get_submodule(parent),
-        own,
-        nn.Conv2d(given.shape[1], stem.out_channels, given.shape[2:], bias=stem.bias is not None, **options),
-    )
-    if small and hasattr(network, "maxpool"):
-        network.maxpool = nn.Identity()
-
-
-def _ends_of(network: nn.Module) -> tuple[int, int]:
-    stem = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
-    return stem.in_channels, int(list(network.state_dict().values())[-1].shape[0])
-
-
-def _hash_of(names) -> str:
-    keys = sorted(key for key in names if not key.endswith("num_batches_tracked"))
-    return hashlib.sha256("\n".join(keys).encode()).hexdigest()[:12]
 
 
 # ---- widely copied networks --------------------------------------------------------------------------------
@@ -348,20 +218,3 @@ def _known() -> dict[str, Callable[[int, int], nn.Module]]:
 
 
 KNOWN = _known()
-
-
-def _write_keys() -> None:
-    models = import_torchvision().models
-    table: dict[str, list[str]] = {}
-    for name in models.list_models(module=models):
-        if name != "regnet_y_128gf":  # 645 million weights
-            with torch.device("cpu" if name.startswith(NEED_REAL_MEMORY) else "meta"):
-                table.setdefault(_hash_of(models.get_model(name, weights=None).state_dict()), []).append(name)
-    rows = (
-        f' "{key}": {json.dumps(names)}' for key, names in sorted(table.items(), key=lambda item: item[1])
-    )
-    KEYS.write_text("{\n" + ",\n".join(rows) + "\n}\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    _write_keys()

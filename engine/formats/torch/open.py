@@ -18,34 +18,19 @@ from torch import nn
 from engine.errors import BadInput
 from engine.formats.detect import Opening
 from engine.formats.onnx import network as onnx_network
-from engine.formats.torch import architectures
+from engine.formats.torch import architectures, checkpoint
 from engine.formats.torch import check as torchfile
 from engine.formats.torch import modules as torch_modules
 from engine.formats.torch import pickle as torch_pickle
 from engine.formats.torch import safetensors as safetensors_format
 from engine.formats.torch import script as torchscript
-from engine.formats.torch.architectures import Candidate
+from engine.formats.torch.checkpoint import WeightSet
+from engine.formats.torch.fill import AS_ONNX
+from engine.formats.torch.name import Candidate
 from engine.formats.unchanged import unchanged
 from engine.vocabulary import ModelFile
 
 USUAL_SIDES = (64, 32, 28, 96, 128, 224)  # tried on pictures where a file knows no image size
-WRAPPERS = (
-    "state_dict",
-    "model_state_dict",
-    "model",
-    "net",
-    "network",
-    "weights",
-    "params",
-    "module",
-    "ema",
-    "model_state",
-    "net_state_dict",
-)
-AS_ONNX = (
-    "export the whole network with `torch.onnx.export(model.eval(), example, 'model.onnx',"
-    " external_data=False)`."
-)
 NOT_CLASSIFIERS = (
     (r"rpn\.|roi_heads|bbox|anchor|detect|yolo", "an object detector"),
     (r"embed_tokens|token_embd|word_embeddings|lm_head|wte\.|self_attn\.q_proj", "a language model"),
@@ -53,7 +38,6 @@ NOT_CLASSIFIERS = (
     (r"decoder|up\d|upconv|segmentation|aux_classifier", "a segmentation network or an autoencoder"),
     (r"mel|wav2vec|spectro", "a network for sound"),
 )
-PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "_model.")
 
 
 def open_network(model: ModelFile) -> nn.Module:
@@ -63,7 +47,7 @@ def open_network(model: ModelFile) -> nn.Module:
     """
     path = unchanged(model)
     if model.format in ("safetensors", "state_dict"):
-        return architectures.build(model.architecture or "", read_weights(path, model.format))
+        return _build(model.architecture or "", read_sets(path, model.format))
     if model.format == "onnx":
         return onnx_network.open_onnx(path)
     if model.format == "torch_module":
@@ -86,17 +70,47 @@ def openings(path: Path, format: str, architecture: str | None, size: int | None
         found = _module_openings(path, architecture, size)
         if found:
             return found
-    weights = read_weights(path, format)
-    fitting = architectures.candidates(weights, size)
-    if architecture:
-        architectures.build(architecture, weights)  # says why when it doesn't fit
-        fitting = [c for c in fitting if c.architecture == architecture] or architectures.named(
-            architecture, weights
-        )
-    if not fitting:
-        raise unmatched(weights)
+    sets = read_sets(path, format)
     sizes = [] if stated else [(side, side) for side in other_sizes(size)]
-    return [_opening(candidate, weights, sizes) for candidate in fitting]
+    found = [
+        _opening(candidate, one, sizes, _which(one, sets))
+        for one in sets
+        for candidate in _fitting(one, sets, architecture, size)
+    ]
+    if not found:
+        raise unmatched(sets[0].weights)
+    return found
+
+
+def _fitting(
+    one: WeightSet, sets: Sequence[WeightSet], architecture: str | None, size: int | None
+) -> list[Candidate]:
+    """Returns the networks that one set of weights fits: those found, or the one that was named."""
+    if architecture is None:
+        return architectures.candidates(one.weights, size)
+    name, chosen = checkpoint.chosen(architecture, sets)
+    if chosen is not one:
+        return []
+    name = architectures.full_name(name)
+    architectures.build(name, one.weights)  # says why when it doesn't fit
+    fitting = [c for c in architectures.candidates(one.weights, size) if c.architecture == name]
+    return fitting or architectures.named(name, one.weights, size)
+
+
+def _which(one: WeightSet, sets: Sequence[WeightSet]) -> tuple[str, tuple[str, ...]]:
+    """Returns what stands behind the network's name to choose this set, and what to say of it."""
+    if len(sets) == 1:
+        return "", one.notes
+    names = " and ".join(other.name for other in sets)
+    return (
+        f",weights={one.name}",
+        (*one.notes, f"The file holds {len(sets)} sets of weights, {names}: {one.name} was taken."),
+    )
+
+
+def _build(architecture: str, sets: Sequence[WeightSet]) -> nn.Module:
+    name, one = checkpoint.chosen(architecture, sets)
+    return architectures.build(name, one.weights)
 
 
 def other_sizes(size: int | None) -> list[int]:
@@ -123,7 +137,7 @@ def _module_openings(path: Path, architecture: str | None, size: int | None) -> 
     record = torch_modules.find(torchfile.read(path).value)
     own_class = torch_modules.is_known(record) and not record.kind.endswith(("ModuleList", "ModuleDict"))
     network = torch_modules.rebuild(record) if own_class else torch_modules.rebuild_in_order(record)
-    fits_known = not own_class and architectures.candidates(clean(torch_modules.state_of(record)), size)
+    fits_known = not own_class and architectures.candidates(_weights_of(record), size)
     if (
         network is None
         or architecture not in (None, torch_modules.IN_ORDER)
@@ -162,21 +176,29 @@ def _open_module(path: Path, architecture: str | None) -> nn.Module:
             )
         return network
     if architecture:
-        return architectures.build(architecture, clean(torch_modules.state_of(record)))
+        return architectures.build(architecture, _weights_of(record))
     return torch_modules.rebuild(record)
+
+
+def _weights_of(record: torch_pickle.Record) -> dict[str, np.ndarray]:
+    return checkpoint.split(torch_modules.state_of(record))[0].weights
+
+
+def _script_weights(script: nn.Module) -> dict[str, np.ndarray]:
+    return checkpoint.split({key: value.numpy() for key, value in script.state_dict().items()})[0].weights
 
 
 def _script_opening(path: Path, size: int | None) -> Opening:
     script = torchscript.load(path)
-    weights = clean({key: value.numpy() for key, value in script.state_dict().items()})
+    weights = _script_weights(script)
     channels = next((value.shape[1] for value in weights.values() if value.ndim == 4), 1)
     side = torchscript.image_size(script, channels, size)
     with torch.inference_mode():
         classes = script(torch.zeros(2, channels, side, side)).shape[1]
     for candidate in architectures.candidates(weights, side):
-        for name in (candidate.architecture, *architectures.variations(candidate.architecture)):
+        for name in (candidate.architecture, *architectures.variations(candidate.architecture, weights)):
             if torchscript.same_answers(script, architectures.build(name, weights), channels, side):
-                return _opening(replace(candidate, architecture=name, size=side), weights)
+                return _opening(replace(candidate, architecture=name, size=side), WeightSet("", weights))
     warning = "The program's weights fit no network that is known here: only post-training techniques apply."
     return Opening(
         None,
@@ -193,9 +215,7 @@ def _open_script(path: Path, model: ModelFile) -> nn.Module:
     torchscript.check(path)
     script = torchscript.load(path)
     if model.architecture:
-        return architectures.build(
-            model.architecture, clean({k: v.numpy() for k, v in script.state_dict().items()})
-        )
+        return architectures.build(model.architecture, _script_weights(script))
     with tempfile.TemporaryDirectory() as folder:
         return onnx_network.open_onnx(script_as_onnx(path, model, Path(folder, "script.onnx")))
 
@@ -255,35 +275,39 @@ def _predict(network: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _opening(
-    candidate: Candidate, weights: Mapping[str, np.ndarray], sizes: Sequence[tuple[int, int]] = ()
+    candidate: Candidate,
+    one: WeightSet,
+    sizes: Sequence[tuple[int, int]] = (),
+    which: tuple[str, tuple[str, ...]] = ("", ()),
 ) -> Opening:
     """Returns a network with these weights as an opening; its variations leave open what the weights do, and
-    try the image `sizes` (height, width) that it can run at.
+    try the image `sizes` (height, width) that it can run at. `which`: the end of its name, and what to say.
     """
     network: list[nn.Module] = []
+    ending, notes = which
 
     def predict(x: np.ndarray) -> np.ndarray:
         if not network:
-            network.append(architectures.build(candidate.architecture, weights))
+            network.append(architectures.build(candidate.architecture, one.weights))
         with torch.inference_mode():
             return network[0](torch.from_numpy(x)).numpy()
 
     def variations() -> list[Opening]:
         other = [
-            _opening(replace(candidate, architecture=name), weights)
-            for name in architectures.variations(candidate.architecture)
+            _opening(replace(candidate, architecture=name), one, (), which)
+            for name in architectures.variations(candidate.architecture, one.weights)
         ]
         return other + at_sizes(opening, sizes)
 
     opening = Opening(
-        candidate.architecture,
+        candidate.architecture + ending,
         candidate.size,
         candidate.size,
         candidate.channels,
         candidate.classes,
         predict,
         variations=variations,
-        facts=_facts(weights),
+        facts=_facts(one.weights, evidence=list(notes)),
     )
     return opening
 
@@ -320,59 +344,27 @@ def unmatched(weights: Mapping[str, np.ndarray]) -> BadInput:
 
 
 def read_weights(path: Path, format: str) -> dict[str, np.ndarray]:
-    """Returns the tensors of a safetensors file or state dict: float32 (integers as they are), without
-    wrappers,
-    common prefixes or "num_batches_tracked". Raises BadInput when there are none."""
+    """Returns the tensors of a file's first set of weights; see `read_sets`."""
+    return read_sets(path, format)[0].weights
+
+
+def read_sets(path: Path, format: str) -> list[WeightSet]:
+    """Returns the sets of weights in a safetensors file, state dict or module: float32 (integers as they
+    are). Raises BadInput when there are none.
+    """
     if format == "safetensors":
         safetensors_format.check(path)
         from safetensors.torch import load_file
 
-        loaded = {
-            name: value.float().numpy() if value.is_floating_point() else value.numpy()
-            for name, value in load_file(path).items()
-        }
-        return clean(loaded)
-    if format == "torch_module":
-        return clean(torch_modules.state_of(torch_modules.find(torchfile.read(path).value)))
-    return clean({name: tensor.array() for name, tensor in find_state(torchfile.read(path).value).items()})
-
-
-def find_state(value: Any) -> Mapping[str, torch_pickle.Tensor]:
-    """Returns the state dict inside a checkpoint. Raises BadInput when there is none."""
-    for _ in range(4):
-        if not isinstance(value, dict):
-            break
-        tensors = {
-            key: item
-            for key, item in value.items()
-            if isinstance(key, str) and isinstance(item, torch_pickle.Tensor)
-        }
-        if tensors and len(tensors) >= len(value) / 2:
-            return tensors
-        inner = [value[key] for key in WRAPPERS if isinstance(value.get(key), dict)]
-        if not inner:
-            break
-        value = inner[0]
-    raise BadInput(
-        "The file holds no weights that could be found: save them with "
-        f"{torch_pickle.SAVE_WEIGHTS} and upload that file."
-    )
-
-
-def clean(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Drops counters and the prefixes that wrappers such as DataParallel put before every name."""
-    tensors = {
-        key: value
-        for key, value in tensors.items()
-        if not key.endswith(("num_batches_tracked", "total_ops", "total_params"))
-    }
-    while prefix := next(
-        (p for p in PREFIXES if tensors and all(key.startswith(p) for key in tensors)), None
-    ):
-        tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
-    for key, value in tensors.items():
-        if value.dtype.kind == "f" and not np.isfinite(value).all():
-            raise BadInput(
-                f"The weights of '{key[:60]}' hold values that are not finite: train or save the model again."
+        return checkpoint.named(
+            checkpoint.split(
+                {
+                    name: value.float().numpy() if value.is_floating_point() else value.numpy()
+                    for name, value in load_file(path).items()
+                }
             )
-    return tensors
+        )
+    value = torchfile.read(path).value
+    if format == "torch_module":
+        return [WeightSet("", _weights_of(torch_modules.find(value)))]
+    return checkpoint.sets_in(value)
