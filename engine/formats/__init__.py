@@ -44,7 +44,7 @@ def check(path: str | Path, kind: str) -> None:
 
 
 def openings(path: str | Path, kind: str, architecture: str | None, size: int | None) -> list:
-    """Returns the ways to open a checked file, as `detect.Opening`s. `size`: of the images, in pixels.
+    """Returns the ways to open a checked file, as `Opening`s. `size`: of the images, in pixels.
 
     Raises BadInput when it is no image classifier, or of a kind that is not taken.
     """

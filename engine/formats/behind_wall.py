@@ -17,7 +17,8 @@ from engine import formats
 from engine.datasets.trial import TrialPictures, trial_pictures
 from engine.device.preprocessing import preprocess
 from engine.errors import BadInput
-from engine.formats.detect import Found, Opening, assume, detect
+from engine.formats.detect import Found, assume, detect
+from engine.formats.opening import Opening
 from engine.vocabulary import ModelFile
 from engine.wall.child import serve
 from models.catalog import sha256_of

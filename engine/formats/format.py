@@ -19,7 +19,7 @@ class Kind:
         title: What to call it on a page.
         framework: The id of the framework that opens it.
         check: "module:function" of a path; raises BadInput before anything is loaded.
-        openings: "module:function" of (path, kind, architecture, size) to a list of `detect.Opening`.
+        openings: "module:function" of (path, kind, architecture, size) to a list of `opening.Opening`.
     """
 
     title: str

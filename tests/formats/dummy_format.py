@@ -8,8 +8,8 @@ import numpy as np
 from engine import formats
 from engine.errors import BadInput
 from engine.formats import behind_wall
-from engine.formats.detect import Opening
 from engine.formats.format import Format, Kind, Start
+from engine.formats.opening import Opening
 from engine.wall.child import serve
 
 MARK = b"DUMMYNET"

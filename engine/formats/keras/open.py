@@ -13,12 +13,12 @@ import keras
 import numpy as np
 
 from engine.errors import BadInput
-from engine.formats.detect import Opening
 from engine.formats.keras.adapt import activation_of, giving_classes, image_shapes, taking
 from engine.formats.keras.check import check
 from engine.formats.keras.config import ADVICE, read_config
 from engine.formats.keras.saved_model import to_tflite
 from engine.formats.limits import MAX_OUTPUT, MAX_VALUES
+from engine.formats.opening import Opening
 from engine.formats.tflite import check as tflite_check
 from engine.formats.tflite import graph
 from engine.formats.tflite import open as tflite_open

@@ -16,10 +16,10 @@ from onnx import TensorProto, version_converter
 from torch import nn
 
 from engine.errors import BadInput
-from engine.formats.detect import Opening
 from engine.formats.onnx import check as onnx_format
 from engine.formats.onnx.face import Face, face_of, predictor, session_of
 from engine.formats.onnx.tidy import tidy
+from engine.formats.opening import Opening
 from models.torchvision_shim import import_torchvision
 
 TARGET_OPSET = 13

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.errors import BadInput
-from engine.formats.detect import Opening
+from engine.formats.opening import Opening
 from engine.formats.tflite.graph import ADVICE, INT4, KINDS, WEIGHTED, Graph, Tensor, read
 from engine.vocabulary import Preprocessing
 

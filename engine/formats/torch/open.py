@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from engine.errors import BadInput
-from engine.formats.detect import Opening
 from engine.formats.onnx import network as onnx_network
+from engine.formats.opening import Opening
 from engine.formats.torch import architectures, checkpoint
 from engine.formats.torch import check as torchfile
 from engine.formats.torch import modules as torch_modules

@@ -1,0 +1,82 @@
+"""What trials on labelled pictures showed, and what they leave in doubt, as sentences."""
+
+from collections.abc import Sequence
+
+from engine.formats.trials import Trial
+
+OTHERS_NAMED = 6
+CLASSES_NAMED = 20
+
+
+def sentences(believed: Trial, tried: Sequence[Trial], first: Sequence[Trial]) -> list[str]:
+    """Returns what speaks for the trial that is believed.
+
+    tried: each way on the most pictures that it was tried on. first: those of the first round, all on the
+    same pictures.
+    """
+    on = f"{believed.count:,} validation images"
+    if believed.opening.fixed is not None:
+        return [f"The file tells its scaling; it gives {believed.accuracy:.1%} on {on}."]
+    found = [_of_scalings(believed, tried, on)]
+    same_network = [t for t in first if t.opening.architecture == believed.opening.architecture]
+    sizes = {
+        (t.opening.height, t.opening.width): t.accuracy
+        for t in sorted(same_network, key=lambda t: t.accuracy)
+    }
+    if len(sizes) > 1:
+        shown = sorted(sizes.items(), key=lambda item: -item[1])
+        others = ", ".join(f"{w}x{h} {accuracy:.1%}" for (h, w), accuracy in shown[:4])
+        found.append(
+            "The file does not tell the size of its images;"
+            f" {believed.opening.width}x{believed.opening.height} was taken: {others}."
+        )
+    return found + _of_networks(believed, first)
+
+
+def _of_scalings(believed: Trial, tried: Sequence[Trial], on: str) -> str:
+    rows = {}
+    for trial in tried:
+        if trial.opening is believed.opening and trial.name != believed.name:
+            fewer = f" on {trial.count:,}" if trial.count != believed.count else ""
+            rows[trial.name] = f"{trial.name} {trial.accuracy:.1%}{fewer}"
+    others = ", ".join(list(rows.values())[:OTHERS_NAMED])
+    return f"The scaling {believed.name} gives {believed.accuracy:.1%} on {on}" + (
+        f"; {others}." if others else "."
+    )
+
+
+def _of_networks(believed: Trial, first: Sequence[Trial]) -> list[str]:
+    networks: dict[str, float] = {}
+    for trial in first:
+        name = trial.opening.architecture or ""
+        networks[name] = max(trial.accuracy, networks.get(name, 0.0))
+    chosen = believed.opening.architecture
+    if len(networks) < 2 or not chosen:
+        return []
+    rest = sorted(((share, name) for name, share in networks.items() if name != chosen), reverse=True)
+    named = ", ".join(f"{name} {share:.1%}" for share, name in rest[:3])
+    return [
+        f"Of {len(networks)} networks that the weights fit, {chosen} does best on the first"
+        f" {first[0].count} images ({networks[chosen]:.1%}); {named}."
+    ]
+
+
+def warnings(believed: Trial, classes: list[str]) -> list[str]:
+    """Returns what is in doubt: an order of the classes that looks permuted, or that nothing works."""
+    if believed.permuted and believed.order is not None:
+        order = ", ".join(classes[i][:40] for i in believed.order[:CLASSES_NAMED])
+        return [
+            f"The class order looks permuted: as it is, {believed.accuracy:.1%} of the images are right; were"
+            f" the outputs to mean {order}, it would be {believed.reordered:.1%}: put the classes of the data"
+            " set in that order."
+        ]
+    chance = 1 / len(classes)
+    # of two classes, guessing gets half: 2.5 times chance would be more than all
+    if believed.accuracy < min(max(2.5 * chance, 0.3), chance + 0.3 * (1 - chance)):
+        return [
+            f"No preprocessing that was tried gives more than {believed.accuracy:.1%} on the validation"
+            " images: the model was probably trained on other data, or wants its pictures in a way that is"
+            " not tried here. Choose the data set that it was trained on, or build the preprocessing into"
+            " the model."
+        ]
+    return []
