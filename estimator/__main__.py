@@ -1,68 +1,50 @@
 """The estimator on its own: `python -m estimator fit|validate|predict`."""
 
-import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import get_args
+
+import click
 
 from estimator import coefficients
+from estimator.types import Precision
 
 RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs a verb; returns the exit code: 0 done, 1 bad input with one sentence on stderr."""
-    parser = argparse.ArgumentParser(prog="python -m estimator", description=__doc__)
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    fitting = verbs.add_parser("fit", help="fit coefficients.json to measured rows")
-    fitting.add_argument(
-        "--rows", metavar="DIR", help="folder of rows; default: EDGEWISE_MEASUREMENTS, else shipped"
-    )
-    fitting.add_argument("--output", metavar="FILE", default=str(coefficients.FILE))
-    checking = verbs.add_parser("validate", help="print the validation of the shipped coefficients")
-    checking.add_argument("--json", action="store_true")
-    checking.add_argument(
-        "--write", action="store_true", help="write benchmarks/results/estimator_validation.*"
-    )
-    checking.add_argument(
-        "--test", metavar="DIR", help="rows that were kept aside: check against these instead"
-    )
-    asking = verbs.add_parser("predict", help="predict a model file's cost")
-    asking.add_argument("model")
-    asking.add_argument("--device", default="all")
-    asking.add_argument("--runtime")
-    asking.add_argument("--threads", type=int)
-    asking.add_argument("--precision")
-    chosen = parser.parse_args(arguments)
-    try:
-        return {"fit": _fit, "validate": _validate, "predict": _predict}[chosen.verb](chosen)
-    except (ValueError, FileNotFoundError) as error:
-        print(error, file=sys.stderr)
-        return 1
+@click.group(help=__doc__)
+def main() -> None:
+    """Gathers the verbs."""
 
 
-def _fit(chosen: Any) -> int:
+@main.command()
+@click.option("--rows", "folder", help="Folder of rows; default: EDGEWISE_MEASUREMENTS, else shipped.")
+@click.option("--output", type=click.Path(path_type=Path), default=coefficients.FILE)
+def fit(folder: str | None, output: Path) -> None:
+    """Fit coefficients.json to measured rows."""
     from estimator.fitting import fit, rows
 
     before = coefficients.load() if coefficients.FILE.exists() else None
-    content, points = fit.fit(rows.folder(chosen.rows), before)
-    output = Path(chosen.output)
+    content, points = fit.fit(rows.folder(folder), before)
     output.write_text(coefficients.dump(content))
     (output.parent / coefficients.HELD_OUT.name).write_text(coefficients.dump(points))
-    print(
-        f"{len(content['groups'])} groups, {sum(g['validation']['rows'] for g in content['groups'].values())}"
-        f" rows -> {output}"
-    )
-    return 0
+    count = sum(group["validation"]["rows"] for group in content["groups"].values())
+    click.echo(f"{len(content['groups'])} groups, {count} rows -> {output}")
 
 
-def _validate(chosen: Any) -> int:
+@main.command()
+@click.option("--json", "as_json", is_flag=True)
+@click.option("--write", is_flag=True, help="Write benchmarks/results/estimator_validation.*.")
+@click.option("--test", type=click.Path(path_type=Path), help="Rows kept aside: check against these instead.")
+def validate(as_json: bool, write: bool, test: Path | None) -> None:
+    """Print the validation of the shipped coefficients."""
     from estimator.fitting import targets, validate
 
-    if chosen.test:
-        print(validate.kept_aside(Path(chosen.test)), end="")
-        return 0
+    if test:
+        click.echo(validate.kept_aside(test), nl=False)
+        return
     content = coefficients.load()
     table = {name: group["validation"] for name, group in content["groups"].items()}
     page = validate.markdown(table, content["confidence"], content["ranks"])
@@ -75,25 +57,42 @@ def _validate(chosen: Any) -> int:
             "targets": targets.rows(table, content["ranks"]),
         }
     )
-    print(record if chosen.json else page, end="")
-    if chosen.write:
+    click.echo(record if as_json else page, nl=False)
+    if write:
         RESULTS.mkdir(parents=True, exist_ok=True)
         (RESULTS / "estimator_validation.json").write_text(record)
         (RESULTS / "estimator_validation.md").write_text(page)
-    return 0
 
 
-def _predict(chosen: Any) -> int:
+@main.command()
+@click.argument("model")
+@click.option("--device", default="all", show_default=True)
+@click.option("--runtime")
+@click.option("--threads", type=int)
+@click.option("--precision", type=click.Choice(get_args(Precision)))
+def predict(
+    model: str, device: str, runtime: str | None, threads: int | None, precision: Precision | None
+) -> None:
+    """Predict a model file's cost."""
     from estimator.devices import all_devices
     from estimator.predict import estimate
     from estimator.profile.graph import profile
 
-    found = profile(chosen.model)
-    names = sorted(all_devices()) if chosen.device == "all" else [chosen.device]
-    answers = [estimate(found, name, chosen.runtime, chosen.threads, chosen.precision) for name in names]
-    print(json.dumps([a.model_dump() for a in answers], indent=1))
-    return 0
+    found = profile(model)
+    names = sorted(all_devices()) if device == "all" else [device]
+    answers = [estimate(found, name, runtime, threads, precision) for name in names]
+    click.echo(json.dumps([a.model_dump() for a in answers], indent=1))
+
+
+def in_one_sentence(command: Callable[[], None]) -> None:
+    """Runs the command; bad input ends with exit code 1 and one sentence on stderr."""
+    try:
+        command()
+    except FileNotFoundError as error:
+        sys.exit(f"There is no file {error.filename}: check its path.")
+    except ValueError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    in_one_sentence(main)

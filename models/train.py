@@ -13,7 +13,6 @@ import os
 # Threads that spin while they wait starve each other on a busy machine: an epoch took four times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import argparse
 import dataclasses
 import math
 import subprocess
@@ -21,6 +20,7 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -298,28 +298,24 @@ def datasets_home() -> Path:
     return Path(os.environ.get("EDGEWISE_HOME", Path.home() / ".edgewise"))
 
 
-def main() -> None:
-    """Read the command line and train, or make a twin."""
-    twins = {
-        key.replace("/pytorch/", "/keras/")
-        for key, recipe in RECIPES.items()
-        if recipe.architecture in ARCHITECTURES
-    }
-    ids = sorted({*RECIPES, *twins})
-    parser = argparse.ArgumentParser(prog="python -m models.train", description="Train a shipped model.")
-    parser.add_argument("model", choices=ids, metavar="MODEL_ID", help=", ".join(ids))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, help="default: the recipe's")
-    parser.add_argument(
-        "--bfloat16",
-        action="store_true",
-        help="multiply in 16 bits (faster for wide networks on processors with AMX)",
-    )
-    arguments = parser.parse_args()
-    if arguments.model in twins:
-        return ship_keras_twin(arguments.model)
-    model = train(arguments.model, arguments.seed, arguments.epochs, arguments.bfloat16)
-    print(
+TWINS = {
+    key.replace("/pytorch/", "/keras/")
+    for key, recipe in RECIPES.items()
+    if recipe.architecture in ARCHITECTURES
+}
+
+
+@click.command()
+@click.argument("model_id", type=click.Choice(sorted({*RECIPES, *TWINS})), metavar="MODEL_ID")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--epochs", type=int, help="Default: the recipe's.")
+@click.option("--bfloat16", is_flag=True, help="Multiply in 16 bits: faster on processors with AMX.")
+def main(model_id: str, seed: int, epochs: int | None, bfloat16: bool) -> None:
+    """Train a shipped model, or make the Keras twin of one."""
+    if model_id in TWINS:
+        return ship_keras_twin(model_id)
+    model = train(model_id, seed, epochs, bfloat16)
+    click.echo(
         f"{model.id}: {model.test_accuracy:.2%} on the test part, {model.size_bytes / 1e6:.2f} MB,"
         f" {model.macs:,} MACs"
     )
