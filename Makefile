@@ -1,6 +1,7 @@
 # make app    the dashboard on http://localhost:8501
 # make demo   the same job without a browser: digits on a Raspberry Pi 4, ends with the table and the package
 # make test   all tests; make test ARGS='-m "not slow"' the fast part
+# make coverage   what the fast part reaches, in children too; fails below [tool.coverage.report] fail_under
 # make lint   form and types: ruff and mypy
 # Each sets up .venv by itself the first time.
 
@@ -14,7 +15,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c '$(IN_RANGE)' 2>/dev/null && echo $$p && break; done)
 DEMO := build/demo
 
-.PHONY: help app demo demo-pytorch demo-keras test lint environment chromium
+.PHONY: help app demo demo-pytorch demo-keras test coverage lint environment chromium
 
 help:
 	@sed -n '/^#/s/^# //p;/^$$/q' $(MAKEFILE_LIST)
@@ -32,6 +33,10 @@ demo-pytorch demo-keras: demo-%: $(VENV)/.installed
 
 test: $(VENV)/.installed-tests chromium
 	$(RUN) -m pytest -n $(WORKERS) $(ARGS)
+
+coverage: $(VENV)/.installed-tests chromium
+	@mkdir -p build
+	$(RUN) -m pytest -n $(WORKERS) -m "not slow" --cov $(ARGS)
 
 lint: $(VENV)/.installed-tests
 	$(RUN) -m ruff check .

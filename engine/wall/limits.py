@@ -17,6 +17,7 @@ KEPT = (
     "EDGEWISE_MEASUREMENTS",
     "VIRTUAL_ENV",
     "LD_LIBRARY_PATH",
+    "COVERAGE_PROCESS_CONFIG",  # what `make coverage` counts with
 )
 
 
