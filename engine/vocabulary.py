@@ -62,7 +62,8 @@ class Goal(StrEnum):
 
 class Preprocessing(Plain):
     """How an image becomes the model's input: `(uint8 * scale - mean) / std`, float32, in the given
-    layout.
+    layout; before that it is brought to the size in one of the FITS of `engine.device.image`, turned by its
+    EXIF note where it shall be `upright`.
     """
 
     height: int = Field(gt=0, le=4096)
@@ -72,6 +73,8 @@ class Preprocessing(Plain):
     scale: float = 1 / 255
     mean: list[float]
     std: list[float]
+    fit: Literal["stretch", "crop", "crop_875", "pad"] = "stretch"
+    upright: bool = True
 
 
 class ModelFile(Plain):

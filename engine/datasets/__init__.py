@@ -44,27 +44,36 @@ def prepare(
     home: str | Path,
     progress: Progress | None = None,
     image_shape: tuple[int, int, int] | None = None,
+    fit: str = "stretch",
+    upright: bool = True,
 ) -> Path:
     """Make a data set ready on disk and return its folder; at once when it already is.
 
-    `dataset` is an id of DATASETS, or the path of a ZIP or folder of class folders. Images are stretched to
+    `dataset` is an id of DATASETS, or the path of a ZIP or folder of class folders. Images are brought to
     `image_shape` (height, width, channels; 1 channel is grey, 3 are RGB); by default a preset keeps its own
-    and
-    the others get 64x64x3. `progress(fraction, text)` is called with 0..1. Two processes may do this at once.
+    and the others get 64x64x3. Pictures of one's own come there in the way of `engine.device.image.decode`
+    (`fit`, `upright`); a preset's are stretched. `progress(fraction, text)` is called with 0..1. Two
+    processes may do this at once.
     Raises BadInput when the id is unknown, the files are missing or wrong, or a download is needed and fails.
     """
     progress = progress or (lambda fraction, text: None)
-    folder, image_shape = _located(dataset, home, image_shape)
+    folder, image_shape = _located(dataset, home, image_shape, fit, upright)
     if is_prepared(folder):
         return folder
     if str(dataset) in DATASETS:
         prepare_preset(str(dataset), folder, image_shape, progress)
     else:
-        prepare_archive(Path(dataset), folder, image_shape, progress)
+        prepare_archive(Path(dataset), folder, image_shape, progress, fit, upright)
     return folder
 
 
-def describe(dataset: str | Path, home: str | Path, image_shape: tuple[int, int, int] | None = None) -> dict:
+def describe(
+    dataset: str | Path,
+    home: str | Path,
+    image_shape: tuple[int, int, int] | None = None,
+    fit: str = "stretch",
+    upright: bool = True,
+) -> dict:
     """Return the `meta.json` of a prepared data set.
 
     Its keys: id, title, classes, image_shape, parts (part to [start, stop) in its file), class_counts (part
@@ -72,7 +81,7 @@ def describe(dataset: str | Path, home: str | Path, image_shape: tuple[int, int,
     by class), own_test_part, skipped_count, and skipped (the first of them, each with its name and why).
     Raises BadInput when the data set is unknown or not prepared yet.
     """
-    folder, _ = _located(dataset, home, image_shape)
+    folder, _ = _located(dataset, home, image_shape, fit, upright)
     if not is_prepared(folder):
         raise BadInput(f"The data set '{dataset}' is not prepared under {home}: prepare it first.")
     return json.loads((folder / "meta.json").read_text(encoding="utf-8"))
@@ -84,34 +93,51 @@ def load(
     parts: Sequence[str] = ("train", "validation", "calibration"),
     limit: int | None = None,
     image_shape: tuple[int, int, int] | None = None,
+    fit: str = "stretch",
+    upright: bool = True,
+    classes: Sequence[str] = (),
 ) -> dict[str, Part]:
     """Open parts of a prepared data set, memory-mapped; the test files are touched only if "test" is asked
     for.
 
     `limit` keeps at most so many images of each part. Parts are stored in an order in which every
     beginning is stratified, so a limited part still holds the classes in proportion.
+    Where `classes` are the set's own in another order, the labels are given in that order.
     Raises BadInput for an unknown part, an unknown data set, or one that is not prepared for `image_shape`.
     """
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
         raise BadInput(f"There is no part '{unknown[0]}' in a data set: choose from {', '.join(PARTS)}.")
-    meta = describe(dataset, home, image_shape)
-    folder, _ = _located(dataset, home, image_shape)
-    return {part: _open(folder, part, meta["parts"][part], limit) for part in parts}
+    meta = describe(dataset, home, image_shape, fit, upright)
+    folder, _ = _located(dataset, home, image_shape, fit, upright)
+    place = _places(meta["classes"], classes)
+    return {part: _open(folder, part, meta["parts"][part], limit, place) for part in parts}
 
 
-def _open(folder: Path, part: str, span: Sequence[int], limit: int | None) -> Part:
+def _places(own: Sequence[str], wanted: Sequence[str]) -> np.ndarray | None:
+    """Return where each own class stands in another order of the same classes; None where it is no other."""
+    if list(own) == list(wanted) or sorted(own) != sorted(wanted):
+        return None
+    return np.array([list(wanted).index(name) for name in own], np.int64)
+
+
+def _open(folder: Path, part: str, span: Sequence[int], limit: int | None, place: np.ndarray | None) -> Part:
     start, stop = span
     if limit is not None:
         stop = min(stop, start + limit)
     file = "test" if part == "test" else "train"
     images = np.load(folder / f"{file}_images.npy", mmap_mode="r")
     labels = np.load(folder / f"{file}_labels.npy", mmap_mode="r")
-    return Part(images[start:stop], np.asarray(labels[start:stop]))
+    own = np.asarray(labels[start:stop])
+    return Part(images[start:stop], own if place is None else place[own])
 
 
 def _located(
-    dataset: str | Path, home: str | Path, image_shape: tuple[int, int, int] | None
+    dataset: str | Path,
+    home: str | Path,
+    image_shape: tuple[int, int, int] | None,
+    fit: str = "stretch",
+    upright: bool = True,
 ) -> tuple[Path, tuple[int, int, int]]:
     """Return the folder of a data set in a shape, and the shape; raises BadInput where there is no such
     set.
@@ -131,7 +157,7 @@ def _located(
             " or folder of class folders."
         )
     image_shape = tuple(image_shape or DEFAULT_SHAPE)
-    return folder_of(name_of(Path(dataset), image_shape), home), image_shape
+    return folder_of(name_of(Path(dataset), image_shape, fit, upright), home), image_shape
 
 
 def _is_possible(image_shape: Sequence[int]) -> bool:

@@ -37,8 +37,11 @@ _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", "
 _LEFTOVERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
 
 
-def name_of(source: Path, image_shape: tuple[int, int, int]) -> str:
-    """Return the name of the prepared folder: another source, a change of it or another shape gives another.
+def name_of(
+    source: Path, image_shape: tuple[int, int, int], fit: str = "stretch", upright: bool = True
+) -> str:
+    """Return the name of the prepared folder: another source, a change of it, another shape or way to bring
+    pictures to it gives another.
 
     A ZIP is told by its path, size and time; a folder by the times of all folders in it, which change when
     files
@@ -50,20 +53,27 @@ def name_of(source: Path, image_shape: tuple[int, int, int]) -> str:
         identity.update(
             f"|{path.name}|{status.st_size}|{status.st_mtime_ns}".encode("utf-8", "surrogateescape")
         )
-    return f"own-{identity.hexdigest()[:16]}-{'x'.join(map(str, image_shape))}"
+    way = ("" if fit == "stretch" else f"-{fit}") + ("" if upright else "-as_stored")
+    return f"own-{identity.hexdigest()[:16]}-{'x'.join(map(str, image_shape))}{way}"
 
 
 def prepare_archive(
-    source: Path, folder: Path, image_shape: tuple[int, int, int], progress: Progress
+    source: Path,
+    folder: Path,
+    image_shape: tuple[int, int, int],
+    progress: Progress,
+    fit: str = "stretch",
+    upright: bool = True,
 ) -> None:
-    """Read a ZIP or folder of class folders and write it as the prepared data set `folder`.
+    """Read a ZIP or folder of class folders and write it as the prepared data set `folder`; `fit` and
+    `upright` as in `engine.device.image.decode`.
 
     Raises BadInput for a hostile or unreadable archive, fewer than two classes, or too few usable pictures.
     """
     progress(0.0, f"Looking through {source.name}")
     with planned(source) as plan, written_whole(folder) as temporary:
         skipped = list(plan.skipped)
-        reader = _Reader(plan, image_shape, skipped, progress)
+        reader = _Reader(plan, lambda content: decode(content, image_shape, fit, upright), skipped, progress)
         described = write_parts(
             temporary,
             {part: reader.read(indices) for part, indices in plan.split.items()},
@@ -140,9 +150,13 @@ class _Reader:
     """Decodes pictures by index and notes which it had to skip."""
 
     def __init__(
-        self, plan: Plan, image_shape: tuple[int, int, int], skipped: list[dict], progress: Progress
+        self,
+        plan: Plan,
+        decoded: Callable[[bytes], np.ndarray],
+        skipped: list[dict],
+        progress: Progress,
     ):
-        self.plan, self.image_shape = plan, image_shape
+        self.plan, self.decoded = plan, decoded
         self.skipped, self.progress, self.done = skipped, progress, 0
 
     def read(self, indices: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
@@ -153,7 +167,7 @@ class _Reader:
                 self.progress(self.done / total, f"{self.done:,} of {total:,} pictures")
             name = self.plan.names[index]
             try:
-                image = decode(self.plan.read(name), self.image_shape)
+                image = self.decoded(self.plan.read(name))
             except NoPicture as why:
                 self.skipped.append({"name": name, "why": str(why)})
                 continue

@@ -19,12 +19,15 @@ import numpy as np
 from engine.datasets.archive import DEFAULT_SHAPE, Plan, planned
 from engine.datasets.presets import DATASETS
 from engine.datasets.store import folder_of, is_prepared
-from engine.device.image import NoPicture, decode, fit, shape_of
+from engine.device.image import FITS, NoPicture, decode_in_ways, fit, shape_of
 from engine.errors import BadInput
 
 MOST_KEPT_BYTES = 150_000_000  # of pictures of one size; with larger ones fewer are tried
 LOOKED_AT = 50  # pictures whose size is read to tell the usual one
+SMALL = 64  # of the first pictures all ways are read at once, since each of them is tried on those
 Shape = tuple[int, int, int]
+Way = tuple[str, bool]  # as `fit` and `upright` of `engine.device.image.decode`
+USUAL: Way = ("stretch", True)
 
 
 @dataclass
@@ -35,38 +38,60 @@ class TrialPictures:
         classes: Names, in the order of the labels.
         labels: int64 [n].
         usual_shape: Height, width, channels of the commonest size among the originals; 1 channel where all
-            that
-            were looked at are grey.
+            that were looked at are grey.
+        sizes: Height and width of those that were looked at.
+        turned: How many of these an EXIF note turns.
     """
 
     classes: list[str]
     labels: np.ndarray
     usual_shape: Shape
-    _read: Callable[[int, Shape], np.ndarray | None]
-    _kept: dict[Shape, list[np.ndarray | None]] = field(default_factory=dict)
+    _read: Callable[[int, Shape, list[Way]], list[np.ndarray] | None]
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    turned: int = 0
+    _kept: dict[tuple[Shape, Way], dict[int, np.ndarray | None]] = field(default_factory=dict)
 
     @classmethod
     def of_arrays(cls, images: np.ndarray, labels: np.ndarray, classes: list[str]) -> TrialPictures:
-        """Returns uint8 images [n, height, width, channels] with int labels [n] as pictures for a trial."""
+        """Returns uint8 images [n, height, width, channels] with int labels [n] as pictures for a trial; they
+        come in the usual way alone.
+        """
         shape = (int(images.shape[1]), int(images.shape[2]), int(images.shape[3]))
-        return cls(classes, labels, shape, lambda index, wanted: fit(np.asarray(images[index]), wanted))
+        return cls(classes, labels, shape, lambda index, wanted, _: [fit(np.asarray(images[index]), wanted)])
+
+    def ways(self, shape: Shape) -> list[Way]:
+        """Returns the ways of bringing these pictures to `shape` that differ at all, the usual one first."""
+        height, width = shape[:2]
+        fits = ["stretch"]
+        # a pixel more or less of a side tells no other proportions
+        if any(abs(h * width / height - w) > 1 for h, w in self.sizes):
+            fits = list(FITS)
+        elif any((h, w) != (height, width) for h, w in self.sizes):
+            fits = ["stretch", "crop_875"]
+        return [(name, upright) for upright in ([True, False] if self.turned else [True]) for name in fits]
 
     def most(self, shape: Shape) -> int:
         """Returns how many pictures of `shape` are at hand, by what is kept in memory."""
         return min(len(self.labels), max(1, MOST_KEPT_BYTES // int(np.prod(shape))))
 
-    def fitted(self, start: int, stop: int, shape: Shape) -> tuple[np.ndarray, np.ndarray]:
+    def fitted(self, start: int, stop: int, shape: Shape, way: Way = USUAL) -> tuple[np.ndarray, np.ndarray]:
         """Returns pictures start..stop as uint8 [n, height, width, channels] and their labels (int64 [n]).
 
         Broken ones are left out; no more are given than `most` says.
         """
-        kept = self._kept.setdefault(shape, [])
         stop = min(stop, self.most(shape))
-        while len(kept) < stop:
-            kept.append(self._read(len(kept), shape))
+        kept = self._kept.setdefault((shape, way), {})
+        for index in range(start, stop):
+            if index not in kept:
+                self._keep(index, shape, self.ways(shape) if index < SMALL and way != USUAL else [way])
         whole = [index for index in range(start, stop) if kept[index] is not None]
         images = [image for index in whole if (image := kept[index]) is not None]
         return np.array(images, np.uint8).reshape(len(whole), *shape), self.labels[whole]
+
+    def _keep(self, index: int, shape: Shape, ways: list[Way]) -> None:
+        images = self._read(index, shape, ways)
+        for place, way in enumerate(ways):
+            self._kept.setdefault((shape, way), {})[index] = images[place] if images is not None else None
 
 
 @contextmanager
@@ -82,18 +107,24 @@ def trial_pictures(dataset: str, home: str | Path) -> Iterator[TrialPictures]:
     with planned(Path(dataset)) as plan:
         chosen = plan.split["validation"]
 
-        def read(index: int, shape: Shape) -> np.ndarray | None:
+        def read(index: int, shape: Shape, ways: list[Way]) -> list[np.ndarray] | None:
             try:
-                return decode(plan.read(plan.names[chosen[index]]), shape)
+                return decode_in_ways(plan.read(plan.names[chosen[index]]), shape, ways)
             except NoPicture:
                 return None
 
-        shapes = [_shape_of(plan, plan.names[index]) for index in chosen[:LOOKED_AT]]
-        usual = _usual([shape for shape in shapes if shape is not None])
-        yield TrialPictures(plan.classes, plan.labels[chosen], usual, read)
+        heads = [head for index in chosen[:LOOKED_AT] if (head := _head(plan, plan.names[index]))]
+        yield TrialPictures(
+            plan.classes,
+            plan.labels[chosen],
+            _usual([head[:3] for head in heads]),
+            read,
+            [head[:2] for head in heads],
+            sum(head[3] for head in heads),
+        )
 
 
-def _shape_of(plan: Plan, name: str) -> Shape | None:
+def _head(plan: Plan, name: str) -> tuple[int, int, int, bool] | None:
     try:
         return shape_of(plan.read(name))
     except NoPicture:

@@ -23,10 +23,11 @@ def read_metadata():
 
 
 def read_image(path, spec):
-    """Returns an image file as uint8 [height, width, channels], upright, in the size that the model wants."""
+    """Returns an image file as uint8 [height, width, channels], fitted as the model wants."""
     with open(path, "rb") as file:
         content = file.read()
-    return decode(content, (spec["height"], spec["width"], 1 if spec["color"] == "grey" else 3))
+    shape = (spec["height"], spec["width"], 1 if spec["color"] == "grey" else 3)
+    return decode(content, shape, spec.get("fit", "stretch"), spec.get("upright", True))
 
 
 def model_path(metadata):

@@ -2,7 +2,9 @@
 
 The specification is the `preprocessing` object of metadata.json:
 {"height": 28, "width": 28, "color": "grey", "layout": "NCHW", "scale": 0.00392, "mean": [0.13], "std":
-[0.31]}
+[0.31], "fit": "stretch", "upright": true}
+The last two say how a picture comes to that size before (image.py): in which of its FITS, and whether it is
+turned by its EXIF note.
 """
 
 import numpy as np

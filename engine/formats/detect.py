@@ -25,6 +25,7 @@ FIRST = 64  # pictures of the first round, in which every way is tried
 # pictures of each later round, and how many of the best go on to it: more, where those are not shown worse
 ROUNDS = ((300, 12), (1_000, 4), (5_000, 2))
 SECONDS = 12.0
+SCALINGS_FITTED = 3  # of the best scalings, each with every fit
 Way = tuple[Opening, str, Preprocessing]
 
 
@@ -63,6 +64,8 @@ def detect(
     believed = best(first)
     varied = _until(until, _variations(believed), pictures, first[0].count)
     first = _ranked(first + [trial for trial in varied if trial.count == first[0].count])
+    others = _until(until, _other_fits(first, best(first), pictures), pictures, first[0].count)
+    first = _ranked(first + [trial for trial in others if trial.count == first[0].count])
     trials, tried = first, {_key(trial): trial for trial in first}
     believed = best(trials)
     for count, keep in ROUNDS:
@@ -84,7 +87,7 @@ def detect(
         believed.opening,
         believed.spec,
         believed.accuracy,
-        evidence.sentences(believed, list(tried.values()), first),
+        evidence.sentences(believed, list(tried.values()), first, pictures),
         evidence.warnings(believed, pictures.classes),
     )
 
@@ -121,6 +124,23 @@ def _variations(trial: Trial) -> list[Way]:
     ]
 
 
+def _other_fits(trials: list[Trial], believed: Trial, pictures: TrialPictures) -> list[Way]:
+    """Returns the best scalings of the best opening with every other way to fit the pictures."""
+    opening = believed.opening
+    ways = pictures.ways((opening.height, opening.width, opening.channels))[1:]
+    ordered = sorted((t for t in trials if t.opening is opening), key=lambda t: _order_of(t, believed))
+    return [
+        (opening, trial.name, trial.spec.model_copy(update={"fit": fit, "upright": upright}))
+        for trial in ordered[:SCALINGS_FITTED]
+        for fit, upright in ways
+    ]
+
+
+def _order_of(trial: Trial, believed: Trial) -> tuple[bool, float, int]:
+    score = trial.reordered if trial.permuted else trial.accuracy
+    return trial is not believed, -score, trial.rank
+
+
 def _sample(pictures: TrialPictures, opening: Opening) -> np.ndarray:
     return pictures.fitted(0, SAMPLED, (opening.height, opening.width, opening.channels))[0]
 
@@ -131,9 +151,7 @@ def _going_on(trials: list[Trial], believed: Trial, keep: int, count: int, until
 
     A tie is broken by what is usual, so those that are level are told apart on as many pictures.
     """
-    ordered = sorted(
-        trials, key=lambda t: (t is not believed, -(t.reordered if t.permuted else t.accuracy), t.rank)
-    )
+    ordered = sorted(trials, key=lambda trial: _order_of(trial, believed))
     level = set(map(id, unbeaten(trials, believed)))
     wanted = ordered[:keep] + [trial for trial in ordered[keep:] if id(trial) in level]
     seconds_each = believed.seconds / max(believed.count, 1) * count

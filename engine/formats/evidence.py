@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 
+from engine.datasets.trial import TrialPictures
+from engine.device.image import FITS
 from engine.formats.trials import Trial
 
 OTHERS_NAMED = 6
 CLASSES_NAMED = 20
 
 
-def sentences(believed: Trial, tried: Sequence[Trial], first: Sequence[Trial]) -> list[str]:
+def sentences(
+    believed: Trial, tried: Sequence[Trial], first: Sequence[Trial], pictures: TrialPictures
+) -> list[str]:
     """Returns what speaks for the trial that is believed.
 
     tried: each way on the most pictures that it was tried on. first: those of the first round, all on the
@@ -17,7 +21,7 @@ def sentences(believed: Trial, tried: Sequence[Trial], first: Sequence[Trial]) -
     on = f"{believed.count:,} validation images"
     if believed.opening.fixed is not None:
         return [f"The file tells its scaling; it gives {believed.accuracy:.1%} on {on}."]
-    found = [_of_scalings(believed, tried, on)]
+    found = [_of_scalings(believed, tried, on), *_of_fits(believed, tried, pictures)]
     same_network = [t for t in first if t.opening.architecture == believed.opening.architecture]
     sizes = {
         (t.opening.height, t.opening.width): t.accuracy
@@ -36,13 +40,47 @@ def sentences(believed: Trial, tried: Sequence[Trial], first: Sequence[Trial]) -
 def _of_scalings(believed: Trial, tried: Sequence[Trial], on: str) -> str:
     rows = {}
     for trial in tried:
-        if trial.opening is believed.opening and trial.name != believed.name:
+        same = trial.opening is believed.opening and _way(trial) == _way(believed)
+        if same and trial.name != believed.name:
             fewer = f" on {trial.count:,}" if trial.count != believed.count else ""
             rows[trial.name] = f"{trial.name} {trial.accuracy:.1%}{fewer}"
     others = ", ".join(list(rows.values())[:OTHERS_NAMED])
     return f"The scaling {believed.name} gives {believed.accuracy:.1%} on {on}" + (
         f"; {others}." if others else "."
     )
+
+
+def _way(trial: Trial) -> tuple[str, bool]:
+    return trial.spec.fit, trial.spec.upright
+
+
+def _of_fits(believed: Trial, tried: Sequence[Trial], pictures: TrialPictures) -> list[str]:
+    """Says how pictures come to the network's size, where the ways to do it differ."""
+    opening = believed.opening
+    if len(pictures.ways((opening.height, opening.width, opening.channels))) == 1:
+        return []
+    rows = {
+        _way(trial): f"{_named(trial, pictures)} {_share(trial):.1%}"
+        + (f" on {trial.count:,}" if trial.count != believed.count else "")
+        for trial in tried
+        if trial.opening is opening and trial.name == believed.name and _way(trial) != _way(believed)
+    }
+    others = "; ".join(rows.values())
+    return [
+        f"The pictures are brought to {opening.width}x{opening.height}: {_named(believed, pictures)}"
+        + (f" ({_share(believed):.1%}; {others})." if others else ".")
+    ]
+
+
+def _share(trial: Trial) -> float:
+    return trial.reordered if trial.permuted else trial.accuracy
+
+
+def _named(trial: Trial, pictures: TrialPictures) -> str:
+    how = FITS[trial.spec.fit]
+    if not pictures.turned:
+        return how
+    return how + (", upright by the EXIF note" if trial.spec.upright else ", as stored without the EXIF note")
 
 
 def _of_networks(believed: Trial, first: Sequence[Trial]) -> list[str]:

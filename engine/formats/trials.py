@@ -80,7 +80,7 @@ def try_one(
     for i in range(0, count, step):
         if answers and time.monotonic() > until:
             break
-        fitted, wanted = pictures.fitted(i, min(i + step, count), shape)
+        fitted, wanted = pictures.fitted(i, min(i + step, count), shape, (spec.fit, spec.upright))
         if len(fitted):
             scores = opening.predict(preprocess(fitted, spec.model_dump()))
             answers.append(np.where(np.isfinite(scores).all(axis=1), scores.argmax(axis=1), -1))

@@ -2,11 +2,13 @@
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from engine import datasets
 from engine.datasets import DATASETS
 from engine.errors import BadInput
 from engine.run.requests import PrepareData
+from engine.vocabulary import ModelFile
 from engine.wall import sandbox
 from engine.wall.limits import Limits
 from engine.wall.sandbox import Watch
@@ -18,25 +20,28 @@ LIMITS = Limits(memory_bytes=2_000_000_000, seconds=1800, network=True)
 def prepare(
     dataset: str,
     home: Path,
-    input_shape: tuple[int, int, int] | None = None,
+    model: ModelFile | None = None,
     watch: Watch | None = None,
     log: Path | None = None,
 ) -> None:
-    """Makes a data set ready on disk, for models that take images of `input_shape`; at once when it is.
+    """Makes a data set ready on disk, as a model wants it (None: as it comes); at once when it is.
 
     Raises BadInput for a data set that can't be used, Failed when the child broke down.
     """
-    shape = fitted(dataset, input_shape)
+    how = wanted(dataset, model)
     with suppress(BadInput):  # not prepared, or nothing that could be: the child says what is wrong
-        datasets.describe(dataset, home, shape)
+        datasets.describe(dataset, home, **how)
         return
-    request = PrepareData(dataset=dataset, home=home, image_shape=shape)
+    request = PrepareData(dataset=dataset, home=home, **how)
     sandbox.run("engine.run.tasks", request.sent(), LIMITS, watch, log)
 
 
-def fitted(dataset: str | None, input_shape: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
-    """Returns the size that images are brought to: the model's input; None where that is the preset's own."""
+def wanted(dataset: str | None, model: ModelFile | None) -> dict[str, Any]:
+    """Returns what brings pictures to a model, for `datasets.prepare`, `describe` and `load`; nothing where
+    they are a preset's own size.
+    """
     preset = DATASETS.get(dataset or "")
-    if preset is not None and input_shape in (None, tuple(preset.image_shape)):
-        return None
-    return input_shape
+    if model is None or (preset is not None and tuple(model.input_shape) == tuple(preset.image_shape)):
+        return {}
+    how = model.preprocessing
+    return {"image_shape": model.input_shape, "fit": how.fit, "upright": how.upright}

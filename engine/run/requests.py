@@ -28,12 +28,17 @@ class Request(_Word):
 
 
 class PrepareData(Request):
-    """Make a data set ready on disk, its images brought to `image_shape` (None: its own). Answer: {}."""
+    """Make a data set ready on disk, its images brought to `image_shape` (None: its own). Answer: {}.
+
+    fit, upright: as in `engine.device.image.decode`.
+    """
 
     task: Literal["prepare_data"] = "prepare_data"
     dataset: str
     home: Path
     image_shape: tuple[int, int, int] | None = None
+    fit: str = "stretch"
+    upright: bool = True
 
 
 class ProfileFile(Request):

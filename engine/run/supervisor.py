@@ -96,7 +96,7 @@ class Supervisor:
         if e.dataset is not None:
             log = self.folder / "worker.log"
             watch = self._watch(line, "prepare_data")
-            prepare(e.dataset, self.workspace.home, e.model.input_shape, watch, log)
+            prepare(e.dataset, self.workspace.home, e.model, watch, log)
 
     def _watch(self, line: str, task: str) -> Watch:
         began = time.monotonic()

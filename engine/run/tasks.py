@@ -19,7 +19,7 @@ from engine.device.model import open_model
 from engine.device.preprocessing import preprocess
 from engine.errors import BadInput
 from engine.judge import measure
-from engine.run.prepare import fitted
+from engine.run.prepare import wanted
 from engine.run.requests import (
     FACTS,
     FindFacts,
@@ -53,6 +53,8 @@ def prepare_data(request: PrepareData, send: Send) -> dict[str, Any]:
         request.home,
         lambda fraction, text: send({"kind": "progress", "fraction": fraction, "text": text}),
         image_shape=request.image_shape,
+        fit=request.fit,
+        upright=request.upright,
     )
     return {}
 
@@ -190,8 +192,10 @@ def _data(request: OfRun) -> "Data":
 
 
 def _parts(request: OfRun, names: tuple[str, ...], limit: int | None = None) -> dict[str, Part]:
-    shape = fitted(request.dataset, request.model.input_shape)
-    return datasets.load(request.dataset or "", request.home, names, limit, shape)
+    how = wanted(request.dataset, request.model)
+    return datasets.load(
+        request.dataset or "", request.home, names, limit, classes=request.model.classes, **how
+    )
 
 
 def generated(model: ModelFile) -> Part:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from engine.backends import Facts, LayerInfo
 from engine.errors import BadInput
 from engine.run import tasks
-from engine.run.prepare import fitted, prepare
+from engine.run.prepare import prepare, wanted
 from engine.run.requests import FACTS, MakeVariants
 from engine.vocabulary import LayerSensitivity
 from engine.wall import sandbox
@@ -49,19 +49,27 @@ def test_a_request_with_something_wrong_is_refused_before_any_work(made, change)
         tasks.answer(made.sent() | change, lambda message: None)
 
 
-def test_images_are_brought_to_the_model_s_size_but_for_a_preset_of_that_size():
-    assert fitted("digits", (28, 28, 1)) is None and fitted("digits", None) is None
-    assert fitted("digits", (32, 32, 3)) == (32, 32, 3)
-    assert fitted("mine.zip", (32, 32, 3)) == (32, 32, 3) and fitted("mine.zip", None) is None
+def test_images_are_brought_to_the_model_s_size_but_for_a_preset_of_that_size(made):
+    def of(shape):
+        return made.model.model_copy(update={"input_shape": shape})
+
+    assert wanted("digits", of((28, 28, 1))) == {} and wanted("mine.zip", None) == {}
+    assert wanted("digits", of((32, 32, 3)))["image_shape"] == (32, 32, 3)
+    assert wanted("mine.zip", of((28, 28, 1))) == {
+        "image_shape": (28, 28, 1),
+        "fit": "stretch",
+        "upright": True,
+    }
 
 
-def test_whoever_makes_a_data_set_ready_asks_with_the_same_limits(monkeypatch, tmp_path):
+def test_whoever_makes_a_data_set_ready_asks_with_the_same_limits(monkeypatch, tmp_path, made):
     asked = []
     monkeypatch.setattr(
         sandbox, "run", lambda module, request, limits, *rest: asked.append((request, limits))
     )
     prepare("digits", tmp_path)
-    prepare("digits", tmp_path, (32, 32, 3), sandbox.Watch(), tmp_path / "log")
+    of_a_model = made.model.model_copy(update={"input_shape": (32, 32, 3)})
+    prepare("digits", tmp_path, of_a_model, sandbox.Watch(), tmp_path / "log")
     assert [request["image_shape"] for request, _ in asked] == [None, [32, 32, 3]]
     assert len({limits for _, limits in asked}) == 1 and asked[0][1].network
 
