@@ -5,6 +5,7 @@ and imports no framework. What `check` and `openings` call may, so they belong b
 """
 
 from pathlib import Path
+from typing import Any
 
 from engine.formats import foreign, refused
 from engine.formats.format import Format, Kind, Start, named
@@ -12,8 +13,10 @@ from engine.formats.keras import FORMAT as KERAS
 from engine.formats.onnx import FORMAT as ONNX
 from engine.formats.tflite import FORMAT as TFLITE
 from engine.formats.torch import FORMAT as TORCH
+from engine.formats.unchanged import unchanged
+from engine.vocabulary import ModelFile
 
-__all__ = ["FORMATS", "accepted", "check", "openings", "recognise"]
+__all__ = ["FORMATS", "accepted", "check", "open_network", "openings", "recognise"]
 
 FORMATS: tuple[Format, ...] = (TORCH, ONNX, KERAS, TFLITE)
 
@@ -49,6 +52,15 @@ def openings(path: str | Path, kind: str, architecture: str | None, size: int | 
     Raises BadInput when it is no image classifier, or of a kind that is not taken.
     """
     return named(_accepted(kind).openings)(Path(path), kind, architecture, size)
+
+
+def open_network(model: ModelFile) -> Any:
+    """Opens a checked model file as a network of its framework. PyTorch: float32 [n, channels, height, width]
+    in; Keras: [n, height, width, channels]; [n, classes] out.
+
+    Raises BadInput when the file was changed since it was checked, or its framework can't follow it.
+    """
+    return named(_accepted(model.format).open)(unchanged(model), model)
 
 
 def _accepted(kind: str) -> Kind:

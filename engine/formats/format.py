@@ -20,12 +20,14 @@ class Kind:
         framework: The id of the framework that opens it.
         check: "module:function" of a path; raises BadInput before anything is loaded.
         openings: "module:function" of (path, kind, architecture, size) to a list of `opening.Opening`.
+        open: "module:function" of (path, ModelFile) to a network of the framework.
     """
 
     title: str
     framework: str
     check: str
     openings: str
+    open: str
 
 
 @dataclass(frozen=True)

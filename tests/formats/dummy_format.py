@@ -10,6 +10,7 @@ from engine.errors import BadInput
 from engine.formats import behind_wall
 from engine.formats.format import Format, Kind, Start
 from engine.formats.opening import Opening
+from engine.vocabulary import ModelFile
 from engine.wall.child import serve
 
 MARK = b"DUMMYNET"
@@ -29,9 +30,14 @@ def openings(path: Path, kind: str, architecture: str | None, size: int | None) 
                     facts={"layers": 1, "parameters": 7})]  # fmt: skip
 
 
+def open_network(path: Path, model: ModelFile) -> str:
+    return f"a network of {model.parameters} parameters"
+
+
 FORMAT = Format(
     "dummy", "Dummy", {"dummy": Kind("Dummy", "keras", f"{__package__}.dummy_format:check",
-                                     f"{__package__}.dummy_format:openings")}, recognise
+                                     f"{__package__}.dummy_format:openings",
+                                     f"{__package__}.dummy_format:open_network")}, recognise
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ def save(tmp_path, model):
 
 
 def test_onnx_becomes_a_network(tmp_path, look):
-    from engine.formats.torch.open import open_network
+    from engine.formats import open_network
 
     model = look(save(tmp_path, goods.onnx_model()))
     assert (model.format, model.framework, model.reach, model.parameters) == ("onnx", "pytorch", "all", 154)
@@ -24,7 +24,7 @@ def test_onnx_becomes_a_network(tmp_path, look):
 def test_onnx_with_channels_last_is_turned(tmp_path, look):
     from onnx import helper
 
-    from engine.formats.torch.open import open_network
+    from engine.formats import open_network
 
     made = goods.onnx_model()
     made.graph.node.insert(0, helper.make_node("Transpose", ["photo"], ["image"], perm=[0, 3, 1, 2]))
@@ -39,7 +39,7 @@ def test_onnx_with_channels_last_is_turned(tmp_path, look):
 def test_onnx_with_a_fixed_batch_and_a_second_output(tmp_path, look):
     from onnx import TensorProto, helper
 
-    from engine.formats.torch.open import open_network
+    from engine.formats import open_network
 
     made = goods.onnx_model()
     for value in (made.graph.input[0], made.graph.output[0]):
@@ -86,12 +86,12 @@ def test_tflite_is_read_without_a_runtime(tmp_path):
 
 @pytest.mark.slow
 def test_tflite_becomes_a_keras_model(tmp_path, look):
-    from engine.formats.keras.open import open_keras
+    from engine.formats import open_network
 
     (tmp_path / "m.tflite").write_bytes(goods.tflite())
     model = look(tmp_path / "m.tflite")
     assert (model.framework, model.reach, model.layers) == ("keras", "all", 1)
-    assert np.asarray(open_keras(model)(np.zeros((2, 28, 28, 1), np.float32))).shape == (2, 10)
+    assert np.asarray(open_network(model)(np.zeros((2, 28, 28, 1), np.float32))).shape == (2, 10)
 
 
 def test_onnx_of_other_exporters_is_put_into_layers(tmp_path, look):
@@ -100,7 +100,7 @@ def test_onnx_of_other_exporters_is_put_into_layers(tmp_path, look):
     """
     from onnx import TensorProto, helper, numpy_helper
 
-    from engine.formats.torch.open import open_network
+    from engine.formats import open_network
 
     rng = np.random.default_rng(0)
     weights = [

@@ -30,10 +30,13 @@ def test_a_format_more_is_taken_and_gone_again(file, monkeypatch):
         inspect_model(file)
 
 
-def test_a_format_more_is_inspected_behind_the_wall(file):
+def test_a_format_more_is_inspected_behind_the_wall_and_opened(file, monkeypatch):
     request = {"path": str(file), "name": "a", "dataset": None, "home": None, "architecture": None}
     model = ModelFile.model_validate(sandbox.run("tests.formats.dummy_format", request, LIMITS))
     assert (model.format, model.framework, model.parameters, len(model.classes)) == ("dummy", "keras", 7, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(formats, "FORMATS", (*formats.FORMATS, dummy_format.FORMAT))
+        assert formats.open_network(model) == "a network of 7 parameters"
     file.write_bytes(dummy_format.MARK + bytes(200))
     with pytest.raises(BadInput, match="shorten it"):
         sandbox.run("tests.formats.dummy_format", request, LIMITS)
@@ -49,3 +52,4 @@ def test_every_kind_is_either_taken_or_refused(kind):
         assert formats.accepted()[kind].framework in frameworks.FRAMEWORKS
         assert callable(named(formats.accepted()[kind].check))
         assert callable(named(formats.accepted()[kind].openings))
+        assert callable(named(formats.accepted()[kind].open))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from engine import formats
 from engine.errors import BadInput
 from engine.formats import inspect
 from engine.formats.inspect import models
@@ -206,10 +207,10 @@ def test_a_file_that_changed_is_not_opened(tmp_path):
     path = tmp_path / "a.safetensors"
     path.write_bytes(Path(model.path).read_bytes())
     changed = ModelFile(**{**model.model_dump(), "path": str(path)})
-    assert pytorch.open_network(changed)(torch.zeros(1, 1, 28, 28)).shape == (1, 10)
+    assert formats.open_network(changed)(torch.zeros(1, 1, 28, 28)).shape == (1, 10)
     path.write_bytes(path.read_bytes()[:-4] + b"abcd")
     with pytest.raises(BadInput, match="changed"):
-        pytorch.open_network(changed)
+        formats.open_network(changed)
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def opened(model):
     if model.framework == "pytorch":
         import torch
 
-        from engine.formats.torch.open import open_network
+        from engine.formats import open_network
 
         network = open_network(model)
 
@@ -138,7 +138,7 @@ def opened(model):
                 return network(torch.from_numpy(x)).numpy()
 
         return predict
-    from engine.formats.keras.open import open_keras
+    from engine.formats import open_network
 
-    keras_model = open_keras(model)
+    keras_model = open_network(model)
     return lambda x: np.asarray(keras_model.predict(x, verbose=0))

@@ -26,7 +26,7 @@ from engine.backends.keras.live import Live, Lives, rows_of
 from engine.backends.protocol import Facts, LayerInfo, Trained, Training
 from engine.datasets import Part
 from engine.device.preprocessing import preprocess
-from engine.formats.keras.open import open_keras
+from engine.formats import open_network
 from engine.vocabulary import ModelFile, Preprocessing
 
 LOOK_SHARE, GRADIENT_SHARE = (
@@ -55,7 +55,7 @@ class Keras:
     # ---- opening and looking -------------------------------------------------------------------------------
 
     def load(self, model: ModelFile) -> Network:
-        return graph_of(open_keras(model))
+        return graph_of(open_network(model))
 
     def facts(self, network: Network, labelled: bool) -> Facts:
         live = self.live(network)

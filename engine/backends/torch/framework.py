@@ -21,7 +21,7 @@ from engine.backends.torch.training import WEIGHTED
 from engine.datasets import Part
 from engine.device.preprocessing import preprocess
 from engine.errors import BadInput
-from engine.formats.torch.open import open_network
+from engine.formats import open_network
 from engine.vocabulary import ModelFile, Preprocessing
 
 GRADIENT_SHARE = 0.25  # of the images that go through at once without gradients

@@ -17,17 +17,19 @@ def recognise(start: Start) -> str | None:
 
 
 CHECK, OPENINGS = "engine.formats.keras.check:check", "engine.formats.keras.open:openings"
+OPEN = "engine.formats.keras.open:open_keras"
 FORMAT = Format(
     "keras",
     "Keras",
     {
-        "keras_v3": Kind("Keras 3 file", "keras", CHECK, OPENINGS),
-        "keras_h5": Kind("Keras HDF5 file", "keras", CHECK, OPENINGS),
+        "keras_v3": Kind("Keras 3 file", "keras", CHECK, OPENINGS, OPEN),
+        "keras_h5": Kind("Keras HDF5 file", "keras", CHECK, OPENINGS, OPEN),
         "saved_model": Kind(
             "SavedModel",
             "keras",
             "engine.formats.keras.saved_model:check",
             "engine.formats.keras.saved_model:openings",
+            "engine.formats.keras.open:open_saved_model",
         ),
     },
     recognise,

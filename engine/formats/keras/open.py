@@ -19,11 +19,7 @@ from engine.formats.keras.config import ADVICE, read_config
 from engine.formats.keras.saved_model import to_tflite
 from engine.formats.limits import MAX_OUTPUT, MAX_VALUES
 from engine.formats.opening import Opening
-from engine.formats.tflite import check as tflite_check
-from engine.formats.tflite import graph
-from engine.formats.tflite import open as tflite_open
-from engine.formats.tflite.network import try_network
-from engine.formats.unchanged import unchanged
+from engine.formats.tflite.as_keras import open_tflite
 from engine.vocabulary import ModelFile
 
 WEIGHTED = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose", "Dense")
@@ -41,37 +37,20 @@ OUTDATED = {
 }
 
 
-def open_keras(model: ModelFile) -> keras.Model:
+def open_keras(path: Path, model: ModelFile) -> keras.Model:
     """Opens a checked model file: float32 [n, height, width, channels] in, [n, classes] out.
 
-    Raises BadInput when the file was changed since it was checked, or Keras can't build it.
+    Raises BadInput when Keras can't build it.
     """
-    path = unchanged(model)
-    if model.format == "tflite":
-        return open_tflite(path)
-    if model.format == "saved_model":
-        with tempfile.TemporaryDirectory() as folder:
-            return open_tflite(to_tflite(path, Path(folder)))
     check(path)
     network, _ = taking(load(path, model.format), tuple(model.input_shape))
     return giving_classes(network)[0]
 
 
-def open_tflite(path: Path) -> keras.Model:
-    """Opens a float TFLite file: float32 [n, height, width, channels] in, [n, classes] out.
-
-    Raises BadInput where it can't be followed.
-    """
-    tflite_check.check(path)
-    opening = tflite_open.openings(path, "tflite", None, None)[0]
-    network, why = try_network(
-        graph.read(path), opening.predict, (opening.height, opening.width, opening.channels)
-    )
-    if network is None:
-        raise BadInput(
-            f"The TFLite file can't be trained or pruned here, because {why}: upload the Keras model."
-        )
-    return network
+def open_saved_model(path: Path, model: ModelFile) -> keras.Model:
+    """Opens a checked SavedModel by way of TFLite. Raises BadInput where it can't be followed."""
+    with tempfile.TemporaryDirectory() as folder:
+        return open_tflite(to_tflite(path, Path(folder)))
 
 
 def openings(path: Path, format: str, architecture: str | None, size: int | None) -> list[Opening]:

@@ -17,7 +17,11 @@ FORMAT = Format(
     "ONNX",
     {
         "onnx": Kind(
-            "ONNX", "pytorch", "engine.formats.onnx.check:check", "engine.formats.onnx.network:openings"
+            "ONNX",
+            "pytorch",
+            "engine.formats.onnx.check:check",
+            "engine.formats.onnx.network:openings",
+            "engine.formats.onnx.network:open_model",
         )
     },
     recognise,

@@ -20,6 +20,7 @@ from engine.formats.onnx import check as onnx_format
 from engine.formats.onnx.face import Face, face_of, predictor, session_of
 from engine.formats.onnx.tidy import tidy
 from engine.formats.opening import Opening
+from engine.vocabulary import ModelFile
 from models.torchvision_shim import import_torchvision
 
 TARGET_OPSET = 13
@@ -102,6 +103,11 @@ def openings(path: Path, format: str, architecture: str | None, size: int | None
             facts=facts,
         )
     ]
+
+
+def open_model(path: Path, model: ModelFile) -> nn.Module:
+    """Opens a checked model file: see `open_onnx`."""
+    return open_onnx(path)
 
 
 def open_onnx(path: Path) -> nn.Module:

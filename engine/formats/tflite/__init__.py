@@ -13,7 +13,11 @@ FORMAT = Format(
     "TFLite",
     {
         "tflite": Kind(
-            "TFLite", "keras", "engine.formats.tflite.check:check", "engine.formats.tflite.open:openings"
+            "TFLite",
+            "keras",
+            "engine.formats.tflite.check:check",
+            "engine.formats.tflite.open:openings",
+            "engine.formats.tflite.as_keras:open_model",
         )
     },
     recognise,

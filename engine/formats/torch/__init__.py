@@ -3,6 +3,7 @@
 from engine.formats.format import Format, Kind
 from engine.formats.torch.recognise import recognise
 
+OPENINGS = "engine.formats.torch.open:openings"
 FORMAT = Format(
     "torch",
     "PyTorch weights or module, safetensors",
@@ -11,25 +12,29 @@ FORMAT = Format(
             "safetensors",
             "pytorch",
             "engine.formats.torch.safetensors:check",
-            "engine.formats.torch.open:openings",
+            OPENINGS,
+            "engine.formats.torch.open:open_weights",
         ),
         "state_dict": Kind(
             "PyTorch weights",
             "pytorch",
             "engine.formats.torch.check:check",
-            "engine.formats.torch.open:openings",
+            OPENINGS,
+            "engine.formats.torch.open:open_weights",
         ),
         "torch_module": Kind(
             "PyTorch module",
             "pytorch",
             "engine.formats.torch.modules:check",
-            "engine.formats.torch.open:openings",
+            OPENINGS,
+            "engine.formats.torch.open:open_module",
         ),
         "torchscript": Kind(
             "TorchScript",
             "pytorch",
             "engine.formats.torch.script:check",
-            "engine.formats.torch.open:openings",
+            OPENINGS,
+            "engine.formats.torch.open:open_script",
         ),
     },
     recognise,

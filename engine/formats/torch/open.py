@@ -27,7 +27,6 @@ from engine.formats.torch import script as torchscript
 from engine.formats.torch.checkpoint import WeightSet
 from engine.formats.torch.fill import AS_ONNX
 from engine.formats.torch.name import Candidate
-from engine.formats.unchanged import unchanged
 from engine.vocabulary import ModelFile
 
 USUAL_SIDES = (64, 32, 28, 96, 128, 224)  # tried on pictures where a file knows no image size
@@ -40,21 +39,9 @@ NOT_CLASSIFIERS = (
 )
 
 
-def open_network(model: ModelFile) -> nn.Module:
-    """Opens a checked model file: float32 [n, channels, height, width] in, [n, classes] out.
-
-    Raises BadInput when the file was changed since it was checked, or no longer fits its architecture.
-    """
-    path = unchanged(model)
-    if model.format in ("safetensors", "state_dict"):
-        return _build(model.architecture or "", read_sets(path, model.format))
-    if model.format == "onnx":
-        return onnx_network.open_onnx(path)
-    if model.format == "torch_module":
-        return _open_module(path, model.architecture)
-    if model.format == "torchscript":
-        return _open_script(path, model)
-    raise BadInput(f"A file of format {model.format} is no PyTorch model: open it with the Keras backend.")
+def open_weights(path: Path, model: ModelFile) -> nn.Module:
+    """Builds the network that bare weights belong to. Raises BadInput where they no longer fit it."""
+    return _build(model.architecture or "", read_sets(path, model.format))
 
 
 def openings(path: Path, format: str, architecture: str | None, size: int | None) -> list[Opening]:
@@ -166,8 +153,9 @@ def _module_openings(path: Path, architecture: str | None, size: int | None) -> 
     return [opening]
 
 
-def _open_module(path: Path, architecture: str | None) -> nn.Module:
-    record = torch_modules.find(torchfile.read(path).value)
+def open_module(path: Path, model: ModelFile) -> nn.Module:
+    """Rebuilds a checked whole module from its layers. Raises BadInput where they can't be run."""
+    record, architecture = torch_modules.find(torchfile.read(path).value), model.architecture
     if architecture == torch_modules.IN_ORDER:
         network = torch_modules.rebuild_in_order(record)
         if network is None:
@@ -211,7 +199,8 @@ def _script_opening(path: Path, size: int | None) -> Opening:
     )
 
 
-def _open_script(path: Path, model: ModelFile) -> nn.Module:
+def open_script(path: Path, model: ModelFile) -> nn.Module:
+    """Opens a checked program: as the network that its weights fit, else by way of ONNX. Raises BadInput."""
     torchscript.check(path)
     script = torchscript.load(path)
     if model.architecture:
