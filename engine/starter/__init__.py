@@ -22,6 +22,7 @@ from engine import messages
 from engine.errors import BadInput, reason_of
 from engine.run.prepare import prepare
 from engine.starter.requests import ToKeras, Train, Trained
+from engine.store import uploads
 from engine.store.files import read_json, sentence_on_full_disk, write_json
 from engine.store.workspace import Workspace
 from engine.vocabulary import ModelFile, Plain, parse
@@ -55,8 +56,7 @@ def train(asked: Asked, home: Path, tell: Tell = lambda message: None) -> ModelF
     """Trains a starter model and keeps it among the uploads; returns it, ready for a run.
 
     `tell` hears `{"fraction", "remaining_s", "accuracy", "text"}`. Raises BadInput for a data set that can't
-    be used,
-    Failed when a child broke down.
+    be used and where the quota of uploads is full, Failed when a child broke down.
     """
     began = time.monotonic()
     watch = sandbox.Watch(on_message=tell, allowed=messages.STARTER)
@@ -113,6 +113,8 @@ def _kept(asked: Asked, trained: Trained, folder: Path, home: Path, seconds: flo
             ),
         },
     )
+    if not path.exists():
+        uploads.make_room(made.stat().st_size, home)
     with sentence_on_full_disk():
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(made, path)

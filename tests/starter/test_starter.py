@@ -21,8 +21,10 @@ from engine.cli import main
 from engine.errors import BadInput
 from engine.formats.inspect import inspect_model
 from engine.judge.measure import overfitting
+from engine.starter.requests import Trained
+from engine.store import uploads
 from engine.store.files import write_json
-from engine.vocabulary import parse
+from engine.vocabulary import Preprocessing, parse
 from engine.wall import processes
 
 SHAPES = {"circle": ImageDraw.ImageDraw.ellipse, "square": ImageDraw.ImageDraw.rectangle}
@@ -94,6 +96,44 @@ def test_a_starter_learns_shapes_and_is_recognised(workspace, tmp_path, framewor
     assert (
         found.classes == model.classes and found.preprocessing == model.preprocessing and found.warnings == []
     )
+
+
+@pytest.fixture
+def trained_at_once(monkeypatch):
+    """Trainings end at once, with a file of 400 bytes; all uploads together may take 1,000."""
+
+    def answer(child, request, limits, watch):
+        Path(request["folder"], "weights.safetensors").write_bytes(os.urandom(400))
+        return Trained(
+            architecture="small",
+            input_shape=(64, 64, 3),
+            classes=["circle", "square"],
+            preprocessing=Preprocessing(
+                height=64, width=64, color="rgb", layout="NCHW", mean=[0.0] * 3, std=[1.0] * 3
+            ),
+            layers=1,
+            parameters=100,
+            epochs=1,
+            steps=1,
+            validation_accuracy=1.0,
+            validation_images=10,
+            class_counts=[60, 60],
+        ).model_dump(mode="json")
+
+    monkeypatch.setattr(starter, "prepare", lambda *given, **how: None)
+    monkeypatch.setattr(starter.sandbox, "run", answer)
+    monkeypatch.setattr(uploads, "MOST_BYTES", 1000)
+
+
+def test_a_starter_keeps_to_the_quota_of_uploads(workspace, trained_at_once):
+    asked = parse(starter.Asked, {"dataset": "digits"})
+    old = Path(uploads.keep(b"a" * 700, workspace.home, "model"))
+    with pytest.raises(BadInput, match="All uploads together"):
+        starter.train(asked, workspace.home)
+    assert [old.parent] == list((workspace.home / "uploads").iterdir())
+    os.utime(old, (0, 0))  # nobody has used it for long, and no run names it
+    made = Path(starter.train(asked, workspace.home).path)
+    assert made.exists() and not old.exists()
 
 
 def test_the_command_line_trains_and_writes_a_file(workspace, tmp_path, capsys, monkeypatch):
