@@ -57,15 +57,25 @@ def unpacked(built, tmp_path):
     return unpack
 
 
-def python(folder: Path, *words: str, executable: str = sys.executable) -> subprocess.CompletedProcess:
-    """Runs a script of the package with nothing of this project in reach."""
+# whatever asks Python for a socket, a name or a connection ends the script
+NO_NETWORK = (
+    "def look(event, given):\n"
+    "    if event.startswith('socket.'): raise SystemExit('network: ' + event)\n"
+    "sys.addaudithook(look); "
+)
+
+
+def python(
+    folder: Path, *words: str, executable: str = sys.executable, first: str = ""
+) -> subprocess.CompletedProcess:
+    """Runs a script of the package with nothing of this project in reach, `first` before it."""
     return subprocess.run(
         [
             executable,
             "-I",
             "-c",
             (
-                f"import sys; sys.path.insert(0, '.'); sys.argv = {list(words)!r}; import runpy; "
+                f"import sys\n{first}sys.path.insert(0, '.'); sys.argv = {list(words)!r}; import runpy; "
                 f"runpy.run_path({words[0]!r}, run_name='__main__')"
             ),
         ],
@@ -92,6 +102,17 @@ def test_it_classifies_its_sample(digits_run, unpacked, name):
         answer["class"] == str(answer["index"]) == str(sample_label(digits_run))
         and 0.5 < answer["probability"] <= 1
     )
+
+
+@pytest.mark.parametrize("name", ["ptq_int8", "hybrid@smallest"])
+def test_it_reaches_for_no_network(unpacked, name):
+    folder = unpacked(name)
+    for words in (["infer.py", "sample.png"], ["benchmark.py", "--runs", "5"]):
+        done = python(folder, *words, first=NO_NETWORK)
+        assert done.returncode == 0, done.stderr
+    (folder / "calls.py").write_text("import urllib.request; urllib.request.urlopen('http://127.0.0.1:9')")
+    done = python(folder, "calls.py", first=NO_NETWORK)
+    assert done.returncode == 1 and "network: socket." in done.stderr  # the hook does see one that does
 
 
 @pytest.mark.parametrize("name", ["ptq_int8", "hybrid@smallest"])

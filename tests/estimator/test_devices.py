@@ -1,10 +1,14 @@
 """One file a device: what it says is all that is known of it."""
 
+import json
 import shutil
+import sys
 
 import pytest
 
 from engine import ask
+from engine.cli import main
+from engine.judge.estimates import estimates_for
 from estimator import capability, devices
 from estimator.predict import by_hand, estimate
 
@@ -27,6 +31,21 @@ def dummy(tmp_path, monkeypatch):
 def test_a_new_device_is_one_file(dummy):
     assert ask.device_named(dummy) == dummy and dummy in devices.all_devices()
     assert estimate(by_hand(10_000_000, 100_000), dummy, runtime="litert").device == dummy
+
+
+def test_the_command_line_and_the_ask_door_know_it(dummy, asked, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["engine", "devices", "--json"])
+    assert main() == 0 and json.loads(capsys.readouterr().out)[dummy] == "Dummy"
+    assert ask.check(asked(device=dummy)).device == dummy
+
+
+def test_a_run_estimates_for_it(dummy):
+    """Where nothing was measured no latency is made up: memory is known, and the reason is said."""
+    found = estimates_for(by_hand(10_000_000, 100_000), {})
+    assert list(found) == list(devices.all_devices()) and dummy in found
+    mine, known = found[dummy], found["raspberry_pi_4"]
+    assert mine.runtime == known.runtime == "litert" and mine.memory_mb == known.memory_mb is not None
+    assert mine.latency_ms is None and "No measurements of litert on Dummy" in mine.why
 
 
 def test_the_offered_come_first():

@@ -173,13 +173,23 @@ def test_no_row_ships_without_a_licence():
     assert frozen and not frozen & set(coefficients.held_out())
 
 
-def test_every_group_beats_both_rivals():
+# the figures that are published of the fit; that they are what the shipped rows give is shown above (slow)
+
+FEWEST_ROWS_TO_LOSE = {
+    "jetson_agx_orin|ncnn|int8|1",
+    "jetson_agx_orin|ncnn|int8|2",
+    "jetson_orin_nano|ncnn|int8|1",
+}
+
+
+def test_as_published_all_groups_but_three_of_six_rows_beat_both_rivals():
+    lost = {}
     for name, group in coefficients.load()["groups"].items():
         found = group["validation"]
-        ours = found["leave_one_family_out"]["median_error"]
-        if found["rows"] >= 20 and "vulkan" not in name:
-            assert ours < found["rival_macs"]["median_error"], name
-            assert ours < found["rival_parameters"]["median_error"], name
+        rivals = [found[rival]["median_error"] for rival in ("rival_macs", "rival_parameters")]
+        if found["leave_one_family_out"]["median_error"] >= min(rivals):
+            lost[name] = found["rows"]
+    assert lost == dict.fromkeys(FEWEST_ROWS_TO_LOSE, 6)
 
 
 @pytest.mark.parametrize(
@@ -195,20 +205,23 @@ def test_every_group_beats_both_rivals():
         ("raspberry_pi_5|torchscript|float32|1", 0.02, 0),
     ],
 )
-def test_targets_stay_met(group, error, within):
+def test_published_errors_meet_the_targets(group, error, within):
     found = coefficients.load()["groups"][group]["validation"]["leave_one_family_out"]
     assert (
         found["median_error"] <= error and found["within_25"] >= within and found["rank_correlation"] >= 0.95
     )
 
 
-def test_an_unseen_input_size_is_met():
-    for name, group in coefficients.load()["groups"].items():
-        for size, error in group["validation"].get("unseen_size", {}).items():
-            assert error <= 0.04, (name, size)
+def test_the_published_error_on_an_unseen_input_size_is_small():
+    errors = {
+        (name, size): error
+        for name, group in coefficients.load()["groups"].items()
+        for size, error in group["validation"].get("unseen_size", {}).items()
+    }
+    assert errors and max(errors.values()) <= 0.04, errors
 
 
-def test_errors_fall_as_confidence_rises():
+def test_published_errors_fall_as_confidence_rises():
     errors = [b["median_error"] for b in coefficients.load()["confidence"]]
     assert errors == sorted(errors, reverse=True) and errors[-1] < errors[0] / 2
 

@@ -1,25 +1,54 @@
-"""INT8 calibration of graphs whose batch is fixed."""
+"""INT8 calibration of graphs whose batch is fixed, and of those whose batch is free."""
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
-from engine.backends.onnx.quantize import _Reader
+from engine.backends.onnx.format import ONNX
+from engine.backends.onnx.graph import Graph
+from engine.backends.protocol import QuantSpec
+from engine.device.model import open_model
 
-
-@pytest.mark.parametrize("images, batch, batches", [(20, 64, 1), (20, 8, 3), (64, 64, 1), (65, 64, 2)])
-def test_every_batch_is_full_however_few_images_there_are(images, batch, batches):
-    reader = _Reader(np.arange(images, dtype=np.float32).reshape(images, 1, 1, 1), batch)
-    given = []
-    while (found := reader.get_next()) is not None:
-        given.append(found["input"])
-    assert [len(part) for part in given] == [batch] * batches
-    seen = np.concatenate(given).ravel()
-    assert seen.tolist() == [float(i % images) for i in range(batch * batches)]
+RANDOM = np.random.default_rng(0)
+SIDE, CLASSES, OUTLIER = 4, 3, 40.0
 
 
-def test_without_a_fixed_batch_no_image_is_seen_twice():
-    reader = _Reader(np.arange(50, dtype=np.float32).reshape(50, 1, 1, 1), None)
-    given = []
-    while (found := reader.get_next()) is not None:
-        given.append(found["input"])
-    assert np.concatenate(given).ravel().tolist() == list(range(50))
+def graph(batch: int | None) -> Graph:
+    """Returns a dense layer over images of 4x4x1, for batches of this size or any."""
+    weight = RANDOM.normal(size=(CLASSES, SIDE * SIDE)).astype(np.float32)
+    made = helper.make_graph(
+        [
+            helper.make_node("Flatten", ["input"], ["flat"]),
+            helper.make_node("Gemm", ["flat", "dense.weight", "dense.bias"], ["scores"], transB=1),
+        ],
+        "dense",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [batch or "n", 1, SIDE, SIDE])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [batch or "n", CLASSES])],
+        [
+            numpy_helper.from_array(weight, "dense.weight"),
+            numpy_helper.from_array(np.zeros(CLASSES, np.float32), "dense.bias"),
+        ],
+    )
+    return Graph(helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9))
+
+
+def input_range(path) -> float:
+    """Returns how wide the range of the quantized input is."""
+    model = onnx.load(str(path))
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    first = next(node for node in model.graph.node if node.op_type == "QuantizeLinear")
+    return 255 * float(stored[first.input[1]])
+
+
+@pytest.mark.parametrize(
+    ("images", "batch"), [(20, 64), (20, 8), (64, 64), (65, 64), (50, None), (37, None), (1, None)]
+)
+@pytest.mark.parametrize("last", [True, False])
+def test_every_image_sets_the_ranges_however_many_make_a_batch(tmp_path, images, batch, last):
+    inputs = RANDOM.uniform(0, 1, (images, 1, SIDE, SIDE)).astype(np.float32)
+    inputs[-1 if last else 0, 0, 0, 0] = OUTLIER  # only this image is so bright
+    target = tmp_path / "model.onnx"
+    ONNX().quantize(graph(batch), QuantSpec("static_int8"), inputs, target, 1)
+    assert input_range(target) == pytest.approx(OUTLIER, rel=0.01)
+    assert open_model(target).predict(inputs).shape == (images, CLASSES)
