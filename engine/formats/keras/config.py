@@ -8,119 +8,26 @@ from typing import Any
 import h5py
 
 from engine.errors import BadInput
+from engine.formats.keras.known import (
+    ACTIVATIONS,
+    CODE,
+    COUNTED,
+    HELPERS,
+    LAYERS,
+    MAX_SIDE,
+    MODULES,
+    NUMBERS,
+    OF_FUNCTIONS,
+    OF_OPERATIONS,
+    OPERATIONS,
+    SERIES,
+    SIDES,
+    TENSORFLOW,
+)
 from engine.store import zips as archives
 
 MAX_CONFIG, MAX_LAYERS = 30_000_000, 5_000
 ADVICE = "save the classifier again with `model.save('model.keras')`."
-
-LAYERS = set(
-    """
-Sequential Functional Model InputLayer Input Dense Conv2D DepthwiseConv2D SeparableConv2D Conv2DTranspose
-Flatten Reshape
-Permute Dropout SpatialDropout2D GaussianNoise GaussianDropout AlphaDropout BatchNormalization
-BatchNormalizationV1
-SyncBatchNormalization LayerNormalization GroupNormalization UnitNormalization Activation ReLU LeakyReLU PReLU
-ELU
-ThresholdedReLU Softmax MaxPooling2D AveragePooling2D GlobalAveragePooling2D GlobalMaxPooling2D Add Subtract
-Multiply Average
-Maximum Minimum Concatenate ZeroPadding2D Cropping2D UpSampling2D Rescaling Normalization Resizing CenterCrop
-RandomFlip
-RandomRotation RandomZoom RandomContrast RandomTranslation RandomCrop RandomBrightness ActivityRegularization
-Identity
-""".split()
-)
-HELPERS = set(
-    """
-Zeros Ones Constant RandomNormal RandomUniform TruncatedNormal VarianceScaling Orthogonal Identity
-GlorotUniform GlorotNormal
-HeNormal HeUniform LecunNormal LecunUniform L1 L2 L1L2 MaxNorm NonNeg UnitNorm MinMaxNorm DTypePolicy Policy
-__tuple__ __keras_tensor__ SeedGenerator
-""".split()
-)
-ACTIVATIONS = set(
-    """
-linear relu relu6 elu selu softplus softsign softmax log_softmax tanh sigmoid hard_sigmoid exponential gelu
-swish silu
-hard_swish hard_silu mish leaky_relu celu
-""".split()
-)
-SERIES = {
-    "LSTM",
-    "GRU",
-    "SimpleRNN",
-    "Bidirectional",
-    "TimeDistributed",
-    "Embedding",
-    "TextVectorization",
-    "Conv1D",
-    "MultiHeadAttention",
-    "ConvLSTM2D",
-    "MaxPooling1D",
-    "GlobalMaxPooling1D",
-    "GlobalAveragePooling1D",
-    "StringLookup",
-}
-CODE = {
-    "Lambda",
-    "TFSMLayer",
-    "TorchModuleWrapper",
-    "JaxLayer",
-    "FlaxLayer",
-    "TFOpLambda",
-    "SlicingOpLambda",
-    "__lambda__",
-    "TensorFlowOpLayer",
-    "Custom",
-    "function",
-    "__typespec__",
-    "__numpy__",
-    "__tensor__",
-}
-OF_FUNCTIONS = (
-    None,
-    "builtins",
-    "keras.activations",
-    "keras.src.activations.activations",
-    "keras.ops",
-    "keras.src.activations",
-)
-MODULES = ("keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras", "builtins")
-MAX_SIDE, SIDES = (
-    4_096,
-    (
-        "height",
-        "width",
-        "size",
-        "padding",
-        "cropping",
-        "kernel_size",
-        "pool_size",
-        "strides",
-        "dilation_rate",
-    ),
-)
-COUNTED = {
-    "units",
-    "filters",
-    "kernel_size",
-    "pool_size",
-    "strides",
-    "padding",
-    "size",
-    "target_shape",
-    "dilation_rate",
-    "depth_multiplier",
-    "cropping",
-    "height",
-    "width",
-    "batch_shape",
-    "batch_input_shape",
-    "input_shape",
-    "shape",
-    "n",
-    "input_dim",
-    "groups",
-}
 
 
 def read_config(path: Path) -> dict:
@@ -132,6 +39,22 @@ def read_config(path: Path) -> dict:
             return parse(archives.read_entry(archive, "config.json", MAX_CONFIG))
     with h5py.File(path, "r") as file:
         return parse(file.attrs["model_config"])
+
+
+def version_of(path: Path) -> str:
+    """Returns the version of Keras that wrote a file, "" where it doesn't tell."""
+    with open(path, "rb") as stream:
+        is_zip = stream.read(4) == b"PK\x03\x04"
+    try:
+        if is_zip:
+            with archives.open_checked(path) as archive:
+                told = json.loads(archives.read_entry(archive, "metadata.json", MAX_CONFIG))
+                return str(told.get("keras_version", ""))
+        with h5py.File(path, "r") as file:
+            told = file.attrs.get("keras_version", b"")
+            return told.decode("utf-8", "replace") if isinstance(told, bytes) else str(told)
+    except (ValueError, AttributeError, RecursionError):
+        return ""
 
 
 def parse(text: Any) -> dict:
@@ -206,6 +129,17 @@ def _check_class(value: dict, layers: list) -> None:
         and registered in (None, name, config)
     ):
         return
+    if name in ("TFOpLambda", "SlicingOpLambda") and _operator(config) in TENSORFLOW:
+        return
+    if name in ("__numpy__", "__tensor__") and _is_array(config):
+        return
+    if name in OPERATIONS and str(module).startswith(OF_OPERATIONS) and registered in (None, name):
+        return
+    if name in ("TFOpLambda", "SlicingOpLambda"):
+        raise BadInput(
+            f"The Keras model holds the TensorFlow operator '{_operator(config)[:60]}' as a"
+            f" {name}, which has no counterpart among Keras' own layers here: replace it and {ADVICE}"
+        )
     if name in CODE:
         raise BadInput(
             f"The Keras model holds a {name[:40]} layer, which can run any code when it is loaded: replace it"
@@ -231,16 +165,34 @@ def _check_class(value: dict, layers: list) -> None:
             raise BadInput(f"The Keras model has more than {MAX_LAYERS:,} layers: choose a smaller model.")
 
 
+def _operator(config: Any) -> str:
+    return str(config.get("function", "")) if isinstance(config, dict) else ""
+
+
+def _is_array(config: Any) -> bool:
+    """Tells whether a stored array is what it should be: numbers in lists, of a type of numbers."""
+    if not isinstance(config, dict) or config.get("dtype") not in NUMBERS:
+        return False
+    values = [config.get("value")]
+    while any(isinstance(value, list) for value in values):
+        values = [part for value in values for part in (value if isinstance(value, list) else [value])]
+        if len(values) > 100_000:
+            return False
+    return all(isinstance(value, int | float) for value in values)
+
+
 def _check_counts(key: str, value: Any) -> None:
-    numbers = [value]
-    while any(isinstance(item, list) for item in numbers):
-        numbers = [part for item in numbers for part in (item if isinstance(item, list) else [item])][:1000]
+    if isinstance(value, list) and any(isinstance(item, list) for item in value):  # several inputs, or sides
+        for item in value[:1000]:
+            _check_counts(key, item)
+        return
+    numbers = value if isinstance(value, list) else [value]
     most = MAX_SIDE if key in SIDES else 100_000
     if (
         any(isinstance(n, int | float) and not -1 <= n <= most for n in numbers)
         or math.prod(max(int(n), 1) for n in numbers if isinstance(n, int)) > 50_000_000
     ):
         raise BadInput(
-            f"The Keras configuration asks for {key} of {str(value)[:40]}, which no classifier needs:"
-            f" {ADVICE}"
+            f"The Keras configuration asks for {key} of {str(value)[:40]}, far more than an image classifier"
+            f" has: {ADVICE}"
         )

@@ -1,5 +1,6 @@
 """Keras models of versions 2 and 3, opened after keras/check.py has passed them. Runs behind the wall."""
 
+import io
 import math
 import shutil
 import tempfile
@@ -13,28 +14,18 @@ import keras
 import numpy as np
 
 from engine.errors import BadInput
+from engine.formats.keras import version2, version2_weights
 from engine.formats.keras.adapt import activation_of, giving_classes, image_shapes, taking
 from engine.formats.keras.check import check
-from engine.formats.keras.config import ADVICE, read_config
+from engine.formats.keras.config import ADVICE, read_config, version_of
 from engine.formats.keras.saved_model import to_tflite
 from engine.formats.limits import MAX_OUTPUT, MAX_VALUES
 from engine.formats.opening import Opening
 from engine.formats.tflite.as_keras import open_tflite
+from engine.store import zips as archives
 from engine.vocabulary import ModelFile
 
 WEIGHTED = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose", "Dense")
-OUTDATED = {
-    "DepthwiseConv2D": ("groups",),
-    "SeparableConv2D": ("kernel_initializer", "kernel_regularizer", "kernel_constraint", "groups"),
-    "BatchNormalization": (
-        "renorm",
-        "renorm_clipping",
-        "renorm_momentum",
-        "virtual_batch_size",
-        "fused",
-        "adjustment",
-    ),
-}
 
 
 def open_keras(path: Path, model: ModelFile) -> keras.Model:
@@ -107,25 +98,24 @@ def _opening(model: keras.Model, shape: tuple[int, int, int], channels_first: bo
 
 
 def load(path: Path, format: str) -> keras.Model:
-    """Loads a checked file without its optimizer and in safe mode; older files get a second try without the
-    options that
-    newer layers no longer have. Raises BadInput with Keras' own reason."""
+    """Loads a checked file without its optimizer and in safe mode; what Keras 2 saved is built anew, and
+    where that can't be done Keras may try. Raises BadInput with the reason that tells most.
+    """
+    old = not version_of(path).startswith("3")
+    ways = (_as_version2, _as_file) if old else (_as_file, _as_version2)
+    failed: list[Exception] = []
     with warnings.catch_warnings(), _no_more_weights_than(path.stat().st_size):
         warnings.simplefilter("ignore")
-        try:
-            return _as_file(path, format)
-        except BadInput:
-            raise
-        except Exception as first:  # Keras reports what it can't build through any class of error
+        for way in ways:
             try:
-                if format == "keras_h5":
-                    return _from_cleaned_config(path)
-            except BadInput:
-                raise
-            except Exception:
-                pass
-            reason = (str(first).strip().splitlines() or [type(first).__name__])[0]
-            raise BadInput(f"Keras can't build the model ({reason[:160]}): {ADVICE}") from None
+                return way(path, format)
+            except Exception as error:  # Keras reports what it can't build through any class of error
+                failed.append(error)
+    first = failed[0]  # of the reader that the file was written for
+    if isinstance(first, BadInput):
+        raise first
+    reason = (str(first).strip().splitlines() or [type(first).__name__])[0]
+    raise BadInput(f"Keras can't build the model ({reason[:160]}): {ADVICE}")
 
 
 @contextmanager
@@ -160,15 +150,23 @@ def _check_sizes(model: keras.Model) -> None:
     """Raises BadInput where a layer gives absurdly much for one image; with an open image size nothing is
     known yet.
     """
-    for layer in _all_layers(model):
-        outputs = getattr(layer, "output", None) if getattr(layer, "_inbound_nodes", None) else None
-        for tensor in outputs if isinstance(outputs, list) else [outputs]:
-            numbers = math.prod(n or 1 for n in tensor.shape[1:]) if tensor is not None else 0
+    for operation in _all_operations(model):
+        for tensor in (x for node in operation._inbound_nodes for x in node.output_tensors):
+            numbers = math.prod(n or 1 for n in tensor.shape[1:])
             if numbers > MAX_OUTPUT:
                 raise BadInput(
-                    f"The layer '{layer.name[:60]}' of the Keras model gives {numbers:,} numbers for one"
+                    f"The layer '{operation.name[:60]}' of the Keras model gives {numbers:,} numbers for one"
                     f" image, which no device could hold: {ADVICE}"
                 )
+
+
+def _all_operations(model: keras.Model) -> list:
+    function = getattr(model, "_functional", None) or model
+    return [
+        inner
+        for operation in getattr(function, "operations", model.layers)
+        for inner in (_all_operations(operation) if isinstance(operation, keras.Model) else [operation])
+    ]
 
 
 def _as_file(path: Path, format: str) -> keras.Model:
@@ -179,50 +177,17 @@ def _as_file(path: Path, format: str) -> keras.Model:
         return keras.models.load_model(named, compile=False, safe_mode=True)
 
 
-def _from_cleaned_config(path: Path) -> keras.Model:
-    config = read_config(path)
-    _clean(config)
-    from keras.src.legacy.saving import legacy_h5_format, saving_options, saving_utils
-
-    with saving_options.keras_option_scope(use_legacy_config=True):
-        model = saving_utils.model_from_config(config)
-    with h5py.File(path, "r") as file:
-        legacy_h5_format.load_weights_from_hdf5_group(file["model_weights"], model)
+def _as_version2(path: Path, format: str) -> keras.Model:
+    model, root = version2.build(read_config(path))
+    if format == "keras_v3":
+        with archives.open_checked(path) as archive:
+            stored = archives.read_entry(archive, "model.weights.h5", 4 * MAX_VALUES)
+        with h5py.File(io.BytesIO(stored), "r") as file:
+            version2_weights.set_from_store(file, root)
+    else:
+        with h5py.File(path, "r") as file:
+            version2_weights.set_from_h5(file, root)
     return model
-
-
-def _clean(value) -> None:
-    if isinstance(value, dict):
-        config = value.get("config")
-        for key in OUTDATED.get(value.get("class_name"), ()) if isinstance(config, dict) else ():
-            config.pop(key, None)
-        if value.get("class_name") == "Sequential":
-            _show_input(value)
-        if value.get("class_name") == "BatchNormalization" and isinstance(config.get("axis"), list):
-            config["axis"] = config["axis"][0]
-        value = list(value.values())
-    for item in value if isinstance(value, list) else ():
-        _clean(item)
-
-
-def _show_input(sequential: dict) -> None:
-    """Gives a Sequential of the first Keras versions the input layer that its first layer then stood for."""
-    if isinstance(sequential["config"], list):
-        sequential["config"] = {"name": "sequential", "layers": sequential["config"]}
-    layers = sequential["config"]["layers"]
-    shape = (
-        layers[0]["config"].pop("batch_input_shape", None)
-        if layers and layers[0]["class_name"] != "InputLayer"
-        else None
-    )
-    if shape:
-        layers.insert(
-            0,
-            {
-                "class_name": "InputLayer",
-                "config": {"name": "image", "batch_input_shape": shape, "dtype": "float32"},
-            },
-        )
 
 
 def _all_layers(model: keras.Model) -> list:
