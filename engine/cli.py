@@ -53,6 +53,25 @@ def limit_options(command):
     return command
 
 
+def feeding_options(command):
+    """Adds the options that say what a file leaves open: the network of bare weights, the size of its images
+    and the order of its classes.
+    """
+    command = click.option(
+        "--class-order",
+        metavar="NAMES",
+        help="The classes in the order of the model's outputs, with commas; or `found`: the order that the"
+        " images point to.",
+    )(command)
+    return click.option(
+        "--input-size",
+        nargs=2,
+        type=click.IntRange(1, 4096),
+        metavar="H W",
+        help="Height and width of the model's images, where the file does not tell them.",
+    )(architecture_option(command))
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="edgewise %(version)s")
 def cli() -> None:
@@ -62,11 +81,11 @@ def cli() -> None:
 @cli.command()
 @click.argument("model")
 @click.option("--dataset", help="Labelled images that help to recognise preprocessing.")
-@architecture_option
+@feeding_options
 @json_option
-def inspect(model: str, dataset: str | None, architecture: str | None, as_json: bool) -> None:
+def inspect(model: str, dataset: str | None, as_json: bool, **feeding) -> None:
     """Say what a model file is."""
-    found = face.inspect(model, dataset, architecture=architecture)
+    found = face.inspect(model, dataset, **feeding)
     show(
         found.model_dump(mode="json"),
         as_json,
@@ -82,9 +101,9 @@ def inspect(model: str, dataset: str | None, architecture: str | None, as_json: 
 @click.argument("model")
 @click.option("--dataset", help="digits, mnist, fashion_mnist, cifar10, or a ZIP or folder of class folders.")
 @click.option("--device", required=True, help="One of: " + ", ".join(all_devices()) + ".")
+@feeding_options
 @click.option("--goal", default="balanced", help="balanced, size, speed or accuracy.")
 @limit_options
-@architecture_option
 @click.option("--techniques", help="Comma-separated; default all: " + ",".join(TECHNIQUES) + ".")
 @click.option("--time-budget", "time_budget_s", type=Number(), default=300, metavar="S", show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
@@ -99,8 +118,10 @@ def optimize(
     model,
     dataset,
     device,
-    goal,
     architecture,
+    input_size,
+    class_order,
+    goal,
     techniques,
     time_budget_s,
     seed,
@@ -114,6 +135,8 @@ def optimize(
     experiment = face.ask_for(
         model,
         limits,
+        input_size=input_size,
+        class_order=class_order,
         dataset=dataset,
         architecture=architecture,
         device=device,

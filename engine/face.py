@@ -6,7 +6,7 @@ a ZIP or folder of class folders. A workspace is a folder; by default that of ED
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from deploy.package import build
 from engine import ask, vocabulary
 from engine.errors import BadInput, EdgewiseError
 from engine.events import Event
+from engine.formats import class_order as class_orders
 from engine.formats.inspect import inspect_model
 from engine.judge.table import row
 from engine.run import jobs
@@ -76,25 +77,33 @@ def inspect(
     *,
     name: str | None = None,
     architecture: str | None = None,
+    input_size: tuple[int, int] | None = None,
+    class_order: str | Sequence[str] | None = None,
     workspace: str | Path | None = None,
 ) -> ModelFile:
     """Says what a model is, which is only opened behind the wall; labelled images settle how it wants to be
-    fed. `architecture` names the network of bare weights that Edgewise can't place.
+    fed.
+
+    Args:
+        architecture: The network of bare weights that Edgewise can't place.
+        input_size: Height and width of its images, where the file leaves them open.
+        class_order: The classes in the order of its outputs, or "found": that which the images point to.
     """
     home = Workspace(workspace).home
     known = ask.dataset_named(dataset)
     if known is not None:
         prepare(known, home)
     path = Path(model).expanduser()
-    if path.exists():
-        model, name = path, name or path.name
-    return inspect_model(
-        model if isinstance(model, Path) else str(model),
-        name or str(model),
+    file, called = (path, path.name) if path.exists() else (str(model), str(model))
+    found = inspect_model(
+        file,
+        name or called,
         dataset=known,
         architecture=architecture,
+        input_size=input_size,
         home=home,
     )
+    return found if class_order is None else class_orders.accepted(found, class_order)
 
 
 def ask_for(
@@ -102,15 +111,26 @@ def ask_for(
     limits: dict[str, float | None],
     *,
     architecture: str | None = None,
+    input_size: tuple[int, int] | None = None,
+    class_order: str | Sequence[str] | None = None,
     workspace: str | Path | None = None,
     **asked: Any,
 ) -> Experiment:
-    """Returns the checked experiment that `optimize` runs; `asked` are fields of `Experiment`."""
+    """Returns the checked experiment that `optimize` runs; `asked` are fields of `Experiment`, the others as
+    `inspect` takes them.
+    """
 
     def opened(dataset: str | None) -> ModelFile:
         if isinstance(model, ModelFile):
-            return model
-        return inspect(model, dataset, architecture=architecture, workspace=workspace)
+            return model if class_order is None else class_orders.accepted(model, class_order)
+        return inspect(
+            model,
+            dataset,
+            architecture=architecture,
+            input_size=input_size,
+            class_order=class_order,
+            workspace=workspace,
+        )
 
     constraints = parse(Constraints, limits)
     return ask.build(opened, constraints=constraints.model_dump(), **asked)
@@ -127,6 +147,8 @@ def optimize(
     time_budget_s: float = 300,
     cautious: bool = False,
     architecture: str | None = None,
+    input_size: tuple[int, int] | None = None,
+    class_order: str | Sequence[str] | None = None,
     on_event: Callable[[Event], None] = lambda event: None,
     workspace: str | Path | None = None,
     **limits: float | None,
@@ -136,7 +158,7 @@ def optimize(
     Args:
         techniques: Ids; all by default.
         time_budget_s: Seconds that techniques which train share.
-        architecture: The network of bare weights that Edgewise can't place.
+        architecture, input_size, class_order: As `inspect` takes them.
         on_event: Called with each event of the run as it comes.
         limits: Fields of `Constraints`, such as `max_size_mb=0.5`.
 
@@ -148,6 +170,8 @@ def optimize(
         model,
         limits,
         workspace=home.home,
+        input_size=input_size,
+        class_order=class_order,
         dataset=dataset,
         device=device,
         goal=goal,

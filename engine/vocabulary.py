@@ -92,6 +92,7 @@ class ModelFile(Plain):
         reach: What can be done with it: `all` techniques, `post_training` ones only, or `inspect` (and
             estimate) only.
         evidence: What the trials on labelled images showed, as sentences.
+        class_order: The classes in the order that the trials point to, where that is another one.
     """
 
     name: str
@@ -110,6 +111,7 @@ class ModelFile(Plain):
     reach: Literal["all", "post_training", "inspect"] = "all"
     evidence: list[str] = []
     warnings: list[str] = []
+    class_order: list[str] = []
 
 
 class Constraints(Plain):

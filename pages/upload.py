@@ -4,7 +4,7 @@ import streamlit as st
 
 from engine.datasets import DATASETS
 from engine.errors import EdgewiseError
-from engine.formats import inspect
+from engine.formats import class_order, inspect
 from engine.store import uploads
 from models.catalog import CATALOG
 from pages.parts import facts, session, starter
@@ -100,7 +100,19 @@ with left, st.container(border=True):
                 "such as resnet18."
             ),
         )
-        known = (file.file_id, architecture, dataset) if file else None
+        size_text = st.text_input(
+            "Image size (height × width)",
+            placeholder="found by itself",
+            key="input_size",
+            persist_state="session",
+            help="Only where the file does not tell the size of its images: two numbers, such as 96 128.",
+        )
+        try:
+            input_size = facts.image_size(size_text)
+        except EdgewiseError as error:
+            session.show_error(error)
+            st.stop()
+        known = (file.file_id, architecture, input_size, dataset) if file else None
         if file and st.session_state.get("inspected") != known:
             # labelled images settle how the model wants its input scaled; without them it is only guessed
             if info and not facts.prepared(info.id, home):
@@ -112,6 +124,7 @@ with left, st.container(border=True):
                         file.name,
                         dataset=info and facts.prepared(info.id, home),
                         architecture=architecture.strip() or None,
+                        input_size=input_size,
                         home=home.home,
                     )
                 except EdgewiseError as error:
@@ -123,6 +136,16 @@ with left, st.container(border=True):
             st.session_state["inspected"] = known
     if model:
         facts.show_model(model)
+        if model.class_order and st.button(
+            "Take the class order that the images point to",
+            icon=":material/swap_vert:",
+            key="class_order",
+            help=", ".join(facts.w.plain(name[:40]) for name in model.class_order[:20]),
+        ):
+            model = class_order.accepted(model, class_order.FOUND)
+            uploads.remember(model)
+            session.choose(model=model)
+            st.rerun()
     else:
         st.caption("Edgewise reads PyTorch, ONNX and Keras image classifiers.")
 

@@ -19,6 +19,7 @@ from engine.device.preprocessing import preprocess
 from engine.errors import BadInput
 from engine.formats.detect import Found, assume, detect
 from engine.formats.opening import Opening
+from engine.formats.sized import at_input_size
 from engine.vocabulary import ModelFile
 from engine.wall.child import serve
 from models.catalog import sha256_of
@@ -52,8 +53,11 @@ def _look(request: dict, until: float) -> dict:
     format = formats.recognise(path)
     formats.check(path, format)
     with _labelled(request) as (pictures, why_not):
-        size = pictures.usual_shape[0] if pictures else None
+        asked = request.get("input_size")
+        size = asked[0] if asked else pictures.usual_shape[0] if pictures else None
         openings = formats.openings(path, format, request["architecture"], size)
+        if asked:
+            openings = at_input_size(openings, *asked)
         found = _choose(openings, pictures, request["dataset"], until)
     described = _describe(path, format, request["name"], found, pictures.classes if pictures else None)
     return described.model_copy(update={"warnings": [*described.warnings, *why_not]}).model_dump(mode="json")
@@ -83,8 +87,8 @@ def _choose(
         found = assume((usable or openings)[0], dataset)
         why = (
             [
-                "This machine was too busy to try the preprocessing out on images within the time: check it"
-                " by hand, or open the file again later."
+                "This machine was too busy to try the preprocessing out on images within the time: the usual"
+                " one is assumed; open the file again later, and it will be tried."
             ]
             if late and pictures is not None and usable
             else []
@@ -131,6 +135,7 @@ def _describe(path: Path, format: str, name: str, found: Found, named: list[str]
         reach=opening.facts.get("reach", "all"),
         evidence=[*opening.facts.get("evidence", []), *found.evidence],
         warnings=[*opening.facts.get("warnings", []), *found.warnings],
+        class_order=found.class_order if same else [],
     )
 
 

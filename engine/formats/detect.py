@@ -8,7 +8,7 @@ permuted.
 import math
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -31,13 +31,16 @@ Way = tuple[Opening, str, Preprocessing]
 
 @dataclass(frozen=True)
 class Found:
-    """What the trials say: the opening, its preprocessing, evidence and warnings as sentences."""
+    """What the trials say: the opening, its preprocessing, evidence and warnings as sentences; and the
+    classes in the order that the outputs seem to mean, where that is another one.
+    """
 
     opening: Opening
     preprocessing: Preprocessing
     accuracy: float | None
     evidence: list[str]
     warnings: list[str]
+    class_order: list[str] = field(default_factory=list)
 
 
 def detect(
@@ -89,6 +92,7 @@ def detect(
         believed.accuracy,
         evidence.sentences(believed, list(tried.values()), first, pictures),
         evidence.warnings(believed, pictures.classes),
+        evidence.class_order(believed, pictures.classes),
     )
 
 
@@ -200,12 +204,16 @@ def _first_count(
 def assume(opening: Opening, dataset: str | None = None) -> Found:
     """Returns the commonest preprocessing for want of labelled images, with a warning that it is assumed."""
     name, spec = candidates(opening, dataset or "", None)[0]
-    warning = (
-        []
-        if opening.fixed
-        else [
-            f"No data set was given, so the scaling {name} is assumed: choose the data set "
-            "that the model was trained on, and it will be checked on its images."
-        ]
+    if opening.fixed:
+        return Found(opening, spec, None, [], [])
+    why = (
+        "The model could not be tried on the data set's images, so"
+        if dataset
+        else "No data set was given, so"
     )
-    return Found(opening, spec, None, [], warning)
+    todo = (
+        "what it gives on the test images tells whether that is right."
+        if dataset
+        else "choose the data set that the model was trained on, and it will be checked on its images."
+    )
+    return Found(opening, spec, None, [], [f"{why} the scaling {name} is assumed: {todo}"])

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from engine.datasets.trial import TrialPictures
 from engine.device.image import FITS
+from engine.formats.class_order import warning
 from engine.formats.trials import Trial
 
 OTHERS_NAMED = 6
-CLASSES_NAMED = 20
 
 
 def sentences(
@@ -99,15 +99,15 @@ def _of_networks(believed: Trial, first: Sequence[Trial]) -> list[str]:
     ]
 
 
+def class_order(believed: Trial, classes: list[str]) -> list[str]:
+    """Returns the classes in the order that the outputs seem to mean, where that is another one."""
+    return [classes[i] for i in believed.order] if believed.permuted and believed.order else []
+
+
 def warnings(believed: Trial, classes: list[str]) -> list[str]:
     """Returns what is in doubt: an order of the classes that looks permuted, or that nothing works."""
-    if believed.permuted and believed.order is not None:
-        order = ", ".join(classes[i][:40] for i in believed.order[:CLASSES_NAMED])
-        return [
-            f"The class order looks permuted: as it is, {believed.accuracy:.1%} of the images are right; were"
-            f" the outputs to mean {order}, it would be {believed.reordered:.1%}: put the classes of the data"
-            " set in that order."
-        ]
+    if order := class_order(believed, classes):
+        return [warning(believed.accuracy, believed.reordered, order)]
     chance = 1 / len(classes)
     # of two classes, guessing gets half: 2.5 times chance would be more than all
     if believed.accuracy < min(max(2.5 * chance, 0.3), chance + 0.3 * (1 - chance)):

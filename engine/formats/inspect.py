@@ -7,6 +7,7 @@ import json
 import zipfile
 from pathlib import Path
 
+from engine.datasets import MOST_SIDE_PX
 from engine.errors import BadInput
 from engine.formats import FORMATS, accepted
 from engine.formats.torch import safetensors
@@ -46,6 +47,7 @@ def inspect_model(
     *,
     dataset: str | None = None,
     architecture: str | None = None,
+    input_size: tuple[int, int] | None = None,
     home: str | Path | None = None,
 ) -> ModelFile:
     """Recognises, checks and opens a model behind the wall and returns the facts about it.
@@ -57,14 +59,20 @@ def inspect_model(
             what
             bare weights leave open.
         architecture: The network that bare weights belong to, when the user chose it.
+        input_size: Height and width of its images, when the user set them.
         home: The workspace.
 
     Raises BadInput with one sentence: what is wrong, why, what to do.
     """
     if str(path) in CATALOG:
-        return _shipped(CATALOG[str(path)])
+        model = _shipped(CATALOG[str(path)])
+        if input_size not in (None, tuple(model.input_shape[:2])):
+            raise BadInput(f"{model.name} takes images of one size: leave the input size out.")
+        return model
     file = Path(path)
     name = shown(name or file.name)
+    if input_size is not None and not all(1 <= side <= MOST_SIDE_PX for side in input_size):
+        raise BadInput(f"An image has 1 to {MOST_SIDE_PX:,} pixels a side: give another input size.")
     if not file.is_file():
         raise BadInput(
             f"There is no file '{shown(file.name)}' and no shipped model of that id: give the path of a model"
@@ -75,6 +83,7 @@ def inspect_model(
         "name": name,
         "dataset": dataset,
         "architecture": architecture,
+        "input_size": list(input_size) if input_size else None,
         "home": str(home) if home else None,
     }
     try:

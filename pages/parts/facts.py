@@ -1,12 +1,14 @@
 """What was understood of a model and of a data set."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from engine import datasets
 from engine.datasets import DATASETS, DatasetInfo
-from engine.errors import EdgewiseError
+from engine.errors import BadInput, EdgewiseError
 from engine.run.prepare import prepare as prepare_data
 from engine.store.workspace import Workspace
 from engine.vocabulary import ModelFile
@@ -44,6 +46,18 @@ def show_model(model: ModelFile) -> None:
         st.info(REACH[model.reach], icon=":material/info:")
     for warning in model.warnings:
         st.warning(w.plain(warning), icon=":material/warning:")
+
+
+def image_size(text: str) -> tuple[int, int] | None:
+    """Returns height and width from what was typed, such as "96 128" or "96x128"; one number is both. None
+    for an empty text. Raises BadInput for anything else.
+    """
+    if not text.strip():
+        return None
+    sides = re.fullmatch(r"(\d{1,4})(?:\s*[\s,x×*]\s*(\d{1,4}))?", text.strip().lower())
+    if sides is None:
+        raise BadInput("The image size is two numbers, height and width, such as 96 128.")
+    return int(sides[1]), int(sides[2] or sides[1])
 
 
 def show_facts(rows: list[tuple[str, str]]) -> None:
@@ -180,11 +194,6 @@ def mismatches(model: ModelFile, info: DatasetInfo) -> list[str]:
         found.append(
             f"The model tells {len(model.classes)} classes apart and {info.title} has {len(info.classes)}: "
             "choose the data set that it was trained on."
-        )
-    elif sorted(model.classes) == sorted(info.classes) and list(model.classes) != list(info.classes):
-        found.append(
-            f"The model names the classes of {info.title} in another order: every figure would be wrong if"
-            " its outputs are in that order too."
         )
     elif not set(model.classes) & set(info.classes) and not all(name.isdigit() for name in model.classes):
         found.append(

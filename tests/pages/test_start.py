@@ -5,7 +5,9 @@ import seed
 from seed import words
 
 from engine.errors import BadInput
+from engine.formats import inspect
 from engine.run import jobs
+from engine.store import uploads
 
 SMALL = {"model": "digits/pytorch/small", "dataset": "digits"}
 
@@ -93,6 +95,21 @@ def test_upload_shows_what_was_understood(home, open_page):
     assert not app.exception
     cells = " ".join(str(table.value.to_numpy().tolist()) for table in app.table)
     assert "242,410" in cells and "28 × 28 × 1" in cells
+
+
+def test_upload_takes_the_class_order_that_the_images_point_to(home, open_page):
+    shipped = next(model for model in inspect.models() if model.name == SMALL["model"])
+    path = uploads.keep(b"bytes of a model", home.home, "model")
+    other = [*shipped.classes[1:], shipped.classes[0]]
+    permuted = {"path": str(path), "sha256": path.parent.name, "name": "mine.onnx", "class_order": other}
+    warning = "The class order looks permuted: as it is, 1.0%."
+    uploads.remember(shipped.model_copy(update={**permuted, "warnings": [warning]}))
+    app = open_page("upload", model=path.parent.name, dataset="digits")
+    assert "looks permuted" in words(app)
+    next(button for button in app.button if button.key == "class_order").click().run()
+    assert not app.exception and "looks permuted" not in words(app)
+    taken = uploads.model_of(path.parent.name, home.home)
+    assert taken.classes == other and taken.class_order == [] and "as you set it" in taken.evidence[-1]
 
 
 def test_upload_warns_when_model_and_data_do_not_fit(home, open_page):
