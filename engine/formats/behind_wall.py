@@ -18,6 +18,8 @@ from engine.datasets.trial import TrialPictures, trial_pictures
 from engine.device.preprocessing import preprocess
 from engine.errors import BadInput
 from engine.formats.detect import Found, assume, detect
+from engine.formats.doubt import way_out
+from engine.formats.narrow import narrowed
 from engine.formats.opening import Opening
 from engine.formats.sized import at_input_size
 from engine.vocabulary import ModelFile
@@ -26,6 +28,7 @@ from models.catalog import sha256_of
 
 MAX_UPLOAD = 600_000_000
 SECONDS = 22.0  # of the child's life, start and imports included, after which trying must end: it is given 28
+NARROWING_S = 10.0  # of which narrowing takes its share, where a file may hold several networks
 LEAST_SECONDS = 2.0  # for trying; with less left nothing is tried
 
 
@@ -59,8 +62,14 @@ def _look(request: dict, until: float) -> dict:
         if asked:
             openings = at_input_size(openings, *asked)
         found = _choose(openings, pictures, request["dataset"], until)
+        doubt = ""
+        if pictures is not None and request["architecture"] is None:
+            doubt = way_out(found, pictures, until)
     described = _describe(path, format, request["name"], found, pictures.classes if pictures else None)
-    return described.model_copy(update={"warnings": [*described.warnings, *why_not]}).model_dump(mode="json")
+    told = {"warnings": [*described.warnings, *why_not]}
+    if doubt:
+        told = {"warnings": [doubt, *told["warnings"]], "reach": "inspect"}
+    return described.model_copy(update=told).model_dump(mode="json")
 
 
 @contextmanager
@@ -94,7 +103,9 @@ def _choose(
             else []
         )
         return replace(found, warnings=[*(why or found.warnings), *_open_choices(openings)])
-    return detect(usable, pictures, str(dataset), until)
+    few = narrowed(usable, pictures, str(dataset), min(until, time.monotonic() + NARROWING_S))
+    found = detect(few.openings, pictures, str(dataset), until)
+    return replace(found, evidence=[*found.evidence, *few.evidence])
 
 
 def _open_choices(openings: list[Opening]) -> list[str]:

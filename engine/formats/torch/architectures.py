@@ -54,7 +54,7 @@ def variations(architecture: str, weights: Weights) -> list[str]:
     pooling.
     """
     if architecture.startswith("chain:"):
-        return [chain.text() for chain in chains.variations(chains.Chain.parse(architecture))]
+        return [chain.text() for chain in chains.variations(chains.Chain.parse(architecture), weights)]
     name = Name.parse(architecture)
     if not name.network.startswith(trunks.PREFIX):
         return []

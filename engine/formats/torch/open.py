@@ -18,7 +18,7 @@ from torch import nn
 from engine.errors import BadInput
 from engine.formats.onnx import network as onnx_network
 from engine.formats.opening import Opening
-from engine.formats.torch import architectures, checkpoint
+from engine.formats.torch import architectures, checkpoint, norms
 from engine.formats.torch import check as torchfile
 from engine.formats.torch import modules as torch_modules
 from engine.formats.torch import pickle as torch_pickle
@@ -29,6 +29,7 @@ from engine.formats.torch.fill import AS_ONNX
 from engine.formats.torch.name import Candidate
 from engine.vocabulary import ModelFile
 
+LEFT_OPEN = "how its layers are connected (strides, pooling, shortcuts, activations)"
 USUAL_SIDES = (64, 32, 28, 96, 128, 224)  # tried on pictures where a file knows no image size
 NOT_CLASSIFIERS = (
     (r"rpn\.|roi_heads|bbox|anchor|detect|yolo", "an object detector"),
@@ -59,11 +60,11 @@ def openings(path: Path, format: str, architecture: str | None, size: int | None
             return found
     sets = read_sets(path, format)
     sizes = [] if stated else [(side, side) for side in other_sizes(size)]
-    found = [
-        _opening(candidate, one, sizes, _which(one, sets))
-        for one in sets
-        for candidate in _fitting(one, sets, architecture, size)
-    ]
+    found = []
+    for one in sets:
+        fitting = _fitting(one, sets, architecture, size)
+        guess = LEFT_OPEN if any(set(c.architecture) & {",", ":"} for c in fitting) else ""
+        found += [_opening(candidate, one, sizes, _which(one, sets), guess) for candidate in fitting]
     if not found:
         raise unmatched(sets[0].weights)
     return found
@@ -122,9 +123,10 @@ def _facts(weights: Mapping[str, Any], **more: Any) -> dict:
 def _module_openings(path: Path, architecture: str | None, size: int | None) -> list[Opening]:
     """Opens a pickled module of known classes, or of a user's class whose layers run in their order."""
     record = torch_modules.find(torchfile.read(path).value)
-    own_class = torch_modules.is_known(record) and not record.kind.endswith(("ModuleList", "ModuleDict"))
-    network = torch_modules.rebuild(record) if own_class else torch_modules.rebuild_in_order(record)
-    fits_known = not own_class and architectures.candidates(_weights_of(record), size)
+    known = torch_modules.is_known(record) and not record.kind.endswith(("ModuleList", "ModuleDict"))
+    network = torch_modules.rebuild(record) if known else torch_modules.rebuild_in_order(record)
+    one = WeightSet("", _weights_of(record))
+    fits_known = [] if known else architectures.candidates(one.weights, size)
     if (
         network is None
         or architecture not in (None, torch_modules.IN_ORDER)
@@ -133,15 +135,24 @@ def _module_openings(path: Path, architecture: str | None, size: int | None) -> 
         return []
     kind = record.kind
     del record  # the network has weights of its own by now
-    side, channels, classes = _try_sizes(network, size)
+    try:
+        side, channels, classes = _try_sizes(network, size)
+    except BadInput:
+        if fits_known:  # not in the order of registration, perhaps in another
+            return []
+        raise
     facts = _facts(network.state_dict())
-    if not own_class:
-        facts["warnings"] = [
-            f"The code of the class '{kind[:80]}' is not in the file: its layers are run in the order "
-            "in which they were registered."
-        ]
+    if not known:
+        facts |= {
+            "warnings": [
+                f"The code of the class '{kind[:80]}' is not in the file: its layers are run in the order "
+                "in which they were registered."
+            ],
+            "guess": f"how the class '{kind[:80]}' runs its layers",
+            "strangeness": lambda x: norms.strangeness(network, x),
+        }
     opening = Opening(
-        None if own_class else torch_modules.IN_ORDER,
+        None if known else torch_modules.IN_ORDER,
         side,
         side,
         channels,
@@ -150,7 +161,9 @@ def _module_openings(path: Path, architecture: str | None, size: int | None) -> 
         variations=lambda: at_sizes(opening, [(other, other) for other in other_sizes(side)]),
         facts=facts,
     )
-    return [opening]
+    if architecture or known:
+        return [opening]
+    return [opening, *(_opening(candidate, one, (), ("", ()), LEFT_OPEN) for candidate in fits_known)]
 
 
 def open_module(path: Path, model: ModelFile) -> nn.Module:
@@ -268,22 +281,27 @@ def _opening(
     one: WeightSet,
     sizes: Sequence[tuple[int, int]] = (),
     which: tuple[str, tuple[str, ...]] = ("", ()),
+    guess: str = "",
 ) -> Opening:
     """Returns a network with these weights as an opening; its variations leave open what the weights do, and
     try the image `sizes` (height, width) that it can run at. `which`: the end of its name, and what to say.
+    `guess`: what the weights leave open.
     """
     network: list[nn.Module] = []
     ending, notes = which
 
-    def predict(x: np.ndarray) -> np.ndarray:
+    def made() -> nn.Module:
         if not network:
             network.append(architectures.build(candidate.architecture, one.weights))
+        return network[0]
+
+    def predict(x: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return network[0](torch.from_numpy(x)).numpy()
+            return made()(torch.from_numpy(x)).numpy()
 
     def variations() -> list[Opening]:
         other = [
-            _opening(replace(candidate, architecture=name), one, (), which)
+            _opening(replace(candidate, architecture=name), one, (), which, guess)
             for name in architectures.variations(candidate.architecture, one.weights)
         ]
         return other + at_sizes(opening, sizes)
@@ -296,7 +314,12 @@ def _opening(
         candidate.classes,
         predict,
         variations=variations,
-        facts=_facts(one.weights, evidence=list(notes)),
+        facts=_facts(
+            one.weights,
+            evidence=list(notes),
+            guess=guess,
+            strangeness=lambda x: norms.strangeness(made(), x),
+        ),
     )
     return opening
 

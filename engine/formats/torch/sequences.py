@@ -28,6 +28,7 @@ ACTIVATIONS = {
     "gelu": nn.GELU,
 }
 SIZES = (28, 32, 64, 96, 128, 224)
+SKIPS = ("2a", "2", "1a", "1", "3", "3a")
 MAX_CANDIDATES = 40
 VGG = {
     8: (1, 1, 2, 2, 2),
@@ -60,24 +61,29 @@ class Chain:
     convs: tuple[Conv, ...]
     pooling: str = "max"
     activation: str = "relu"
-    end: str = "flat"  # or "mean": global average pooling
+    end: str = "flat"  # or "mean", "peak": global average or max pooling
+    skip: str = ""  # shortcuts over so many convolutions; with "a", added behind the activation
 
     def text(self) -> str:
         """Returns the architecture's name, from which `parse` makes the same chain."""
         convs = ",".join(c.text() for c in self.convs)
-        return f"chain:{self.size}:{convs}:{self.pooling}:{self.activation}:{self.end}"
+        skip = f":skip{self.skip}" if self.skip else ""
+        return f"chain:{self.size}:{convs}:{self.pooling}:{self.activation}:{self.end}{skip}"
 
     @staticmethod
     def parse(text: str) -> "Chain":
         """Reads what `text` wrote. Raises BadInput for anything else."""
-        found = re.fullmatch(r"chain:(\d{1,4}):((?:p\d{1,2}s\dm\d,?)*):(max|avg):(\w+):(flat|mean)", text)
+        found = re.fullmatch(
+            r"chain:(\d{1,4}):((?:p\d{1,2}s\dm\d,?)*):(max|avg):(\w+):(flat|mean|peak)(?::skip([123]a?))?",
+            text,
+        )
         if not found or found[4] not in ACTIVATIONS:
             raise BadInput(
                 f"'{text[:60]}' names no chain of layers: use, for example,"
                 " chain:28:p0s1m2,p0s1m2:max:relu:flat."
             )
         convs = tuple(Conv(*map(int, item)) for item in re.findall(r"p(\d+)s(\d)m(\d)", found[2]))
-        return Chain(int(found[1]), convs, found[3], found[4], found[5])
+        return Chain(int(found[1]), convs, found[3], found[4], found[5], found[6] or "")
 
     def ends(self, weights: Weights) -> tuple[int, int]:
         """Returns the image's channels and the number of classes."""
@@ -117,11 +123,57 @@ class Chain:
                 modules[f"dense{place}"] = layer.dense()
         if dense == 0:
             modules.update(self._turn())
+        for first, last in self.blocks(layers):
+            modules = _with_shortcut(modules, f"conv{first}", f"act{last}", self.skip.endswith("a"))
         return nn.Sequential(modules).float().eval().requires_grad_(False)
 
     def _turn(self) -> list[tuple[str, nn.Module]]:
-        mean = [("mean", nn.AdaptiveAvgPool2d(1))] if self.end == "mean" else []
-        return [*mean, ("flatten", nn.Flatten())]
+        pool = {"mean": nn.AdaptiveAvgPool2d, "peak": nn.AdaptiveMaxPool2d}.get(self.end)
+        return [*([(self.end, pool(1))] if pool else []), ("flatten", nn.Flatten())]
+
+    def blocks(self, layers: "list[_Layer]") -> list[tuple[int, int]]:
+        """Returns the places of the first and last convolution under each shortcut: those that keep the
+        image's size and channels.
+        """
+        count, found, at = int(self.skip[:1] or 0), [], 0
+        convs = [(place, layer.weight) for place, layer in enumerate(layers) if layer.kind == "conv"]
+        while count and at + count <= len(convs):
+            inside = list(zip(convs[at : at + count], self.convs[at : at + count], strict=True))
+            keeps = all(
+                conv.stride == 1 and 2 * conv.padding == weight.shape[2] - 1 for (_, weight), conv in inside
+            )
+            unpooled = all(conv.pool == 1 for _, conv in inside[:-1])
+            same = inside[0][0][1].shape[1] == inside[-1][0][1].shape[0] and at > 0
+            if keeps and unpooled and same and layers[-1].kind != "conv":
+                found.append((inside[0][0][0], inside[-1][0][0]))
+                at += count
+            else:
+                at += 1
+        return found
+
+
+class Shortcut(nn.Module):
+    """Adds what went in to what comes out."""
+
+    def __init__(self, body: nn.Module):
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x) + x
+
+
+def _with_shortcut(
+    modules: "OrderedDict[str, nn.Module]", first: str, last: str, behind_activation: bool
+) -> "OrderedDict[str, nn.Module]":
+    """Puts the modules from `first` up to the activation `last` under a shortcut."""
+    names = list(modules)
+    start, stop = names.index(first), names.index(last) + behind_activation
+    body = nn.Sequential(OrderedDict((name, modules[name]) for name in names[start:stop]))
+    made: OrderedDict[str, nn.Module] = OrderedDict((name, modules[name]) for name in names[:start])
+    made[f"shortcut_{first}"] = Shortcut(body)
+    made.update((name, modules[name]) for name in names[stop:])
+    return made
 
 
 @dataclass(frozen=True)
@@ -176,15 +228,23 @@ def candidates(weights: Weights, size: int | None = None) -> list[Chain]:
         for side in dict.fromkeys((size, *SIZES) if size else SIZES)
         for chain in _leading_to(convs, inputs, side, has_dense=bool(dense))
     ]
-    return sorted(found, key=lambda chain: _oddness(chain, size))[:MAX_CANDIDATES]
+    usual = set(_usual_poolings(convs))
+    return sorted(dict.fromkeys(found), key=lambda chain: _oddness(chain, size, usual))[:MAX_CANDIDATES]
 
 
-def variations(chain: Chain) -> list[Chain]:
-    """Returns the same chain with every activation and kind of pooling, the given one first."""
+def variations(chain: Chain, weights: Weights) -> list[Chain]:
+    """Returns the same chain with every activation and kind of pooling and of shortcuts, the given one
+    first.
+    """
+    ends = ("mean", "peak") if chain.end == "mean" else (chain.end,)
+    layers = _layers(weights)
+    skips = [s for s in SKIPS if replace(chain, skip=s).blocks(layers)] if len(layers) > 2 else []
+    joined = [replace(chain, skip=skip, end=end) for skip in ("", *skips) for end in ends]
     kinds = itertools.product(
         ACTIVATIONS, ("max", "avg") if any(c.pool > 1 for c in chain.convs) else ("max",)
     )
-    return list(dict.fromkeys([chain, *(replace(chain, activation=a, pooling=p) for a, p in kinds)]))
+    activated = [replace(chain, activation=a, pooling=p) for a, p in kinds]
+    return list(dict.fromkeys([chain, *joined, *activated]))
 
 
 def _leading_to(convs: list[_Layer], inputs: int, side: int, has_dense: bool) -> list[Chain]:
@@ -194,11 +254,12 @@ def _leading_to(convs: list[_Layer], inputs: int, side: int, has_dense: bool) ->
         return []
     paddings = [[0] * len(kernels), [k // 2 for k in kernels], [kernels[0] // 2] + [0] * (len(kernels) - 1)]
     strides = [[1] * len(kernels), [2] + [1] * (len(kernels) - 1), [2] * len(kernels)]
+    strides.append([2 if grows and i else 1 for i, grows in enumerate(_grows(convs))])
     found = []
     for padding, stride in itertools.product(
         map(list, dict.fromkeys(map(tuple, paddings))), map(list, dict.fromkeys(map(tuple, strides)))
     ):
-        for pools in _poolings(len(kernels)):
+        for pools in _poolings(convs):
             chain = Chain(side, tuple(map(Conv, padding, stride, pools)))
             last = _side_after(kernels, chain)
             width = convs[-1].weight.shape[0]
@@ -213,10 +274,28 @@ def _leading_to(convs: list[_Layer], inputs: int, side: int, has_dense: bool) ->
     return found
 
 
-def _poolings(count: int):
-    """Yields where pooling may follow: at the ends of VGG's blocks for as many convolutions as it has, else
-    anywhere.
+def _grows(convs: list[_Layer]) -> list[bool]:
+    """Tells of each convolution whether it makes more channels than the one before."""
+    widths = [0, *(layer.weight.shape[0] for layer in convs)]
+    return [after > before for before, after in itertools.pairwise(widths)]
+
+
+def _usual_poolings(convs: list[_Layer]) -> list[tuple[int, ...]]:
+    """Returns the usual places of pooling: before channels grow, or behind the convolution that grows
+    them; with and without one behind the last.
     """
+    grows = _grows(convs)
+    before = [*(2 if later else 1 for later in grows[1:])]
+    behind = [2 if here and place else 1 for place, here in enumerate(grows)]
+    return list(dict.fromkeys([(*before, 2), (*before, 1), tuple(behind), (*behind[:-1], 2)]))
+
+
+def _poolings(convs: list[_Layer]):
+    """Yields where pooling may follow: in the usual places, at the ends of VGG's blocks for as many
+    convolutions as it has, else anywhere.
+    """
+    count = len(convs)
+    yield from _usual_poolings(convs)
     if count in VGG:
         ends = set(itertools.accumulate(VGG[count]))
         for blocks in (5, 4):
@@ -235,11 +314,12 @@ def _side_after(kernels: list[int], chain: Chain) -> int:
     return side
 
 
-def _oddness(chain: Chain, size: int | None) -> tuple:
+def _oddness(chain: Chain, size: int | None, usual: set[tuple[int, ...]]) -> tuple:
     mixed = len({c.padding > 0 for c in chain.convs}) - 1
     unpooled = sum(c.pool == 1 for c in chain.convs[:-1])
     return (
         chain.size != size if size else 0,
+        tuple(conv.pool for conv in chain.convs) not in usual,
         chain.end == "mean",
         sum(c.stride - 1 for c in chain.convs),
         mixed,

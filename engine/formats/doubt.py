@@ -1,0 +1,45 @@
+"""Is a guessed network the user's? What a file leaves open was filled in by trying; here it is judged.
+
+A network is believed that names at least half-way from chance to all rightly, or whose normalisation layers
+see the very means and deviations that they learnt. One that does neither is probably another network.
+"""
+
+import time
+
+import numpy as np
+
+from engine.datasets.trial import TrialPictures
+from engine.device.preprocessing import preprocess
+from engine.formats.detect import Found
+
+LOOKED_AT = 64  # pictures
+SURE = 0.5  # of the way from chance to all
+STRANGE = 0.7  # from here on normalisation sees other numbers than it learnt
+
+
+def way_out(found: Found, pictures: TrialPictures, until: float) -> str:
+    """Returns what is wrong and what to do, or "" where the network may be the user's.
+
+    Only openings are judged whose facts have a "guess": what was assumed, as part of a sentence.
+    """
+    guess, opening = found.opening.facts.get("guess", ""), found.opening
+    if not guess or found.accuracy is None:
+        return ""
+    chance = 1 / len(pictures.classes)
+    if found.accuracy >= chance + SURE * (1 - chance):
+        return ""
+    strangeness = opening.facts.get("strangeness")
+    if strangeness is not None and time.monotonic() < until:
+        shape = (opening.height, opening.width, opening.channels)
+        images = pictures.fitted(0, LOOKED_AT, shape)[0]
+        seen = strangeness(preprocess(images, found.preprocessing.model_dump()))
+        if seen is not None and np.isfinite(seen) and seen < STRANGE:
+            return ""
+    sizes = f"{opening.channels}, {opening.height}, {opening.width}"
+    return (
+        f"The file does not tell {guess}, and the best guess ({opening.architecture}) names only"
+        f" {found.accuracy:.1%} of the validation images rightly, so it is probably not your network: export"
+        f" the whole one with `torch.onnx.export(model.eval(), torch.rand(1, {sizes}), 'model.onnx',"
+        " external_data=False)` and take model.onnx; or, where it is your network, name it:"
+        f" --architecture '{opening.architecture}' (on the page: Architecture)."
+    )
