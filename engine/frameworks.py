@@ -18,6 +18,7 @@ class FrameworkEntry:
         exports: By deployable format, the usual one first, `module:function` of what writes a float graph:
             (folded network, Preprocessing, cache folder) → the format's graph.
         untrained: The id of the entry that works on files of this framework that can't be trained, or "".
+        made_here: Whether our own networks (models/) come in it, so that examples and starter models do.
     """
 
     id: str
@@ -27,6 +28,7 @@ class FrameworkEntry:
     networks: str
     exports: dict[str, str]
     untrained: str = ""
+    made_here: bool = False
 
     @property
     def formats(self) -> tuple[str, ...]:
@@ -45,6 +47,7 @@ FRAMEWORKS: dict[str, FrameworkEntry] = {
             networks="engine.backends.torch.framework:PyTorch",
             exports={"onnx": "engine.backends.torch.export:export"},
             untrained="onnx",
+            made_here=True,
         ),
         FrameworkEntry(
             id="keras",
@@ -53,6 +56,7 @@ FRAMEWORKS: dict[str, FrameworkEntry] = {
             base_bytes=1_800_000_000,
             networks="engine.backends.keras.framework:Keras",
             exports={"tflite": "engine.backends.keras.export:export"},
+            made_here=True,
         ),
         FrameworkEntry(
             id="onnx",
@@ -64,3 +68,5 @@ FRAMEWORKS: dict[str, FrameworkEntry] = {
         ),
     )
 }
+
+MADE_HERE = {entry.id: entry.title for entry in FRAMEWORKS.values() if entry.made_here}

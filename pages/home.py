@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from engine.frameworks import MADE_HERE
 from engine.host import is_public
 from models.catalog import CATALOG
 from pages.parts import runs, session
@@ -9,7 +10,7 @@ from pages.parts import wording as w
 
 EXAMPLES = {
     framework: f"digits/{framework}/small"
-    for framework in ("pytorch", "keras")
+    for framework in MADE_HERE
     if f"digits/{framework}/small" in CATALOG
 }
 
@@ -25,9 +26,9 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         framework = st.segmented_control(
             "Example",
             list(EXAMPLES),
-            default="pytorch",
+            default=next(iter(EXAMPLES)),
             required=True,
-            format_func=w.FRAMEWORKS.get,
+            format_func=MADE_HERE.get,
             label_visibility="collapsed",
         )
     else:

@@ -14,12 +14,13 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from engine import messages
 from engine.errors import BadInput, reason_of
+from engine.frameworks import MADE_HERE
 from engine.run.prepare import prepare
 from engine.starter.requests import ToKeras, Train, Trained
 from engine.store import uploads
@@ -39,6 +40,12 @@ ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 Tell = Callable[[dict[str, Any]], None]
 
 
+def _made_here(name: str) -> str:
+    if name not in MADE_HERE:
+        raise ValueError(f"starter models come in {' and '.join(MADE_HERE)}")
+    return name
+
+
 class Asked(Plain):
     """What a starter model is trained on and how. `mirror`: a picture and its mirror image are of the same
     class.
@@ -46,7 +53,7 @@ class Asked(Plain):
 
     dataset: str
     size: Literal["small", "medium"] = "small"
-    framework: Literal["pytorch", "keras"] = "pytorch"
+    framework: Annotated[str, AfterValidator(_made_here)] = "pytorch"
     seconds: float = Field(default=120, ge=5, le=3600)
     seed: int = Field(default=0, ge=0, lt=2**31)
     mirror: bool = True

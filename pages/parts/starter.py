@@ -7,6 +7,7 @@ import streamlit as st
 from engine import starter
 from engine.datasets import DATASETS
 from engine.errors import EdgewiseError
+from engine.frameworks import MADE_HERE
 from engine.store.workspace import Workspace
 from engine.vocabulary import parse
 from pages.parts import session
@@ -41,10 +42,10 @@ def _form(dataset: str, home: Workspace) -> None:
         )
         framework = st.segmented_control(
             "Framework",
-            list(w.FRAMEWORKS),
-            default="pytorch",
+            list(MADE_HERE),
+            default=next(iter(MADE_HERE)),
             required=True,
-            format_func=w.FRAMEWORKS.get,
+            format_func=MADE_HERE.get,
             key="starter_framework",
         )
         minutes = st.number_input("Minutes", 1, 60, 2, key="starter_minutes", width=130)
