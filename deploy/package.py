@@ -11,7 +11,7 @@ from typing import Any
 
 from deploy.verify import verify
 from engine.device.model import COMMON_REQUIREMENTS, runtime_for
-from engine.errors import BadInput, EdgewiseError
+from engine.errors import BadInput, EdgewiseError, one_line
 from engine.store.files import read_json
 from engine.store.workspace import Workspace
 from engine.vocabulary import Artifact, Run, Variant
@@ -78,33 +78,33 @@ def contents(run: Run, variant: Variant, folder: Path) -> dict[str, bytes]:
             f"The file of {variant.id} is not the one that was measured, so it is not packaged: run the"
             " experiment again."
         )
-    runs_as = Path(primary.runs_as or primary.path)
-    profile = read_json(folder / runs_as.with_suffix(".profile.json")) or {}
+    decoded = Path(primary.decoded_path or primary.path)
+    profile = read_json(folder / decoded.with_suffix(".profile.json")) or {}
     name = f"model.{primary.format}"
     files = {
         name: stored,
-        "metadata.json": _json(metadata(run, variant, name, runs_as, profile)),
+        "metadata.json": _json(metadata(run, variant, name, decoded, profile)),
         "sample.png": (folder / "sample.png").read_bytes(),
-        "requirements.txt": requirements(runs_as).encode(),
+        "requirements.txt": requirements(decoded).encode(),
         "README.md": readme(run, variant, name).encode(),
     }
-    scripts = [*SCRIPTS, *(["decoder.py"] if primary.runs_as else [])]
+    scripts = [*SCRIPTS, *(["decoder.py"] if primary.decoded_path else [])]
     return files | {script: (DEVICE_CODE / script).read_bytes() for script in scripts}
 
 
-def requirements(runs_as: Path) -> str:
+def requirements(decoded: Path) -> str:
     """Returns requirements.txt: what the scripts need, and what the runtime of this file needs."""
-    return "\n".join([*COMMON_REQUIREMENTS, *runtime_for(runs_as).requirements]) + "\n"
+    return "\n".join([*COMMON_REQUIREMENTS, *runtime_for(decoded).requirements]) + "\n"
 
 
 def shipped(variant: Variant) -> Artifact:
     """Returns the file that travels: the entropy-coded one where there is one, since it decodes to the very
     file measured.
     """
-    return next((artifact for artifact in variant.artifacts if artifact.runs_as), variant.artifacts[0])
+    return next((artifact for artifact in variant.artifacts if artifact.decoded_path), variant.artifacts[0])
 
 
-def metadata(run: Run, variant: Variant, name: str, runs_as: Path, profile: dict[str, Any]) -> dict[str, Any]:
+def metadata(run: Run, variant: Variant, name: str, decoded: Path, profile: dict[str, Any]) -> dict[str, Any]:
     """Returns what the scripts and a reader need to know: how to feed the model, what it is, how it was
     made.
     """
@@ -119,7 +119,7 @@ def metadata(run: Run, variant: Variant, name: str, runs_as: Path, profile: dict
         "model": {"name": model.name, "sha256": model.sha256},
         "artifact": {
             "file": name,
-            "runs_as": f"model{runs_as.suffix}",
+            "runs_as": f"model{decoded.suffix}",
             "bytes": primary.bytes,
             "sha256": primary.sha256,
             "precision": found.precision if found else "float32",
@@ -186,7 +186,7 @@ def readme(run: Run, variant: Variant, name: str) -> str:
 
 def plain(text: str) -> str:
     """Returns text that is safe inside Markdown: names that came with an upload are data."""
-    return re.sub(r"[^\w\s.,:;%@/()+-]", "_", text).replace("\n", " ")[:300]
+    return re.sub(r"[^\w\s.,:;%@/()+-]", "_", one_line(text))[:300]
 
 
 def _json(data: dict[str, Any]) -> bytes:

@@ -1,5 +1,6 @@
 """The one root of errors that a user may read: the message is shown as it is, a sentence that helps."""
 
+import re
 import traceback
 
 
@@ -19,3 +20,10 @@ def reason_of(error: Exception) -> str:
         return str(error)
     traceback.print_exception(error)
     return f"An internal error: {type(error).__name__}: {error}. The log has more."
+
+
+def one_line(text: object) -> str:
+    """Returns text that someone else chose as one line: what breaks lines becomes a space, what steers a
+    terminal or turns the reading direction goes. Where it is markup, the place that shows it escapes it.
+    """
+    return re.sub(r"\s+", " ", "".join(c for c in str(text) if c.isprintable() or c.isspace()))

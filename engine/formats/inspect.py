@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 from engine.datasets import MOST_SIDE_PX
-from engine.errors import BadInput
+from engine.errors import BadInput, one_line
 from engine.formats import FORMATS, accepted
 from engine.formats.torch import safetensors
 from engine.vocabulary import ModelFile, Preprocessing, parse
@@ -18,6 +18,7 @@ from models.catalog import CATALOG, ShippedModel, sha256_of
 LIMITS = sandbox.Limits(
     memory_bytes=1_500_000_000, seconds=28, file_bytes=700_000_000, threads=2, programs=False
 )
+MOST_NAME = 200  # letters of a file's name that are shown
 
 
 def models() -> list[ModelFile]:
@@ -70,13 +71,13 @@ def inspect_model(
             raise BadInput(f"{model.name} takes images of one size: leave the input size out.")
         return model
     file = Path(path)
-    name = shown(name or file.name)
+    name = one_line(name or file.name)[:MOST_NAME] or "model"
     if input_size is not None and not all(1 <= side <= MOST_SIDE_PX for side in input_size):
         raise BadInput(f"An image has 1 to {MOST_SIDE_PX:,} pixels a side: give another input size.")
     if not file.is_file():
         raise BadInput(
-            f"There is no file '{shown(file.name)}' and no shipped model of that id: give the path of a model"
-            f" file, or one of {', '.join(CATALOG)}."
+            f"There is no file '{one_line(file.name)[:MOST_NAME]}' and no shipped model of that id: give the"
+            f" path of a model file, or one of {', '.join(CATALOG)}."
         )
     request = {
         "path": str(file.resolve()),
@@ -104,11 +105,6 @@ def titles() -> dict[str, str]:
 def taken() -> str:
     """Returns the formats that are taken, as one line for people."""
     return ", ".join(format.title for format in FORMATS)
-
-
-def shown(name: str) -> str:
-    """Returns a file's name fit for a line of text: what breaks lines or steers a terminal is replaced."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)[:200]
 
 
 def _shipped(entry: ShippedModel) -> ModelFile:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable
 
 from engine import frameworks
+from engine.errors import one_line
 from engine.formats.inspect import titles
 from engine.judge import words
 from engine.judge.asked import measured_ms
@@ -163,15 +164,14 @@ def plain(text: object) -> str:
     """Returns text for markdown in which nothing is markup: every sign is escaped, line breaks become
     spaces.
     """
-    flat = re.sub(r"\s+", " ", "".join(c for c in str(text) if c.isprintable() or c.isspace()))
     # the thin joiner keeps `:name:` from becoming an icon, which Streamlit replaces after escapes are
     # resolved
-    return re.sub(r"([\\`*_{}\[\]()#+\-!|<>~$^&.=])", r"\\\1", flat).replace(":", ":\u2060")
+    return re.sub(r"([\\`*_{}\[\]()#+\-!|<>~$^&.=])", r"\\\1", one_line(text)).replace(":", ":\u2060")
 
 
 def code(text: object) -> str:
     """Returns text as a markdown code span that no backtick in it can end."""
-    flat = re.sub(r"\s+", " ", "".join(c for c in str(text) if c.isprintable() or c.isspace())) or " "
+    flat = one_line(text) or " "
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", flat)), default=0))
     pad = " " if flat.startswith("`") or flat.endswith("`") else ""
     return f"{fence}{pad}{flat}{pad}{fence}"
