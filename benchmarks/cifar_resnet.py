@@ -53,7 +53,7 @@ def structured(model, seed: int, seconds: float) -> dict:
             model, Path(folder) / "cache", 1
         )  # one core, so that another job may have the second
         network = backend.load(model)
-        facts = backend.facts(network, labelled=True)
+        facts = backend.facts(network)
         image_s = backend.step_seconds(network, parts["train"], 64, 2.0) / 64
         facts = type(facts)(**{**facts.__dict__, "image_s": image_s, "evaluate_images_per_s": 3 / image_s})
         rows = sensitivity(backend, network, facts, parts["validation"], lambda done, layer: None)

@@ -92,7 +92,7 @@ def one_network(name: str, size: int, techniques: list[str], every: bool) -> dic
         home = Path(folder)
         (home / "cache").mkdir()
         backend = backend_for("keras", preprocessing, home / "cache", 2)
-        facts = backend.facts(network, labelled=True)
+        facts = backend.facts(network)
         base = backend.export(network, None, None, home / "baseline").stat().st_size
         found = {"states": {}, "locked": backend.locked(network)}
         for technique in techniques:

@@ -12,7 +12,7 @@ import math
 from enum import StrEnum
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from engine.errors import BadInput
 from estimator.capability import Capability
@@ -168,14 +168,15 @@ class Step(Plain):
 class Artifact(Plain):
     """One deployable file of a variant; `path` is relative to the run's folder.
 
-    `runs_as` names the file that a runtime opens when this one is stored encoded.
+    `decoded_path` names the file that a runtime opens when this one is stored encoded; an older Edgewise
+    called it `runs_as`.
     """
 
     path: str
     format: str
     bytes: int
     sha256: str
-    runs_as: str | None = None
+    decoded_path: str | None = Field(None, validation_alias=AliasChoices("decoded_path", "runs_as"))
 
 
 class Latency(Plain):

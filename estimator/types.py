@@ -107,14 +107,6 @@ class Profile(Frozen):
         """Whether the layers that multiply store their weights in more than one precision."""
         return len({layer.precision for layer in self.layers if layer.macs}) > 1
 
-    def macs_by_kind(self) -> dict[str, int]:
-        """Returns MACs summed by `Layer.kind`, kinds without MACs left out."""
-        sums: dict[str, int] = {}
-        for layer in self.layers:
-            if layer.macs:
-                sums[layer.kind] = sums.get(layer.kind, 0) + layer.macs
-        return sums
-
 
 class Estimate(Frozen):
     """A prediction for one artifact on one device. Latency is for one image, memory is the process's peak.

@@ -80,7 +80,7 @@ class DigitsRun:
     def file(self, variant_id: str) -> Path:
         """Returns the file of a variant that a runtime opens."""
         artifact = self.variant(variant_id).artifacts[0]
-        return self.folder / (artifact.runs_as or artifact.path)
+        return self.folder / (artifact.decoded_path or artifact.path)
 
 
 def digits_experiment(**changes) -> Experiment:

@@ -56,7 +56,6 @@ class Facts:
     layers: tuple[LayerInfo, ...]
     parameters: int
     macs: int
-    labelled: bool
     quantized: bool = False
     unprunable: str = ""
     untraceable: str = ""
@@ -151,7 +150,7 @@ class Framework(Protocol):
     def load(self, model: ModelFile) -> Network:
         """Opens a checked model file. Raises BadInput when its weights don't fit its architecture."""
 
-    def facts(self, network: Network, labelled: bool) -> Facts:
+    def facts(self, network: Network) -> Facts:
         """Looks a network over: its layers with weights, what it costs, what can't be done and why."""
 
     def weights(self, network: Network) -> dict[str, np.ndarray]:

@@ -44,5 +44,5 @@ def check_files(variant: Variant, folder: Path) -> None:
         path = (folder / artifact.path).resolve()  # a link leads to where it really is
         if not path.is_relative_to(place) or not path.is_file() or path.stat().st_size != artifact.bytes:
             raise Failed("its process told of a file that is not there or not its own")
-        if artifact.runs_as and not (folder / artifact.runs_as).resolve().is_relative_to(place):
+        if artifact.decoded_path and not (folder / artifact.decoded_path).resolve().is_relative_to(place):
             raise Failed("its process told of a file that is not its own")

@@ -88,7 +88,7 @@ def _measure(run: Supervisor, line: str, new: list[Variant], weighing: Weighing)
 
 def _with_figures(run: Supervisor, variant: Variant, found: Figures, host: Host) -> Variant:
     """Returns the variant with all that was measured, checked against what a variant may hold."""
-    encoded = [artifact.bytes for artifact in variant.artifacts if artifact.runs_as]
+    encoded = [artifact.bytes for artifact in variant.artifacts if artifact.decoded_path]
     known = variant.model_dump() | {name: found.accuracy[name] for name in ACCURACY if name in found.accuracy}
     known |= found.model_dump(include={"parameters", "nonzero_parameters", "macs"})
     known |= {
@@ -123,7 +123,7 @@ def needs_exact(variant: Variant) -> bool:
 
 def file_to_run(variant: Variant) -> str:
     """Returns the file that a runtime opens, within the run's folder."""
-    return variant.artifacts[0].runs_as or variant.artifacts[0].path
+    return variant.artifacts[0].decoded_path or variant.artifacts[0].path
 
 
 def profile_path(run: Supervisor, variant: Variant) -> Path:

@@ -179,7 +179,7 @@ def _kept_sensitivity(path: Path) -> Sensitivity | None:
 
 
 def _find_sensitivity(run: Supervisor, facts: Facts) -> Sensitivity:
-    if not facts.labelled:
+    if run.experiment.dataset is None:
         return Sensitivity(reason="it needs labelled images, and this run has none: choose a data set")
     seconds = sensitivity_seconds(run.experiment.time_budget_s)
     asked = FindSensitivity(**run.common(), facts=facts, seed=run.experiment.seed, seconds=seconds)

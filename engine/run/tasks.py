@@ -64,7 +64,7 @@ def facts(request: FindFacts, send: Send) -> dict[str, Any]:
     backend, data = _opened(request)
     network = backend.load(request.model)
     _check_fit(request.model, backend, network, data)
-    found = backend.facts(network, data.train is not None)
+    found = backend.facts(network)
     images = np.asarray(data.calibration.images[:100])
     backend.logits(network, images)
     began = time.perf_counter()
@@ -257,11 +257,11 @@ def _decoded(artifact: Artifact, folder: Path) -> Path:
     """Returns the file to run; an entropy-coded artifact is decoded afresh, so that what is measured is what
     is shipped.
     """
-    if not artifact.runs_as:
+    if not artifact.decoded_path:
         return folder / artifact.path
     from engine.device.decoder import decode
 
-    target = folder / artifact.runs_as
+    target = folder / artifact.decoded_path
     target.write_bytes(decode((folder / artifact.path).read_bytes()))
     return target
 

@@ -190,7 +190,7 @@ def _export_coded(bench: Workbench, making: Making, trained: Trained) -> None:
         coded_bytes=encoded.stat().st_size,
     )
     making.artifacts.clear()
-    making.add(encoded, runs_as=path)
+    making.add(encoded, decoded=path)
     making.note(
         "Stored entropy-coded; what is run and measured is the model it decodes to, which computes at float"
         " speed."

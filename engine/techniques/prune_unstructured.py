@@ -114,7 +114,7 @@ def _finish(bench: Workbench, making: Making, network: Network) -> None:
         model_bytes=path.stat().st_size,
         coded_bytes=coded.stat().st_size,
     )
-    making.add(coded, runs_as=path)
+    making.add(coded, decoded=path)
     making.note(NOTE)
 
 

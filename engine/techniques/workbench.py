@@ -332,7 +332,7 @@ class Making:
             )
         return path
 
-    def add(self, path: Path, runs_as: Path | None = None) -> None:
+    def add(self, path: Path, decoded: Path | None = None) -> None:
         """Adds a file to the variant's artifacts; the first one added is the primary one."""
         root = self.bench.folder
         self.artifacts.append(
@@ -341,7 +341,7 @@ class Making:
                 format=path.suffix[1:],
                 bytes=path.stat().st_size,
                 sha256=sha256_of(path),
-                runs_as=str(runs_as.relative_to(root)) if runs_as else None,
+                decoded_path=str(decoded.relative_to(root)) if decoded else None,
             )
         )
 

@@ -24,10 +24,10 @@ class Linear:
         with np.load(model.path) as stored:
             return stored["weights"], stored["biases"]
 
-    def facts(self, network, labelled: bool) -> Facts:
+    def facts(self, network) -> Facts:
         weights, biases = network
         layer = LayerInfo(NAME, "dense", weights.shape, weights.size, is_output=True)
-        return Facts("linear", (layer,), weights.size + biases.size, weights.size, labelled)
+        return Facts("linear", (layer,), weights.size + biases.size, weights.size)
 
     def cost(self, network) -> tuple[int, int]:
         return network[0].size, network[0].size + network[1].size

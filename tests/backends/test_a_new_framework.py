@@ -23,7 +23,7 @@ def linear(monkeypatch, tmp_path) -> ModelFile:
 def test_one_file_and_one_entry_are_enough(linear, tmp_path):
     backend = open_backend(linear, tmp_path / "cache", 1)
     network = backend.load(linear)
-    facts = backend.facts(network, labelled=True)
+    facts = backend.facts(network)
     assert memory.needed_bytes(linear) > 200_000_000 and facts.parameters == 260
     images = RANDOM.integers(0, 256, (80, 8, 8, 1), dtype=np.uint8)
     part = Part(images, backend.logits(network, images).argmax(1))

@@ -70,7 +70,9 @@ def run(asked) -> Run:
             interleaved=True,
         ),
         estimates={"raspberry_pi_4": estimate},
-        artifacts=[Artifact(path="a/m.ewz", format="ewz", bytes=10, sha256="0" * 64, runs_as="a/m.onnx")],
+        artifacts=[
+            Artifact(path="a/m.ewz", format="ewz", bytes=10, sha256="0" * 64, decoded_path="a/m.onnx")
+        ],
         steps=[Step(what="round", parameters={"bits": 4, "layers": ["ü", "b"]}, why="Because.")],
         notes=["A note."],
         versions={"numpy": "2"},

@@ -53,7 +53,7 @@ def test_the_graph_itself_is_worked_on(form, tmp_path, home):
     _, model = form
     backend = open_backend(model, tmp_path, 1)
     network, images = backend.load(model), load("digits", home, ("validation",))["validation"].images
-    facts = backend.facts(network, labelled=True)
+    facts = backend.facts(network)
     assert (
         next(layer.kind for layer in facts.layers) == "conv"
         and facts.layers[-1].is_output
@@ -191,7 +191,7 @@ def test_grams_are_those_of_the_inputs_that_weights_meet(tmp_path, look):
     images = np.random.default_rng(0).integers(0, 256, (6, 28, 14, 3), np.uint8)
     layers = graph.layers()
     grams = backend.input_grams(graph, images, list(layers))
-    assert [layer.kind for layer in backend.facts(graph, True).layers] == ["conv", "dense", "dense"] and set(
+    assert [layer.kind for layer in backend.facts(graph).layers] == ["conv", "dense", "dense"] and set(
         grams
     ) == set(layers)
     for name, node in layers.items():
@@ -375,7 +375,7 @@ def test_a_torchscript_program_of_no_known_network_goes_through_onnx(tmp_path, l
         load("digits", home, ("validation",))["validation"].images,
     )
     loaded = backend.load(model)
-    assert {layer.kind for layer in backend.facts(loaded, labelled=True).layers} == {"conv", "dense"}
+    assert {layer.kind for layer in backend.facts(loaded).layers} == {"conv", "dense"}
     scores = backend.logits(loaded, images)
     with torch.inference_mode():
         np.testing.assert_allclose(

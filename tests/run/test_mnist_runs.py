@@ -42,7 +42,7 @@ class Finished:
         floats.
         """
         artifact = next(v for v in self.run.variants if v.id == variant_id).artifacts[0]
-        path = self.folder / (artifact.runs_as or artifact.path)
+        path = self.folder / (artifact.decoded_path or artifact.path)
         return onnx_layers(path) if path.suffix == ".onnx" else tflite_layers(path)
 
 

@@ -439,7 +439,7 @@ def elsewhere(path: str, size: int = 4, **more) -> dict:
         elsewhere("artifacts/baseline/model.onnx", 8),
         elsewhere("artifacts/fp16/model.onnx", 5),
         elsewhere("artifacts/fp16/none.onnx"),
-        elsewhere("artifacts/fp16/model.onnx", runs_as="experiment.json"),
+        elsewhere("artifacts/fp16/model.onnx", decoded_path="experiment.json"),
     ],
 )
 def test_a_child_that_tells_of_what_is_not_its_own_fails_alone(supervise, workspace, lie):

@@ -22,7 +22,7 @@ def test_every_task_is_named_in_its_request():
 
 @pytest.fixture
 def made(asked, tmp_path) -> MakeVariants:
-    facts = Facts("pytorch", (LayerInfo("conv1", "conv", (8, 1, 3, 3), 1000),), 152, 1080, True)
+    facts = Facts("pytorch", (LayerInfo("conv1", "conv", (8, 1, 3, 3), 1000),), 152, 1080)
     return MakeVariants(
         folder=tmp_path,
         home=tmp_path,

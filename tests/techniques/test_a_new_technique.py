@@ -38,7 +38,7 @@ def test_it_runs(tmp_path, monkeypatch):
     model, images = registered(monkeypatch, tmp_path), np.zeros((40, 8, 8, 1), np.uint8)
     part, messages = Part(images, np.zeros(40, np.int64)), []
     backend = open_backend(model, tmp_path / "cache", 1)
-    facts = backend.facts(backend.load(model), labelled=True)
+    facts = backend.facts(backend.load(model))
     rest = {"seconds": 1.0, "tolerance": 0.005, "dot_product": False, "send": messages.append}
     bench = Workbench("halves", model, backend, facts, Data(part, part, part), tmp_path, 0, **rest)
     HALVES.run(bench)

@@ -24,7 +24,6 @@ def bench_of(locked: dict[str, str]) -> SimpleNamespace:
         (layer("a"), layer("b"), layer("c"), layer("out", "dense", True)),
         0,
         0,
-        True,
         locked=locked,
     )
     losses = {"a": 3.0, "b": 1.0, "c": 2.0, "out": 0.5}
@@ -61,7 +60,7 @@ def test_the_teacher_answers_each_image_once(tmp_path, seconds, images):
     not each epoch.
     """
     backend = SimpleNamespace(cost=lambda network: (100, 100))
-    facts = Facts("pytorch", (), 100, 100, True, step_s=0.0, image_s=1e-3, evaluate_images_per_s=200)
+    facts = Facts("pytorch", (), 100, 100, step_s=0.0, image_s=1e-3, evaluate_images_per_s=200)
     part = Part(np.zeros((2_000, 8, 8, 1), np.uint8), np.zeros(2_000, int))
     bench = Workbench(
         "distill",

@@ -238,7 +238,7 @@ def test_the_coded_file_of_a_sparse_network_decodes_to_its_dense_one(digits_run,
     variant = digits_run.variant(name)
     dense, coded = variant.artifacts
     stored = (digits_run.folder / coded.path).read_bytes()
-    assert coded.runs_as == dense.path and decode(stored) == digits_run.file(name).read_bytes()
+    assert coded.decoded_path == dense.path and decode(stored) == digits_run.file(name).read_bytes()
     assert variant.compressed_bytes == len(stored) == coded.bytes
     bits = 1 + 27.5 * (
         1 - variant.sparsity
@@ -252,7 +252,7 @@ def test_the_coded_file_decodes_to_the_model_that_was_measured(digits_run):
     coded = (digits_run.folder / artifact.path).read_bytes()
     model = decode(coded)
     assert artifact.path.endswith(".ewz") and len(coded) < len(model)
-    assert model == (digits_run.folder / artifact.runs_as).read_bytes()
+    assert model == (digits_run.folder / artifact.decoded_path).read_bytes()
     tensors = weights_of(digits_run.file("hybrid@smallest")).values()
     assert {t.data_type for t in tensors} == {TensorProto.INT4}
     none, total = zeros(digits_run.file("hybrid@smallest"))

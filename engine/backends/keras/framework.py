@@ -57,7 +57,7 @@ class Keras:
     def load(self, model: ModelFile) -> Network:
         return graph_of(open_network(model))
 
-    def facts(self, network: Network, labelled: bool) -> Facts:
+    def facts(self, network: Network) -> Facts:
         live = self.live(network)
         layers = self._layers(network, live)
         macs, parameters = self.cost(network)
@@ -69,7 +69,6 @@ class Keras:
             layers=tuple(layers),
             parameters=parameters,
             macs=macs,
-            labelled=labelled,
             quantized=quantized,
             unprunable=keras_channels.why_unprunable(Channels(network, live.shapes)),
             locked=self.locked(network),

@@ -43,12 +43,11 @@ class PlainONNX:
         self.why = f"nothing but ONNX Runtime runs this network: {told}" if told else self.why
         return Graph(open_plain(model))
 
-    def facts(self, network: Graph, labelled: bool) -> Facts:
+    def facts(self, network: Graph) -> Facts:
         layers = self._layers(network)
         return Facts(
             framework="onnx",
             layers=layers,
-            labelled=labelled,
             macs=sum(layer.macs for layer in layers),
             parameters=self.cost(network)[1],
             untraceable=self.why,

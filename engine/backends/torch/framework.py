@@ -43,7 +43,7 @@ class PyTorch:
     def load(self, model: ModelFile) -> nn.Module:
         return open_network(model).eval().requires_grad_(False)
 
-    def facts(self, network: nn.Module, labelled: bool) -> Facts:
+    def facts(self, network: nn.Module) -> Facts:
         untraceable = torch_channels.why_untraceable(network)
         layers = self._layers(network)
         locked = {} if untraceable else self._locked(network)
@@ -58,7 +58,6 @@ class PyTorch:
         return Facts(
             framework="pytorch",
             layers=tuple(layers),
-            labelled=labelled,
             macs=sum(layer.macs for layer in layers),
             parameters=sum(p.numel() for p in network.parameters()),
             quantized=any("quantized" in type(m).__module__ for m in network.modules()),

@@ -106,7 +106,7 @@ def test_int4_is_packed_and_is_the_grid(small, tmp_path, files):
     scales = sum(4 * len(t.quantization.scale) for t in stored)
     weights = sum(g.codes.size for g in grids.values())
     assert packed == weights // 2 and packed + scales <= 4 * weights / 6.5
-    codes = grids[backend.facts(network, True).layers[-1].name].codes
+    codes = grids[backend.facts(network).layers[-1].name].codes
     last = next(t for t in stored if tuple(t.shape) == codes.shape)
     assert np.array_equal(
         unpacked(np.asarray(file.model.buffers[last.buffer].data), codes.size).reshape(codes.shape), codes
@@ -129,7 +129,7 @@ def test_int4_file_computes_what_its_codes_say(small, tmp_path):
 def test_learned_grids_and_ranges_are_the_ones_in_the_file(small, tmp_path, files):
     backend, network, images = small
     folded = backend.folded(network)
-    layer = backend.facts(network, True).layers[0].name
+    layer = backend.facts(network).layers[0].name
     grid = nearest_grid(backend.weights(folded)[layer], 8)
     spec = QuantSpec("static_int8", grids={layer: grid}, activations={layer: (-1.0, 2.0)})
     file = files.TFLite.read(backend.export(folded, spec, images, tmp_path / "learned"))
@@ -234,7 +234,7 @@ def test_weights_are_named_after_their_layers(small, tmp_path, files):
     file = files.TFLite.read(backend.export(network, None, None, tmp_path / "named"))
     names = [file.name(i) for i in range(len(file.graph.tensors))]
     assert len(set(names)) == len(names) and {"input", "output"} <= set(names)
-    assert {f"{layer.name}.weight" for layer in backend.facts(network, True).layers} <= set(names)
+    assert {f"{layer.name}.weight" for layer in backend.facts(network).layers} <= set(names)
 
 
 def test_a_layer_that_is_all_zeros_is_stored_sparsely_too(small, tmp_path):

@@ -87,7 +87,7 @@ def test_the_file_answers_like_the_model(block, images, tmp_path):
 
 def test_half_the_channels_go_and_it_still_runs(block, images, tmp_path):
     backend, _, network = block
-    before = backend.facts(network, True)
+    before = backend.facts(network)
     ratios = {layer.name: 0.5 for layer in before.layers}
     narrow = backend.remove_channels(network, ratios, "l2", None, 0)
     macs, parameters = backend.cost(narrow)
@@ -125,7 +125,7 @@ def test_channels_that_do_nothing_go_first_and_change_no_answer(block, images):
 def test_what_is_kept_comes_back(block, tmp_path, monkeypatch, images):
     backend, _, network = block
     narrow = backend.remove_channels(
-        network, {layer.name: 0.5 for layer in backend.facts(network, True).layers}, "l2", None, 0
+        network, {layer.name: 0.5 for layer in backend.facts(network).layers}, "l2", None, 0
     )
     monkeypatch.setattr(backend.framework, "load", lambda model: network)
     backend.save(narrow, tmp_path, "kept")
@@ -139,7 +139,7 @@ def test_what_is_kept_comes_back(block, tmp_path, monkeypatch, images):
 def test_a_slim_network_has_fresh_weights_by_its_seed(block):
     backend, _, network = block
     first, same, other = (backend.slim(network, 0.5, seed) for seed in (1, 1, 2))
-    name = backend.facts(network, True).layers[0].name
+    name = backend.facts(network).layers[0].name
     assert backend.cost(first)[0] < backend.cost(network)[0]
     assert np.array_equal(backend.weights(first)[name], backend.weights(same)[name])
     assert not np.array_equal(backend.weights(first)[name], backend.weights(other)[name])
@@ -171,12 +171,12 @@ def test_shared_and_grouped_layers_are_locked_with_the_reason(backend_for):
     backend, network = backend_for(16, 3), graph_of(model)
     assert "used in several places" in backend.locked(network)["shared"]
     assert "shared" in backend.locked(network)["first"]
-    assert backend.facts(network, True).unprunable.startswith("no layer's channels can go")
+    assert backend.facts(network).unprunable.startswith("no layer's channels can go")
 
 
 def test_weights_travel_output_channel_first(small):
     backend, network, _ = small
-    shapes = {layer.name: layer.shape for layer in backend.facts(network, True).layers}
+    shapes = {layer.name: layer.shape for layer in backend.facts(network).layers}
     assert list(shapes.values()) == [(16, 3, 3, 3), (32, 16, 3, 3), (64, 512), (10, 64)]
     back = backend.with_weights(network, backend.weights(network))
     assert all(
@@ -187,10 +187,10 @@ def test_weights_travel_output_channel_first(small):
 def test_grams_and_means_are_those_of_the_layers(small):
     backend, network, images = small
     folded = backend.folded(network)
-    name = backend.facts(network, True).layers[-1].name
+    name = backend.facts(network).layers[-1].name
     means = backend.output_means(folded, images)[name]
     assert np.allclose(means, backend.logits(folded, images).mean(0), atol=1e-4)
-    first = backend.facts(network, True).layers[0].name
+    first = backend.facts(network).layers[0].name
     gram = backend.input_grams(folded, images, [first])[first]
     # the squared outputs of a filter follow from the gram: w G wᵀ is their mean
     outputs = []

@@ -40,7 +40,7 @@ def file_of(finished, variant_id: str):
 
     folder, run = finished
     artifact = next(v for v in run.variants if v.id == variant_id).artifacts[0]
-    return TFLite.read(Path(folder, artifact.runs_as or artifact.path))
+    return TFLite.read(Path(folder, artifact.decoded_path or artifact.path))
 
 
 def weights(file) -> list[np.ndarray]:

@@ -58,7 +58,7 @@ def test_what_is_trained_scales_its_images_too(scaled, images, tmp_path):
 def test_a_narrowed_network_comes_back_folded_or_not(scaled, images, tmp_path, monkeypatch, folded):
     backend, _, network = scaled
     monkeypatch.setattr(backend.framework, "load", lambda model: network)
-    ratios = {layer.name: 0.5 for layer in backend.facts(network, True).layers}
+    ratios = {layer.name: 0.5 for layer in backend.facts(network).layers}
     narrow = backend.remove_channels(backend.folded(network) if folded else network, ratios, "l2", None, 0)
     backend.save(narrow, tmp_path, "kept")
     back = backend.restore(None, tmp_path, "kept")

@@ -98,7 +98,7 @@ def test_a_taught_student_is_another_one(small, part):
 
 def test_taylor_importance_needs_labels_and_gives_a_network(small, part):
     backend, network, _ = small
-    ratios = {layer.name: 0.5 for layer in backend.facts(network, True).layers}
+    ratios = {layer.name: 0.5 for layer in backend.facts(network).layers}
     by_loss = backend.remove_channels(network, ratios, "taylor", part, 0)
     assert (
         backend.cost(by_loss)[0] == backend.cost(backend.remove_channels(network, ratios, "l2", None, 0))[0]
@@ -155,4 +155,4 @@ def test_layers_that_were_frozen_are_trained_too(backend_for):
         lambda done: None,
     )
     assert not np.allclose(backend.weights(found.network)["frozen"], backend.weights(network)["frozen"])
-    assert backend.facts(network, True).parameters == 8 * 27 + 8 + 8 * 10 + 10
+    assert backend.facts(network).parameters == 8 * 27 + 8 + 8 * 10 + 10

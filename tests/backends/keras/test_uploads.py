@@ -96,7 +96,7 @@ def first_variants(upload, folder: Path, data, techniques) -> dict[str, str]:
     model, backend, network, _ = upload
     (folder / "cache").mkdir(exist_ok=True)
     messages = []
-    facts = backend.facts(network, data.train is not None)
+    facts = backend.facts(network)
     for technique in techniques:
         assert not technique.why_not(facts)
         bench = Workbench(

@@ -125,7 +125,7 @@ def test_the_others_are_locked_with_the_reason(backend, network):
             pruning_ratio=0.0,
             pruning_ratio_dict=shares,
         ).step()
-    facts = backend.facts(network, True)
+    facts = backend.facts(network)
     assert facts.unprunable == ""
     assert set(facts.locked) == {layer.name for layer in facts.layers if not layer.is_output} - set(UNITS)
     assert "can't be followed" in facts.locked["conv1.0"]

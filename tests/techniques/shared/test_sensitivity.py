@@ -77,7 +77,7 @@ def test_new_weights_go_into_a_copy(network, backend, data, traced):
 
 
 def test_every_layer_has_a_row_for_each_change(network, backend, data):
-    facts = backend.facts(network, True)
+    facts = backend.facts(network)
     rows = sensitivity(backend, network, facts, data, lambda done, layer: None)
     assert {(r.layer, r.change) for r in rows} == {
         (n, c) for n in ("first", "again", "out") for c in ("int8", "int4", "prune")
@@ -92,7 +92,7 @@ def test_every_layer_has_a_row_for_each_change(network, backend, data):
     [(100_000, 4, 500), (40_000_000, 20, 204), (1_800_000_000, 21, 100), (0, 0, 500)],
 )
 def test_how_many_images_is_no_matter_of_speed(network, backend, macs, layers, images):
-    facts = backend.facts(network, True)
+    facts = backend.facts(network)
     facts = replace(facts, macs=macs, layers=facts.layers[:1] * layers)
     for speed in (1.0, 1e6):
         assert images_for(replace(facts, evaluate_images_per_s=speed)) == images
@@ -103,7 +103,7 @@ def test_out_of_time_the_largest_layers_are_known(network, backend, data):
     rows = sensitivity(
         backend,
         network,
-        backend.facts(network, True),
+        backend.facts(network),
         data,
         lambda done, layer: seen.append(layer),
         lambda: len(seen) < 2,
