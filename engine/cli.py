@@ -11,6 +11,7 @@ import click
 from engine import __version__, ask, face
 from engine.errors import BadInput, EdgewiseError
 from engine.events import Event, LineChanged
+from engine.judge import words
 from engine.judge.limits import LIMITS
 from engine.run import jobs
 from engine.store.workspace import Workspace
@@ -415,6 +416,7 @@ def table(run: Run) -> str:
             f"{v.id:34} {accuracy:>9} {drop:>8} {v.size_bytes:>12,} {v.compressed_bytes:>12,}"
             f" {v.macs / 1e6:8.2f}M {timed:>10} {_ms(guess) if guess else '':>22}"
         )
+        lines += [f"  ! {sentence}" for sentence in words.doubts(v, run.experiment.model.classes)]
     if run.recommendation:
         lines += [
             "",

@@ -16,11 +16,20 @@ from typing import Any
 import numpy as np
 
 FAR = 0.05
+HARDLY, LEFT = 0.1, 0.2
 
 
 def accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
     """Returns the share of equal entries of two integer arrays [n]."""
     return float(np.mean(predicted == labels))
+
+
+def fell_to_chance(before: float, after: float, labels: np.ndarray) -> bool:
+    """Tells whether of what an accuracy was `before` above always naming the commonest class of `labels`
+    (int [n]) less than a fifth is left; never where it was hardly above that.
+    """
+    chance = float(np.bincount(labels).max() / len(labels))
+    return before - chance > HARDLY and after - chance < LEFT * (before - chance)
 
 
 def wilson_interval(successes: int, n: int, coverage: float = 0.95) -> tuple[float, float]:

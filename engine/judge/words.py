@@ -5,6 +5,8 @@ from engine.vocabulary import Variant
 from estimator.devices import all_devices
 
 SIGNIFICANT = 0.05
+NAMED = 5  # classes that are named in one sentence
+UNLIKELY_PP = 5.0  # a larger gain is not of compression
 SAME_PP = 0.005  # rounded to two decimals it is nothing
 
 
@@ -37,6 +39,31 @@ def accuracy(variant: Variant) -> str:
         )
     p = "< 0.001" if variant.p_value < 0.001 else f"= {variant.p_value:.3f}"
     return f"{words}, a real difference (p {p})"
+
+
+def doubts(variant: Variant, classes: list[str]) -> list[str]:
+    """Returns what an accuracy alone hides, a sentence each: classes that are never named, and a gain that
+    making a network smaller can't give.
+    """
+    found = []
+    table = variant.confusion
+    never = [i for i, row in enumerate(table) if sum(row) and not any(other[i] for other in table)]
+    if never:
+        names = ", ".join(f"'{classes[i][:40]}' ({sum(table[i]):,} test images)" for i in never[:NAMED])
+        more = f" and {len(never) - NAMED} more" if len(never) > NAMED else ""
+        found.append(f"It never names {names}{more}: its accuracy comes from the other classes.")
+    drop = variant.accuracy_drop_pp
+    if drop is not None and drop <= -UNLIKELY_PP and not is_noise(variant):
+        found.append(
+            f"It is {-drop:.1f} pp more accurate than your model, which making a network smaller can't give:"
+            + (
+                " the fine-tuning did, so your model was not trained to its end for these pictures, or was"
+                " trained with another preprocessing than the one that was found."
+                if any(step.what == "fine_tune" for step in variant.steps)
+                else " the preprocessing that was found for your model may not be its own."
+            )
+        )
+    return found
 
 
 def misses(variant: Variant) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from engine.errors import EdgewiseError
+from engine.judge import words
 from engine.judge.estimates import estimates_for
 from engine.judge.limits import judge
 from engine.memory import lots, needed_bytes
@@ -81,7 +82,11 @@ def _measure(run: Supervisor, line: str, new: list[Variant], weighing: Weighing)
         if variant.id not in figures or variant.id not in hosts:
             raise Failed("its process left out a variant")
         measured = _with_figures(run, variant, figures[variant.id], hosts[variant.id])
-        notes = [*measured.notes, *([FULL_RANGE] if variant.id in exact else [])]
+        notes = [
+            *measured.notes,
+            *words.doubts(measured, run.experiment.model.classes),
+            *([FULL_RANGE] if variant.id in exact else []),
+        ]
         run.write(judge(measured.model_copy(update={"notes": notes}), run.experiment))
         weighing.begin(variant.id, file_to_run(variant), _holds_int4(run, variant))
 

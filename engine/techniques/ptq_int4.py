@@ -5,14 +5,16 @@ in INT8.
 import numpy as np
 
 from engine.backends.grid import Grid
-from engine.backends.protocol import QuantSpec
+from engine.backends.protocol import Network, QuantSpec
 from engine.techniques.ptq_int8 import why_not
-from engine.techniques.shared.rounding import rounded, with_corrected_biases
+from engine.techniques.shared.rounding import rounded, snapped_to, with_corrected_biases
 from engine.techniques.technique import Technique
 from engine.techniques.workbench import Making, Workbench
 
 MIXED_LOSS_SHARE = 0.7  # INT8 goes to the layers that together cause this share of what INT4 loses …
 MIXED_WEIGHT_SHARE = 0.25  # … as long as they hold no more than this share of the weights
+MOST_LOST = 0.02  # a step that is there to gain accuracy and loses more than this is taken back
+COMPARED = 500  # validation images that tell
 SPEED_NOTE = (
     "Runtimes have no fast INT4 kernels for convolutions: weights are widened as they are loaded or used, so"
     " it computes at float speed at best. What you gain is the smaller file, not time."
@@ -70,15 +72,31 @@ def _make(bench: Workbench, making: Making, bits: dict[str, int], packed: dict[s
     )
     packed.update({name: grid for name, grid in fresh.items() if grid.bits == 4})
     grids = {name: fresh.get(name) or packed[name] for name in bits}
-    making.step(
-        "correct_biases",
-        "Rounding shifts each channel's mean output; its bias takes the shift back.",
-        sweeps=2,
-    )
-    corrected = with_corrected_biases(bench.backend, folded, grids, images)
+    snapped = snapped_to(bench.backend, folded, grids)
+    corrected = with_corrected_biases(bench.backend, folded, snapped, images)
+    if worse := _worse(bench, snapped, corrected):
+        making.step("leave_biases", f"Correcting the biases was tried and taken back: {worse}.")
+        corrected = snapped
+    else:
+        making.step(
+            "correct_biases",
+            "Rounding shifts each channel's mean output; its bias takes the shift back.",
+            sweeps=2,
+        )
     making.progress(0.9, "writing")
     making.export(corrected, QuantSpec("weights", grids=grids))
     making.note(SPEED_NOTE)
+
+
+def _worse(bench: Workbench, before: Network, after: Network) -> str:
+    """Returns how much validation accuracy a step cost, in words, where it is more than its worth."""
+    had, has = (
+        bench.validation_accuracy(lambda images, n=network: bench.backend.logits(n, images), COMPARED)
+        for network in (before, after)
+    )
+    if had is None or has is None or has > had - MOST_LOST:
+        return ""
+    return f"it took the validation accuracy from {had:.1%} to {has:.1%}"
 
 
 TECHNIQUE = Technique(

@@ -115,6 +115,21 @@ class Workbench:
         images, labels = self.data.validation.images[:most], self.data.validation.labels[:most]
         return measure.accuracy(predict(images).argmax(axis=1), labels)
 
+    def fall(self, accuracy: float) -> str:
+        """Returns a sentence where this validation accuracy is chance and the uploaded network's is not."""
+        if self.technique == "baseline" or self.data.validation is None:
+            return ""
+        labels = self.data.validation.labels[:VALIDATION_IMAGES]
+        if not measure.fell_to_chance(1.0, accuracy, labels):
+            return ""  # not low at all: the uploaded network need not be asked
+        before = self.validation_accuracy(lambda images: self.backend.logits(self.network(), images))
+        if before is None or not measure.fell_to_chance(before, accuracy, labels):
+            return ""
+        return (
+            f"Its accuracy fell to chance: {accuracy:.1%} of the validation images are right, of your model's"
+            f" {before:.1%}. This setting can't be used on this network."
+        )
+
     def calibration_images(self) -> int:
         """Returns how many images set the ranges of activations."""
         return min(CALIBRATION_IMAGES, len(self.data.calibration.images))
@@ -330,6 +345,8 @@ class Making:
             self.validation = self.bench.validation_accuracy(
                 lambda images: self.bench.backend.predict(path, images)
             )
+            if self.validation is not None and (fall := self.bench.fall(self.validation)):
+                self.note(fall)
         return path
 
     def add(self, path: Path, decoded: Path | None = None) -> None:

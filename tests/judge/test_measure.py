@@ -116,3 +116,16 @@ def test_timing_stops_at_its_budget():
     assert time.perf_counter() - began < 2
     assert 20 <= len(times["slow"]) < 60
     assert all(t >= 10 for t in times["slow"])
+
+
+@pytest.mark.parametrize(
+    "before, after, fell",
+    [(0.98, 0.17, True), (0.98, 0.60, False), (0.22, 0.17, False), (0.98, 0.30, True), (0.98, 0.35, False)],
+)
+def test_a_fall_to_chance_is_told_by_what_is_left_above_it(before, after, fell):
+    assert measure.fell_to_chance(before, after, np.arange(600) % 6) == fell
+
+
+def test_chance_is_the_commonest_class_where_classes_are_uneven():
+    labels = np.repeat([0, 1], [95, 5])
+    assert not measure.fell_to_chance(0.97, 0.95, labels)

@@ -7,7 +7,7 @@ import pytest
 
 from engine.backends.protocol import Facts, LayerInfo
 from engine.datasets import Part
-from engine.techniques import hybrid, prune_structured, workbench
+from engine.techniques import hybrid, prune_structured, ptq_int4, workbench
 from engine.techniques.workbench import Data, Making, Workbench
 
 
@@ -118,3 +118,14 @@ def test_weights_keep_to_7_bits_only_where_kernels_saturate(monkeypatch, saturat
     monkeypatch.setattr(workbench, "host_has_dot_product", lambda: host)
     found = workbench.range_of_weights(saturates, device)
     assert found[0] == seven and why in found[1]
+
+
+@pytest.mark.parametrize("after, taken_back", [(0.167, True), (0.97, False), (0.98, False)])
+def test_a_bias_correction_that_breaks_the_network_is_taken_back(after, taken_back):
+    accuracy = {"rounded": 0.986, "corrected": after}
+    bench = SimpleNamespace(
+        backend=SimpleNamespace(logits=lambda network, images: network),
+        validation_accuracy=lambda predict, most: accuracy[predict(None)],
+    )
+    told = ptq_int4._worse(bench, "rounded", "corrected")
+    assert ("98.6% to 16.7%" in told) if taken_back else told == ""

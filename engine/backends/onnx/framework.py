@@ -152,6 +152,7 @@ class PlainONNX:
     def output_means(self, network: Graph, images: np.ndarray) -> dict[str, np.ndarray]:
         nodes = network.layers()
         sums: dict[str, np.ndarray] = {}
+        counts = dict.fromkeys(nodes, 0)
         for values in network.run(
             self._inputs(images, INSIDE_SHARE),
             [network.output_of(node) for node in nodes.values()],
@@ -159,11 +160,11 @@ class PlainONNX:
         ):
             for (name, node), value in zip(nodes.items(), values, strict=True):
                 value = np.moveaxis(value, 1, -1) if node.op_type == "Conv" else value
-                mean = (
-                    value.reshape(len(value), -1, value.shape[-1]).astype(np.float64).mean(axis=1).sum(axis=0)
-                )
-                sums[name] = sums[name] + mean if name in sums else mean
-        return {name: total / len(images) for name, total in sums.items()}
+                # a layer over tokens may have them folded into the first axis: rows count, not images
+                means = value.reshape(len(value), -1, value.shape[-1]).astype(np.float64).mean(axis=1)
+                sums[name] = sums[name] + means.sum(axis=0) if name in sums else means.sum(axis=0)
+                counts[name] += len(means)
+        return {name: total / counts[name] for name, total in sums.items()}
 
     # ---- what this backend can't do ------------------------------------------------------------------------
 

@@ -199,21 +199,23 @@ class PyTorch:
     def output_means(self, network: nn.Module, images: np.ndarray) -> dict[str, np.ndarray]:
         modules = {m: n for n, m in network.named_modules() if isinstance(m, WEIGHTED)}
         sums: dict[str, np.ndarray] = {}
+        counts: dict[str, int] = {}
 
         def look(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
-            mean = (
+            # rows are counted and not images: a layer over tokens may have them folded into the first axis
+            rows = (
                 output.double().mean(dim=(2, 3))
                 if output.dim() == 4
                 else output.double().reshape(-1, output.shape[-1])
             )
-            sums[modules[module]] = sums.get(modules[module], 0) + mean.sum(0).numpy() * (
-                len(output) / len(mean)
-            )
+            name = modules[module]
+            sums[name] = sums.get(name, 0) + rows.sum(0).numpy()
+            counts[name] = counts.get(name, 0) + len(rows)
 
         with hooked(modules, look), torch.inference_mode():
             for batch in self._inputs(images):
                 network(batch)
-        return {name: total / len(images) for name, total in sums.items()}
+        return {name: total / counts[name] for name, total in sums.items()}
 
     def train(
         self,

@@ -73,18 +73,20 @@ def _error(weight: np.ndarray, grid: Grid, gram: np.ndarray) -> float:
     return float(np.sum(difference @ gram.astype(np.float32) * difference, dtype=np.float64))
 
 
-def with_corrected_biases(
-    backend: Backend, folded: Network, grids: dict[str, Grid], images: np.ndarray
-) -> Network:
-    """Returns the network on its grids, each bias moved by what rounding shifted its channel's mean
-    output.
+def snapped_to(backend: Backend, folded: Network, grids: dict[str, Grid]) -> Network:
+    """Returns the network with its weights on their grids."""
+    return backend.with_weights(folded, {name: dequantized(grid) for name, grid in grids.items()})
+
+
+def with_corrected_biases(backend: Backend, folded: Network, snapped: Network, images: np.ndarray) -> Network:
+    """Returns the network on its grids (`snapped`), each bias moved by what rounding shifted its channel's
+    mean output.
     """
-    wanted = backend.output_means(folded, images)
-    snapped = backend.with_weights(folded, {name: dequantized(grid) for name, grid in grids.items()})
+    wanted, corrected = backend.output_means(folded, images), snapped
     biases = backend.biases(folded)
     # two sweeps: correcting one layer changes the inputs of those behind it
     for _ in range(2):
-        means = backend.output_means(snapped, images)
+        means = backend.output_means(corrected, images)
         biases = {name: biases[name] + (wanted[name] - means[name]).astype(np.float32) for name in biases}
-        snapped = backend.with_weights(snapped, {}, biases)
-    return snapped
+        corrected = backend.with_weights(corrected, {}, biases)
+    return corrected

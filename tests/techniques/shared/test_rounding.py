@@ -8,7 +8,7 @@ import pytest
 from engine.backends.grid import dequantized, nearest_grid
 from engine.techniques.prune_unstructured import sparse_bytes
 from engine.techniques.shared.masks import cubic, global_masks
-from engine.techniques.shared.rounding import rounded, with_corrected_biases, with_feedback
+from engine.techniques.shared.rounding import rounded, snapped_to, with_corrected_biases, with_feedback
 from engine.techniques.workbench import plan_steps
 
 RANDOM = np.random.default_rng(0)
@@ -117,8 +117,8 @@ def test_bias_correction_restores_the_means(two_layers):
     grids = rounded(backend, two_layers, images, {"a": 4, "b": 8}, lambda done: None)
     assert (grids["a"].bits, grids["b"].bits) == (4, 8)
     wanted = backend.output_means(two_layers, images)
-    snapped = backend.with_weights(two_layers, {name: dequantized(grid) for name, grid in grids.items()})
-    corrected = with_corrected_biases(backend, two_layers, grids, images)
+    snapped = snapped_to(backend, two_layers, grids)
+    corrected = with_corrected_biases(backend, two_layers, snapped, images)
     for name in two_layers:
         off = np.abs(backend.output_means(snapped, images)[name] - wanted[name]).max()
         assert np.abs(backend.output_means(corrected, images)[name] - wanted[name]).max() < 1e-4 < off
