@@ -6,6 +6,7 @@ import pytest
 import seed
 
 from pages.parts import charts
+from pages.parts.charts import labels
 
 
 @pytest.fixture
@@ -71,12 +72,12 @@ def test_labels_do_not_overlap(draw):
     boxes = []
     (x0, x1), (y0, y1) = figure.layout.xaxis.range, figure.layout.yaxis.range
     for note in figure.layout.annotations:
-        x = (note.x - x0) / (x1 - x0) * charts.PHONE[0] + note.ax
-        y = (y1 - note.y) / (y1 - y0) * charts.PHONE[1] + note.ay
-        boxes.append(charts._box(x, y, 7 * len(note.text), 15))
+        x = (note.x - x0) / (x1 - x0) * labels.PHONE[0] + note.ax
+        y = (y1 - note.y) / (y1 - y0) * labels.PHONE[1] + note.ay
+        boxes.append(labels.box(x, y, 7 * len(note.text), 15))
     assert len(boxes) == 5
     for i, box in enumerate(boxes):
-        assert sum(charts._covered(box, [other]) for other in boxes[i + 1 :]) < 60
+        assert sum(labels.covered(box, [other]) for other in boxes[i + 1 :]) < 60
 
 
 @pytest.mark.parametrize("axis", charts.AXES)
