@@ -58,7 +58,7 @@ def one_network(name: str, size: int, techniques: list[str], every: bool) -> dic
     import numpy as np
 
     from engine.backends import backend_for
-    from engine.backends.keras.graph import graph_of
+    from engine.backends.keras.apart import graph_of
     from engine.datasets import Part
     from engine.techniques.workbench import Data, Workbench
     from engine.vocabulary import ModelFile, Preprocessing

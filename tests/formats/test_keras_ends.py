@@ -97,7 +97,7 @@ def test_what_is_no_picture_is_refused(given, tmp_path):
 
 @pytest.mark.parametrize("given", [(784,), (28, 28), (None, None, 1)])
 def test_the_opened_network_runs_and_exports(given, tmp_path, backend_of_grey):
-    from engine.backends.keras.graph import graph_of
+    from engine.backends.keras.apart import graph_of
     from engine.formats.keras.adapt import giving_classes, taking
     from engine.formats.keras.open import load
 

@@ -160,6 +160,19 @@ FOREIGN = {
         "registered_name": None,
     },
     "typespec": {"class_name": "__typespec__", "module": "os", "config": {}},
+    "loop of operations": {
+        "class_name": "WhileLoop",
+        "module": "keras.src.ops.core",
+        "config": {"name": "loop"},
+        "registered_name": "WhileLoop",
+    },
+    "operation of a foreign module": {
+        "class_name": "Multiply",
+        "module": "keras.src.opsy",
+        "config": {"name": "product"},
+        "registered_name": "my>Multiply",
+    },
+    "numpy value of text": {"class_name": "__numpy__", "config": {"value": ["x"], "dtype": "float32"}},
     "numpy value": {"class_name": "__numpy__", "config": {"value": [1], "dtype": "object"}},
 }
 

@@ -117,6 +117,11 @@ class Channels:
             return [self._fresh(shapes[0][-1])]
         if node.kind == "DepthwiseConv2D":
             return [np.repeat(inputs[0], shapes[0][-1] // len(inputs[0]))]
+        if (
+            node.kind == "Rescaling"
+            and max(np.size(node.operation.scale), np.size(node.operation.offset)) > 1
+        ):
+            return self._opaque(node, inputs, f"{node.name} has a number of its own for each channel")
         if node.kind in PASSING or (
             node.kind == "Activation" and node.config.get("activation") not in MIXING
         ):

@@ -9,7 +9,8 @@ from dataclasses import replace
 import keras
 import numpy as np
 
-from engine.backends.keras.graph import DROPPED, WEIGHTED, Graph, Network, Node, Ref, renamed
+from engine.backends.keras.channels import ELEMENTWISE, PASSING
+from engine.backends.keras.graph import DROPPED, INPUT, WEIGHTED, Graph, Network, Node, Ref, renamed
 
 
 def folded(network: Network) -> Network:
@@ -19,10 +20,12 @@ def folded(network: Network) -> Network:
     readers, uses = graph.readers(), _uses(graph)
     becomes: dict[str, Ref] = {}
     result: dict[str, Node] = {}
+    widths = {INPUT: graph.input_shape[-1]}
     for node in graph.nodes:
+        widths[node.name] = _width(node, weights.get(node.layer, []), widths)
         node = renamed(node, becomes)
         if _scales(node) and uses[node.layer] == 1:
-            scale, shift = _scale_and_shift(node, weights[node.layer])
+            scale, shift = _scale_and_shift(node, weights[node.layer], widths[node.name])
             before = result.get(node.inputs[0].node)
             if (
                 before is not None
@@ -105,6 +108,20 @@ def _channels(kind: str, kernel: np.ndarray) -> int:
     return kernel.shape[2] * kernel.shape[3] if kind == "DepthwiseConv2D" else kernel.shape[-1]
 
 
+def _width(node: Node, arrays: list[np.ndarray], widths: dict[str, int]) -> int:
+    """Returns how many channels a node gives, 0 where its inputs' don't tell."""
+    if node.kind in WEIGHTED:
+        return _channels(node.kind, arrays[0])
+    if node.kind == "BatchNormalization":
+        return len(arrays[0])
+    if node.kind == "Concatenate":
+        return sum(widths[ref.node] for ref in node.inputs)
+    if node.kind in PASSING or node.kind in ELEMENTWISE or node.kind == "Activation":
+        return max(widths[ref.node] for ref in node.inputs)
+    output = getattr(node.operation, "output", None)  # what can't be followed keeps all its channels
+    return output.shape[-1] if isinstance(output, keras.KerasTensor) and len(output.shape) > 1 else 0
+
+
 def _scales(node: Node) -> bool:
     """Tells whether a node multiplies and shifts each channel by numbers of its own."""
     if node.kind == "Rescaling":
@@ -115,9 +132,9 @@ def _scales(node: Node) -> bool:
     return node.kind == "BatchNormalization"
 
 
-def _scale_and_shift(node: Node, arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _scale_and_shift(node: Node, arrays: list[np.ndarray], width: int) -> tuple[np.ndarray, np.ndarray]:
     if node.kind in ("Rescaling", "Normalization"):
-        channels = np.ones(node.operation.input.shape[-1], np.float64)
+        channels = np.ones(width, np.float64)
         return tuple((channels * a).astype(np.float32) for a in _numbers(node))
     arrays = list(arrays)
     gamma = arrays.pop(0) if node.config.get("scale", True) else 1.0

@@ -19,9 +19,10 @@ import tensorflow as tf
 from engine.backends.images import images_at_once
 from engine.backends.keras import channels as keras_channels
 from engine.backends.keras import training as keras_training
+from engine.backends.keras.apart import graph_of
 from engine.backends.keras.channels import Channels
 from engine.backends.keras.fold import folded
-from engine.backends.keras.graph import Network, Node, graph_of, kind_of, to_common, to_keras
+from engine.backends.keras.graph import Network, Node, kind_of, to_common, to_keras
 from engine.backends.keras.live import Live, Lives, rows_of
 from engine.backends.protocol import Facts, LayerInfo, Trained, Training
 from engine.datasets import Part

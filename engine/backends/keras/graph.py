@@ -1,12 +1,7 @@
-"""Keras models as plain graphs: a tuple of nodes that can be rewritten, and weights as NumPy arrays beside
-it.
+"""Keras models as plain graphs: a tuple of nodes that can be rewritten, and weights as NumPy arrays beside.
 
 A `Network` is a value: techniques copy it by copying two references. It becomes live (Keras layers with
-variables)
-only where it runs, in keras_live.py. `graph_of` brings a model into the one form that everything else relies
-on:
-nested models are inlined, activations stand on their own, a separable convolution is a depthwise and a
-pointwise one.
+variables) only where it runs, in live.py. apart.py makes one from a Keras model.
 """
 
 import hashlib
@@ -15,11 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import keras
 import numpy as np
 from keras import tree
-
-from engine.errors import BadInput
 
 WEIGHTED = ("Conv2D", "DepthwiseConv2D", "Dense")
 DROPPED = (
@@ -131,141 +123,6 @@ def _stable(value: Any) -> str:
     return type(value).__name__
 
 
-def graph_of(model: keras.Model) -> Network:
-    """Takes a functional or sequential model apart. Raises BadInput where there is no graph to take apart."""
-    nodes: list[Node] = []
-    weights: dict[str, list[np.ndarray]] = {}
-    shape = tuple(model.inputs[0].shape[1:])
-    output = _inline(model, [Ref(INPUT)], "", nodes, weights, set())
-    if len(output) != 1:
-        raise BadInput(
-            "The Keras model has several outputs, and a classifier has one: cut it down to the one that you"
-            " want."
-        )
-    graph = _without_identities(Graph(tuple(nodes), shape, output[0], output[0]))
-    return Network(replace(graph, logits=_before_closing(graph)), weights)
-
-
-def _inline(model, inputs: list[Ref], prefix: str, nodes: list, weights: dict, taken: set) -> list[Ref]:
-    function = getattr(model, "_functional", None) or model
-    if not hasattr(function, "_nodes_by_depth"):
-        raise BadInput(
-            f"The Keras model {model.name} is written as code of its own and not as a graph of layers: "
-            "rebuild it as a functional or sequential model."
-        )
-    known = dict(zip(map(id, function.inputs), inputs, strict=True))
-
-    def refer(value):
-        return known[id(value)] if isinstance(value, keras.KerasTensor) else value
-
-    for depth in sorted(function._nodes_by_depth, reverse=True):
-        for call in function._nodes_by_depth[depth]:
-            if call.is_input or any(id(x) not in known for x in call.input_tensors):
-                continue
-            args = tree.map_structure(refer, tuple(call.arguments.args))
-            kwargs = {
-                k: tree.map_structure(refer, v)
-                for k, v in call.arguments.kwargs.items()
-                if k not in ("training", "mask")
-            }
-            made = _add(call.operation, args, kwargs, prefix, nodes, weights, taken)
-            known |= dict(zip(map(id, call.outputs), made, strict=True))
-    return [known[id(x)] for x in function.outputs]
-
-
-def _add(
-    operation, args: tuple, kwargs: dict, prefix: str, nodes: list, weights: dict, taken: set
-) -> list[Ref]:
-    if isinstance(operation, keras.Model):
-        given = [x for x in tree.flatten((args, kwargs)) if isinstance(x, Ref)]
-        return _inline(operation, given, f"{prefix}{operation.name}.", nodes, weights, taken)
-    layer = f"{prefix}{operation.name}"
-    name, number = layer, 2
-    while name in taken:
-        name, number = f"{layer}_{number}", number + 1
-    taken.add(name)
-    if not isinstance(operation, keras.layers.Layer):
-        nodes.append(Node(name, type(operation).__name__, operation, {}, args, kwargs, layer))
-        outputs = tree.flatten(operation.output)
-        return [Ref(name, i) for i in range(len(outputs))]
-    parts = _parts(operation, layer)
-    last = None
-    for suffix, kind, config, arrays in parts:
-        taken.add(name + suffix)
-        called = args if last is None else (Ref(last),)
-        nodes.append(
-            Node(
-                name + suffix,
-                kind.__name__,
-                operation if kind is type(operation) else kind,
-                config | EVERYWHERE,
-                called,
-                kwargs if last is None else {},
-                layer + suffix,
-            )
-        )
-        weights[layer + suffix] = [np.asarray(a, np.float32) for a in arrays]
-        last = name + suffix
-    return [Ref(last, i) for i in range(len(tree.flatten(operation.output)))]
-
-
-def _parts(layer: keras.layers.Layer, name: str) -> list[tuple[str, type, dict, list[np.ndarray]]]:
-    """Returns what a layer becomes: (suffix of the name, class, config, weights) in order."""
-    config, arrays, kind = layer.get_config(), layer.get_weights(), type(layer).__name__
-    activation = getattr(layer, "activation", None)
-    after = []
-    if (
-        kind in (*WEIGHTED, "SeparableConv2D")
-        and activation is not None
-        and activation is not keras.activations.linear
-    ):
-        config["activation"] = "linear"
-        after = [
-            ("_activation", keras.layers.Activation, keras.layers.Activation(activation).get_config(), [])
-        ]
-    if config.get("data_format") == "channels_first":
-        raise BadInput(
-            f"The layer {name} wants channels first, which edge runtimes don't take: build the model with"
-            " channels last."
-        )
-    if (
-        kind == "Normalization"
-    ):  # numbers that nothing trains: part of the structure, so that none can be unset
-        shape = [layer.mean.shape[axis] for axis in layer.axis]
-        mean, variance = (np.reshape(a, shape).tolist() for a in (layer.mean, layer.variance))
-        return [("", type(layer), config | {"mean": mean, "variance": variance}, [])]
-    if kind != "SeparableConv2D":
-        return [("", type(layer), config, arrays), *after]
-    shared = {
-        key: config[key]
-        for key in ("name", "kernel_size", "strides", "padding", "dilation_rate", "depth_multiplier")
-    }
-    pointwise = {
-        "name": config["name"],
-        "filters": config["filters"],
-        "kernel_size": 1,
-        "use_bias": config["use_bias"],
-    }
-    return [
-        ("_depthwise", keras.layers.DepthwiseConv2D, shared | {"use_bias": False}, arrays[:1]),
-        ("", keras.layers.Conv2D, pointwise, arrays[1:]),
-        *after,
-    ]
-
-
-def _without_identities(graph: Graph) -> Graph:
-    """Leaves out what does nothing: Activation("linear") and layers that only give images more variety."""
-    kept, becomes = [], {}
-    for node in graph.nodes:
-        node = renamed(node, becomes)
-        linear = node.kind == "Activation" and node.config.get("activation") == "linear"
-        if linear or node.kind.startswith("Random") or node.kind == "Identity":
-            becomes[node.name] = node.inputs[0]
-        else:
-            kept.append(node)
-    return replace(graph, nodes=tuple(kept), output=becomes.get(graph.output.node, graph.output))
-
-
 def renamed(node: Node, becomes: dict[str, Ref]) -> Node:
     """Returns the node reading other outputs: those of the nodes in `becomes` are replaced."""
     if not any(ref.node in becomes for ref in node.inputs):
@@ -277,16 +134,6 @@ def renamed(node: Node, becomes: dict[str, Ref]) -> Node:
     return replace(
         node, args=tree.map_structure(change, node.args), kwargs=tree.map_structure(change, node.kwargs)
     )
-
-
-def _before_closing(graph: Graph) -> Ref:
-    nodes = {node.name: node for node in graph.nodes}
-    last = nodes.get(graph.output.node)
-    closing = last is not None and (
-        last.kind == "Softmax"
-        or (last.config.get("activation") in ("softmax", "sigmoid") and last.kind == "Activation")
-    )
-    return last.inputs[0] if closing else graph.output
 
 
 # ---- weights in the order that techniques use: output channel first ----------------------------------------

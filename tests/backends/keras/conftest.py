@@ -38,7 +38,7 @@ def small(backend_for):
     import keras
     from keras import layers
 
-    from engine.backends.keras.graph import graph_of
+    from engine.backends.keras.apart import graph_of
 
     keras.utils.set_random_seed(1)
     x = inputs = keras.Input((16, 16, 3))

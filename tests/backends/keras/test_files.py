@@ -211,7 +211,7 @@ def test_depthwise_int4_is_in_the_file_and_said_to_be_widened(backend_for, image
     import keras
     from keras import layers
 
-    from engine.backends.keras.graph import graph_of
+    from engine.backends.keras.apart import graph_of
 
     inputs = keras.Input((16, 16, 3))
     x = layers.DepthwiseConv2D(3, padding="same", depth_multiplier=4)(inputs)

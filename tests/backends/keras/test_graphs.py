@@ -49,7 +49,7 @@ BLOCKS = {block.__name__: block for block in (residual, dense_block, separable, 
 @pytest.fixture(scope="module", params=list(BLOCKS))
 def block(request, backend_for, shaken):
     """(backend, Keras model, network) of one building block between an image and a softmax."""
-    from engine.backends.keras.graph import graph_of
+    from engine.backends.keras.apart import graph_of
 
     keras.utils.set_random_seed(3)
     inputs = keras.Input((16, 16, 3))
@@ -146,7 +146,7 @@ def test_a_slim_network_has_fresh_weights_by_its_seed(block):
 
 
 def test_nested_models_are_inlined(backend_for, images):
-    from engine.backends.keras.graph import graph_of
+    from engine.backends.keras.apart import graph_of
 
     inner = keras.Sequential([keras.Input((16, 16, 3)), layers.Conv2D(8, 3), layers.GlobalAveragePooling2D()])
     model = keras.Sequential([keras.Input((16, 16, 3)), layers.RandomFlip(), inner, layers.Dense(10)])
@@ -160,7 +160,7 @@ def test_nested_models_are_inlined(backend_for, images):
 
 
 def test_shared_and_grouped_layers_are_locked_with_the_reason(backend_for):
-    from engine.backends.keras.graph import graph_of
+    from engine.backends.keras.apart import graph_of
 
     inputs = keras.Input((16, 16, 3))
     shared = layers.Conv2D(8, 3, padding="same", name="shared")
@@ -206,7 +206,7 @@ def test_grams_and_means_are_those_of_the_layers(small):
 @pytest.mark.parametrize("kind", ["static_int8", "dynamic_int8", "fp16", "int4"])
 def test_grouped_convolutions_in_every_file(backend_for, images, tmp_path, kind):
     from engine.backends.grid import nearest_grid
-    from engine.backends.keras.graph import graph_of
+    from engine.backends.keras.apart import graph_of
     from engine.backends.protocol import QuantSpec
 
     inputs = keras.Input((16, 16, 3))

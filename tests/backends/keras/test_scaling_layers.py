@@ -24,7 +24,7 @@ SCALING = {
 @pytest.fixture(params=list(SCALING))
 def scaled(request, backend_for):
     """(backend, Keras model, network) that scales pixels by a layer of its own, and has no BatchNorm."""
-    from engine.backends.keras.graph import graph_of
+    from engine.backends.keras.apart import graph_of
 
     keras.utils.set_random_seed(5)
     inputs = keras.Input((16, 16, 3))

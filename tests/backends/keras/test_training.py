@@ -116,7 +116,7 @@ def test_a_teacher_of_the_same_structure_does_not_disturb_the_student(backend_fo
     import keras
     from keras import layers
 
-    from engine.backends.keras.graph import graph_of
+    from engine.backends.keras.apart import graph_of
 
     inputs = keras.Input((16, 16, 3))
     x = layers.Dropout(0.3)(layers.Conv2D(8, 3, activation="relu", trainable=False)(inputs))
@@ -137,7 +137,7 @@ def test_layers_that_were_frozen_are_trained_too(backend_for):
     import keras
     from keras import layers
 
-    from engine.backends.keras.graph import graph_of
+    from engine.backends.keras.apart import graph_of
 
     inputs = keras.Input((16, 16, 3))
     x = layers.Conv2D(8, 3, activation="relu", name="frozen", trainable=False)(inputs)
