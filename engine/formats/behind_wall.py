@@ -112,8 +112,8 @@ def _open_choices(openings: list[Opening]) -> list[str]:
     """Says what bare weights leave open when there are no images to settle it."""
     first = openings[0].architecture or ""
     others = [opening.architecture for opening in openings[1:]]
-    if not first.startswith("chain:") and not others:
-        return []
+    if not first.startswith("chain:") and not any(others):
+        return []  # the file holds the network; several openings are several outputs of it
     rest = (
         f", {', '.join(map(str, others[:3]))} {'and more ' if len(others) > 3 else ''}fit as well"
         if others

@@ -169,7 +169,7 @@ def test_weights_whose_shape_is_noted_are_quantized_dynamically(tmp_path):
 
 def test_batchnorm_is_folded_and_nothing_else_changes():
     model = convolutional()
-    face = face_of(model.graph, None)
+    face = face_of(model, None)
     images = random(6, 3, 28, 14)
     before = predictor(session_of(model), face)(images)
     graph = Graph(plain(model, face))
@@ -187,7 +187,7 @@ def test_grams_are_those_of_the_inputs_that_weights_meet(tmp_path, look):
 
     model = look(saved(tmp_path, convolutional()))
     backend = backend_for("onnx", model.preprocessing, tmp_path)
-    graph = folded(Graph(plain(convolutional(), face_of(convolutional().graph, None))))
+    graph = folded(Graph(plain(convolutional(), face_of(convolutional(), None))))
     images = np.random.default_rng(0).integers(0, 256, (6, 28, 14, 3), np.uint8)
     layers = graph.layers()
     grams = backend.input_grams(graph, images, list(layers))
@@ -216,7 +216,7 @@ def test_a_product_over_places_takes_a_bias_and_four_bits(tmp_path, look):
 
     backend, graph = (
         backend_for("onnx", model.preprocessing, tmp_path),
-        Graph(plain(convolutional(), face_of(convolutional().graph, None))),
+        Graph(plain(convolutional(), face_of(convolutional(), None))),
     )
     name = next(n for n, node in graph.layers().items() if node.op_type == "MatMul")
     images = np.random.default_rng(0).integers(0, 256, (6, 28, 14, 3), np.uint8)
@@ -233,21 +233,16 @@ def test_a_product_over_places_takes_a_bias_and_four_bits(tmp_path, look):
 
 
 def test_a_batch_that_can_not_be_freed_is_filled_up(tmp_path, look, home):
-    """A reshape of everything to rows of one image each works for that batch alone."""
+    """What is added to each image of a batch by its place works for that batch alone."""
     nodes = [
         helper.make_node("Conv", ["image", "k"], ["c"]),
         helper.make_node("LpPool", ["c"], ["l"], kernel_shape=[1, 1], p=1),
-        helper.make_node("Reshape", ["l", "rows"], ["f"]),
-        helper.make_node("Gemm", ["f", "d"], ["g"]),
-        helper.make_node("Reshape", ["g", "back"], ["scores"]),
+        helper.make_node("Add", ["l", "each"], ["a"]),
+        helper.make_node("Flatten", ["a"], ["f"]),
+        helper.make_node("Gemm", ["f", "d"], ["scores"]),
     ]
-    weights = {
-        "k": random(2, 1, 3, 3),
-        "d": random(676, 10),
-        "rows": np.array([8, 676]),
-        "back": np.array([4, 20]),
-    }
-    model = look(saved(tmp_path, made(nodes, weights, [4, 1, 28, 28], [4, 20])))
+    weights = {"k": random(2, 1, 3, 3), "d": random(1352, 10), "each": np.full((4, 1, 1, 1), 0.5, np.float32)}
+    model = look(saved(tmp_path, made(nodes, weights, [4, 1, 28, 28], [4, 10])))
     backend = open_backend(model, tmp_path, 1)
     graph, images = backend.load(model), load("digits", home, ("validation",))["validation"].images[:30]
     assert graph.fixed_batch == 4 and model.reach == "post_training"

@@ -203,6 +203,37 @@ ONNX = {
     ),
     "a Resize by scales": (before(whole("Resize", ["image", "", "n"]), n=TIMES.astype(np.float32)), "Resize"),
     "an Upsample of old": (before(whole("Upsample", ["image", "n"]), n=TIMES.astype(np.float32)), ""),
+    "a constant whose size is computed": (
+        before(
+            ("Shape", ["image"], "s", {}),
+            ("Mul", ["s", "n"], "m", {}),
+            whole("ConstantOfShape", ["m"]),
+            n=TIMES,
+        ),
+        "ConstantOfShape",
+    ),
+    "a Range whose end is computed": (
+        before(
+            ("Shape", ["image"], "s", {}),
+            ("ReduceProd", ["s"], "count", {"keepdims": 0}),
+            ("Mul", ["count", "n"], "m", {}),
+            ("Range", ["zero", "m", "one"], "steps", {}),
+            ("Cast", ["steps"], "odd", {"to": 1}),
+            zero=np.int64(0),
+            one=np.int64(1),
+            n=np.int64(10**7),
+        ),
+        "Range",
+    ),
+    "a Range whose end is read out of the image": (
+        before(
+            ("ReduceMax", ["image"], "most", {"keepdims": 0}),
+            ("Range", ["zero", "most", "one"], "odd", {}),
+            zero=np.float32(0),
+            one=np.float32(1),
+        ),
+        "Range",
+    ),
     "a size that is read out of the image": (
         before(
             ("Cast", ["image"], "whole", {"to": 7}),

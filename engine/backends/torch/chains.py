@@ -60,7 +60,7 @@ class Chain:
 def chains(network: nn.Module) -> dict[str, Chain]:
     """Returns the chains of a network that torch.fx can trace, by the name of their first layer."""
     modules = dict(network.named_modules())
-    graph = fx.symbolic_trace(network).graph
+    graph = (network if isinstance(network, fx.GraphModule) else fx.symbolic_trace(network)).graph
     calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
     found = {}
     for node in graph.nodes:

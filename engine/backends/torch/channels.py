@@ -18,13 +18,30 @@ from torch import fx, nn
 from engine.backends.torch import chains as torch_chains
 from engine.backends.widths import ROUND_TO, WIDE, Unprunable
 
+MOST_STEPS = 1_000  # layers that one channel may be followed through before it is given up
+MOST_COUPLED = 20_000  # channels that one of a layer may be coupled to
 TRIAL_S = 30  # seconds for finding out which layers' channels can be removed
+
+
+class _Bounded(tp.dependency.group.Group):
+    """A group of coupled channels that ends: the library follows a shortcut around a channel shuffle without
+    end."""
+
+    def add_dep(self, dep, idxs):
+        if len(self) > MOST_STEPS or len(idxs) > MOST_COUPLED:
+            raise Unprunable("its channels are coupled in a circle, and no end was found")
+        super().add_dep(dep, idxs)
+
+
+tp.dependency.graph.Group = _Bounded  # the library has no option for it
 
 
 def why_untraceable(network: nn.Module) -> str:
     """Returns why torch.fx can't follow the network (so BatchNorm can't be folded), or ""."""
     if isinstance(network, torch.jit.ScriptModule):
         return "a TorchScript program can't be taken apart into layers"
+    if isinstance(network, fx.GraphModule):  # it is a graph of layers already
+        return ""
     try:
         fx.symbolic_trace(network)
         return ""

@@ -158,7 +158,8 @@ class PyTorch:
     def folded(self, network: nn.Module) -> nn.Module:
         if torch_channels.why_untraceable(network):
             return copy.deepcopy(network)
-        return fuse(copy.deepcopy(network).eval()).requires_grad_(False)
+        traced = isinstance(network, fx.GraphModule)  # as an ONNX file becomes one
+        return fuse(copy.deepcopy(network).eval(), no_trace=traced).requires_grad_(False)
 
     # ---- running -------------------------------------------------------------------------------------------
 

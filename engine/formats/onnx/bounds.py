@@ -8,10 +8,10 @@ and bounded.
 
 import math
 
-import numpy as np
 import onnx
-from onnx import helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
+import onnx_ir as ir
+from onnx import helper
+from onnxscript import optimizer
 
 from engine.errors import BadInput
 from engine.formats.limits import MAX_OUTPUT
@@ -19,7 +19,6 @@ from engine.formats.limits import MAX_OUTPUT
 MAX_MADE = MAX_OUTPUT  # numbers in all that generators make
 MOST_SIZES = 1_024  # numbers in a value that counts as sizes
 OPEN_SIDE = 224
-ROUNDS = 20
 SIZE_ARITHMETIC = {
     "Shape",
     "Gather",
@@ -103,13 +102,12 @@ def _with_shapes(model: onnx.ModelProto) -> onnx.GraphProto:
     """
     bare = onnx.ModelProto(ir_version=max(model.ir_version, 8))
     bare.opset_import.extend(model.opset_import)
-    graph, constants = bare.graph, {}
+    graph = bare.graph
     graph.node.extend(model.graph.node)
     graph.name = "sizes"
     for tensor in model.graph.initializer:
         if math.prod(tensor.dims) <= MOST_SIZES:
             graph.initializer.add().CopyFrom(tensor)
-            constants[tensor.name] = numpy_helper.to_array(tensor)
         else:
             graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     stored = {tensor.name for tensor in model.graph.initializer}
@@ -123,11 +121,9 @@ def _with_shapes(model: onnx.ModelProto) -> onnx.GraphProto:
         graph.output.append(
             onnx.helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, None)
         )
-    for _ in range(ROUNDS):
-        bare = onnx.shape_inference.infer_shapes(bare, data_prop=True)
-        if not _compute_sizes(bare, constants):
-            break
-    return bare.graph
+    opened = ir.serde.deserialize_model(bare)
+    optimizer.fold_constants(opened, onnx_shape_inference=True, should_fold=_is_size)
+    return onnx.shape_inference.infer_shapes(ir.serde.serialize_model(opened), data_prop=True).graph
 
 
 def _shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
@@ -139,53 +135,14 @@ def _shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def _compute_sizes(model: onnx.ModelProto, constants: dict[str, np.ndarray]) -> int:
-    """Replaces nodes that compute small sizes from known ones by stored values; returns how many."""
-    graph, shapes = model.graph, _shapes(model.graph)
-    kept, found = [], 0
-    for node in graph.node:
-        value = (
-            _size(node, constants, shapes, model.opset_import)
-            if node.op_type in SIZE_ARITHMETIC and len(node.output) == 1
-            else None
-        )
-        if value is None or value.size > MOST_SIZES:
-            kept.append(node)
-            continue
-        constants[node.output[0]] = value
-        graph.initializer.append(numpy_helper.from_array(value, node.output[0]))
-        found += 1
-    del graph.node[:]
-    graph.node.extend(kept)
-    return found
-
-
-def _size(node: onnx.NodeProto, constants: dict, shapes: dict, opsets) -> np.ndarray | None:
-    given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    if node.op_type == "Shape":
-        shape = shapes.get(node.input[0])
-        return None if shape is None else np.array(shape[given.get("start", 0) : given.get("end")], np.int64)
-    if any(name and name not in constants for name in node.input):
-        return None
-    values = {name: constants[name] for name in node.input if name}
-    if (
-        node.op_type == "ConstantOfShape"
-        and np.prod(np.abs(values[node.input[0]].astype(float))) > MOST_SIZES
-    ):
-        return None
+def _is_size(node: ir.Node) -> bool:
+    """Tells whether a node computes a small size from small ones; nothing else is worked out beforehand."""
+    values = [value.const_value for value in node.inputs if value is not None]
+    if node.op_type not in SIZE_ARITHMETIC or any(v is None or v.size > MOST_SIZES for v in values):
+        return False
+    if node.op_type == "ConstantOfShape":
+        return math.prod(abs(int(v)) for v in values[0].numpy().reshape(-1)) <= MOST_SIZES
     if node.op_type == "Range":
-        start, stop, step = (float(values[name]) for name in node.input)
-        if not step or not abs(stop - start) / abs(step) <= MOST_SIZES:
-            return None
-    inputs = [
-        helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape)
-        for n, v in values.items()
-    ]
-    alone = helper.make_model(
-        helper.make_graph([node], "one", inputs, [helper.make_tensor_value_info(node.output[0], 0, None)]),
-        opset_imports=opsets,
-    )
-    try:
-        return np.asarray(ReferenceEvaluator(alone).run(None, values)[0])
-    except Exception:  # what can't be computed stays in the graph, and its size unknown
-        return None
+        start, stop, step = (float(value.numpy().reshape(-1)[0]) for value in values)
+        return bool(step) and abs(stop - start) / abs(step) <= MOST_SIZES
+    return True

@@ -5,16 +5,15 @@ from pathlib import Path
 
 import onnx
 
-from engine.formats.onnx import check as onnx_format
-from engine.formats.onnx.face import face_of
 from engine.formats.onnx.plain import plain
+from engine.formats.onnx.usual import prepared
 from engine.formats.unchanged import unchanged
 from engine.vocabulary import ModelFile
 
 
 def open_plain(model: ModelFile) -> onnx.ModelProto:
     """Opens an ONNX file, or a TorchScript program exported to ONNX: `input` to `logits`, as
-    formats/onnx_plain.py has it.
+    formats/onnx/plain.py has it.
 
     Raises BadInput when the file was changed since it was checked, or the graph can't be run.
     """
@@ -23,11 +22,5 @@ def open_plain(model: ModelFile) -> onnx.ModelProto:
         from engine.formats.torch.open import script_as_onnx
 
         with tempfile.TemporaryDirectory() as folder:
-            return _plain(script_as_onnx(path, model, Path(folder, "script.onnx")), model)
-    return _plain(path, model)
-
-
-def _plain(path: Path, model: ModelFile) -> onnx.ModelProto:
-    onnx_format.check(path)
-    parsed = onnx_format.parse(path)
-    return plain(parsed, face_of(parsed.graph, model.input_shape[0]))
+            return plain(*prepared(script_as_onnx(path, model, Path(folder, "script.onnx")), model))
+    return plain(*prepared(path, model))

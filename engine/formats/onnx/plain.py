@@ -18,7 +18,7 @@ from onnx import TensorProto, version_converter
 
 from engine.errors import BadInput
 from engine.formats.onnx.face import Face, predictor, session_of
-from engine.formats.onnx.tidy import tidy, without_dead_ends
+from engine.formats.onnx.tidy import bare, tidy
 
 OPSET = 13
 WEIGHTED = ("Conv", "Gemm", "MatMul", "ConvTranspose")
@@ -26,12 +26,7 @@ WEIGHTED = ("Conv", "Gemm", "MatMul", "ConvTranspose")
 
 def plain(model: onnx.ModelProto, face: Face) -> onnx.ModelProto:
     """Returns the plainest form that gives the file's own scores. Raises BadInput when none does."""
-    size = (
-        (face.height, face.width, face.channels)
-        if face.layout == "NHWC"
-        else (face.channels, face.height, face.width)
-    )
-    images = np.random.default_rng(0).random((3, *size), np.float32)
+    images = np.random.default_rng(0).random((3, *face.image_shape), np.float32)
     expected = predictor(session_of(model), face)(images)
     for form, batch in _forms(model, face):
         _show(form, face, batch)
@@ -53,7 +48,7 @@ def _forms(model: onnx.ModelProto, face: Face) -> Iterator[tuple[onnx.ModelProto
         next(v for v in model.graph.input if v.name == face.input).type.tensor_type.shape.dim[0].dim_value
         or None
     )
-    for change in (lambda m: tidy(m, face.output), lambda m: _bare(m, face.output)):
+    for change in (lambda m: tidy(m, face), lambda m: bare(m, face.output)):
         for target in dict.fromkeys((max(opset, OPSET), opset)):
             form = change(model)
             form = form if target == opset else raised(form, target)
@@ -80,19 +75,6 @@ def opset_of(model: onnx.ModelProto) -> int:
     return max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
 
 
-def _bare(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
-    bare = onnx.ModelProto()
-    bare.CopyFrom(model)
-    bare.ir_version = max(bare.ir_version, 8)  # before 4, every weight had to be listed as an input as well
-    graph = bare.graph
-    stored = {tensor.name for tensor in graph.initializer}
-    kept = [value for value in graph.input if value.name not in stored]
-    del graph.input[:], graph.value_info[:]
-    graph.input.extend(kept)
-    without_dead_ends(graph, output)
-    return bare
-
-
 def _show(model: onnx.ModelProto, face: Face, batch: int | None) -> None:
     """Names input and output, and states the image's size and the batch."""
     graph = model.graph
@@ -100,13 +82,8 @@ def _show(model: onnx.ModelProto, face: Face, batch: int | None) -> None:
         if old != new:
             _rename(graph, new, f"{new}_inside")  # a name of ours that the file has given to something else
             _rename(graph, old, new)
-    size = (
-        (face.height, face.width, face.channels)
-        if face.layout == "NHWC"
-        else (face.channels, face.height, face.width)
-    )
     graph.input[0].CopyFrom(
-        onnx.helper.make_tensor_value_info("input", TensorProto.FLOAT, [batch or "batch", *size])
+        onnx.helper.make_tensor_value_info("input", TensorProto.FLOAT, [batch or "batch", *face.image_shape])
     )
     graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("logits", TensorProto.FLOAT, None))
     shapes = onnx.shape_inference.infer_shapes(model).graph.output[0].type.tensor_type.shape.dim

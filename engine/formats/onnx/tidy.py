@@ -9,28 +9,49 @@ import math
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from onnx import helper, numpy_helper
+from onnx_ir.passes.common import LiftConstantsToInitializersPass
+from onnxscript import optimizer
+
+from engine.formats.limits import MAX_VALUES
+from engine.formats.onnx.batch import SMALL, free, prime_for, set_batch, shapes_at
+from engine.formats.onnx.check import GENERATORS
+from engine.formats.onnx.face import Face
 
 
-def tidy(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
+def tidy(model: onnx.ModelProto, face: Face) -> onnx.ModelProto:
     """Returns a copy with that one output, a free batch, and plain layers."""
-    free = onnx.ModelProto()
-    free.CopyFrom(model)
-    graph = free.graph
-    free.ir_version = max(free.ir_version, 8)  # before 4, every weight had to be listed as an input as well
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    ranks = {
-        value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
-        for value in (*inferred.input, *inferred.value_info, *inferred.output)
-    }
+    size = face.image_shape
+    fixed = next(v for v in model.graph.input if v.name == face.input).type.tensor_type.shape.dim[0].dim_value
+    made = bare(model, face.output)
+    prime = prime_for(made, size)
+    set_batch(made, size, fixed or prime)
+    made = _computed_ahead(made)
+    ranks = shapes_at(made, face.input, (fixed or prime, *size))
+    graph = made.graph
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     _write_paddings_out(graph, ranks)
-    constants = _fold_constants(graph)
-    _flatten(graph, constants, ranks)
+    _flatten(graph, constants, ranks, fixed or prime)
     _join_dense(graph, constants, ranks)
     _join_bias(graph, constants)
+    free(made, size, fixed or None, prime)
+    without_dead_ends(graph, face.output)
+    return made
+
+
+def bare(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
+    """Returns a copy with that one output, and of the rest only what leads to it, its image as only input."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    made.ir_version = max(made.ir_version, 8)  # before 4, every weight had to be listed as an input as well
+    graph = made.graph
+    stored = {tensor.name for tensor in graph.initializer}
+    kept = [value for value in graph.input if value.name not in stored]
+    del graph.input[:], graph.value_info[:]
+    graph.input.extend(kept)
     without_dead_ends(graph, output)
-    _free_batch(graph, constants)
-    return free
+    return made
 
 
 def without_dead_ends(graph: onnx.GraphProto, output: str) -> None:
@@ -48,46 +69,46 @@ def without_dead_ends(graph: onnx.GraphProto, output: str) -> None:
     graph.initializer.extend(weights)
 
 
-def _fold_constants(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
-    """Turns constants, and reshapes and transpositions of weights, into weights; returns all of them by
-    name.
-    """
-    known = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    for node in list(graph.node):
-        given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        folded = None
-        if node.op_type == "Constant" and "value" in given:
-            folded = numpy_helper.to_array(given["value"])
-        elif node.input and node.input[0] in known:
-            if node.op_type == "Reshape" and node.input[1] in known and 0 not in known[node.input[1]]:
-                folded = known[node.input[0]].reshape(known[node.input[1]])
-            elif node.op_type == "Transpose":
-                folded = known[node.input[0]].transpose(given.get("perm"))
-            elif node.op_type == "Identity":
-                folded = known[node.input[0]]
-        if folded is not None:
-            known[node.output[0]] = folded
-            graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(folded), node.output[0]))
-            graph.node.remove(node)
-    return known
+def _computed_ahead(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Works out what follows from constants and known shapes. The checks before have bounded every value."""
+    opened = ir.serde.deserialize_model(model)
+    optimizer.fold_constants(
+        opened,
+        onnx_shape_inference=True,
+        input_size_limit=MAX_VALUES,
+        output_size_limit=MAX_VALUES,
+        should_fold=_should_fold,
+    )
+    optimizer.remove_unused_nodes(opened)
+    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(opened)
+    return ir.serde.serialize_model(opened)
 
 
-def _flatten(graph: onnx.GraphProto, constants: dict[str, np.ndarray], ranks: dict[str, list[int]]) -> None:
-    """Reads a reshape of a picture's channels into one row as what it is; other reshapes lose their batch of
-    one.
-    """
+def _should_fold(node: ir.Node) -> bool | None:
+    """Keeps what is made as large as the batch; small sizes become numbers whatever they are made with."""
+    if node.op_type not in GENERATORS:
+        return None
+    given = node.inputs[0].const_value if node.inputs[0] is not None else None
+    if node.op_type == "ConstantOfShape" and given is not None:
+        sizes = given.numpy().reshape(-1).tolist()
+    else:
+        sizes = list(node.outputs[0].shape or [SMALL + 1])
+    small = all(isinstance(size, int) for size in sizes) and math.prod(sizes) <= SMALL
+    return small or (None if node.op_type == "Pad" else False)
+
+
+def _flatten(
+    graph: onnx.GraphProto, constants: dict[str, np.ndarray], ranks: dict[str, list[int]], batch: int
+) -> None:
+    """Reads a reshape of a picture's channels into one row as what it is."""
     for node in graph.node:
         if node.op_type != "Reshape" or node.input[1] not in constants:
             continue
-        shape = constants[node.input[1]].copy()
-        if len(shape) == 2 and len(ranks.get(node.input[0], [])) == 4 and (shape[0] in (1, 0, -1)):
+        shape = constants[node.input[1]]
+        if len(shape) == 2 and len(ranks.get(node.input[0], [])) == 4 and shape[0] in (batch, 0, -1):
             del node.input[1:], node.attribute[:]
             node.op_type = "Flatten"
             node.attribute.append(helper.make_attribute("axis", 1))
-        elif len(shape) > 1 and shape[0] == 1:
-            shape[0] = -1 if -1 not in shape else 0
-            _add(graph, constants, shape, name := f"{node.output[0]}_shape")
-            node.input[1] = name
 
 
 def _join_dense(
@@ -139,17 +160,6 @@ def _take_bias(graph: onnx.GraphProto, node: onnx.NodeProto, constants: dict, wi
 def _add(graph: onnx.GraphProto, constants: dict, value: np.ndarray, name: str) -> None:
     constants[name] = value
     graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-
-
-def _free_batch(graph: onnx.GraphProto, constants: dict[str, np.ndarray]) -> None:
-    kept = [value for value in graph.input if value.name not in constants]
-    del graph.input[:], graph.value_info[:]
-    graph.input.extend(kept)
-    for value in [*graph.input, *graph.output]:
-        dims = value.type.tensor_type.shape.dim
-        if len(dims):
-            dims[0].ClearField("dim_value")
-            dims[0].dim_param = "batch"
 
 
 def _write_paddings_out(graph: onnx.GraphProto, sides: dict[str, list[int]]) -> None:

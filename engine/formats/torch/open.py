@@ -219,7 +219,7 @@ def open_script(path: Path, model: ModelFile) -> nn.Module:
     if model.architecture:
         return architectures.build(model.architecture, _script_weights(script))
     with tempfile.TemporaryDirectory() as folder:
-        return onnx_network.open_onnx(script_as_onnx(path, model, Path(folder, "script.onnx")))
+        return onnx_network.open_model(script_as_onnx(path, model, Path(folder, "script.onnx")), model)
 
 
 def script_as_onnx(path: Path, model: ModelFile, target: Path) -> Path:

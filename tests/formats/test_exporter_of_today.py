@@ -1,0 +1,151 @@
+"""ONNX as PyTorch's exporters write it, of today and of old: opened as a network, whatever batch it was
+exported with.
+"""
+
+import io
+import warnings
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from engine.backends import open_backend
+from engine.formats.onnx import check
+from engine.formats.onnx.face import face_of, predictor, session_of
+from engine.formats.onnx.network import _try_network
+from engine.formats.onnx.plain import plain
+from engine.formats.onnx.tidy import tidy
+from tests.formats.test_onnx_only import saved
+
+EXPORTS = {
+    "today": {"external_data": False},
+    "today, a free batch": {"external_data": False, "dynamic_shapes": ({0: torch.export.Dim("n")},)},
+    "of old": {"dynamo": False, "opset_version": 14},
+    "of old, a free batch": {
+        "dynamo": False,
+        "input_names": ["image"],
+        "output_names": ["scores"],
+        "dynamic_axes": {"image": {0: "n"}, "scores": {0: "n"}},
+    },
+}
+
+
+class Attention(nn.Module):
+    """Patches, a class token, places, multi-head attention, LayerNorm, GELU."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch = nn.Conv2d(3, 16, 8, 8)
+        self.token, self.places = nn.Parameter(torch.randn(1, 1, 16)), nn.Parameter(torch.randn(1, 17, 16))
+        self.before, self.attention = nn.LayerNorm(16), nn.MultiheadAttention(16, 2, batch_first=True)
+        self.dense = nn.Sequential(nn.LayerNorm(16), nn.Linear(16, 24), nn.GELU(), nn.Linear(24, 16))
+        self.scores = nn.Linear(16, 5)
+
+    def forward(self, x):
+        x = self.patch(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.places
+        y = self.before(x)
+        x = x + self.attention(y, y, y, need_weights=False)[0]
+        return self.scores((x + self.dense(x))[:, 0])
+
+
+class Shuffled(nn.Module):
+    """Squeeze-and-excitation, halves, a channel shuffle, ConvNeXt's layer over channels last, pooling
+    beyond the edge.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.Hardswish())
+        self.squeeze = nn.Sequential(nn.Conv2d(16, 4, 1), nn.SiLU(), nn.Conv2d(4, 16, 1), nn.Hardsigmoid())
+        self.own = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.BatchNorm2d(8), nn.PReLU(8))
+        self.norm, self.dense = nn.LayerNorm(16), nn.Linear(16, 16)
+        self.groups, self.pool = nn.GroupNorm(4, 16), nn.AvgPool2d(3, 2, ceil_mode=True)
+        self.up, self.scores = nn.ConvTranspose2d(16, 8, 2, 2), nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.stem(x)
+        x = x * self.squeeze(x.mean((2, 3), keepdim=True))
+        one, other = x.chunk(2, 1)
+        x = torch.cat([one, self.own(other)], 1)
+        n, c, h, w = x.shape
+        x = x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
+        x = x + self.dense(self.norm(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+        x = functional.pad(self.groups(x), (0, 1, 0, 1), value=0.5)
+        return self.scores(self.up(self.pool(x)).amax((2, 3)))
+
+
+def exported(network: nn.Module, **options) -> onnx.ModelProto:
+    """The network as this exporter writes it, with a batch of one where that is not free."""
+    out = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network, (torch.rand(2 if "dynamic_shapes" in options else 1, 3, 32, 32),), out, **options
+        )
+    return onnx.load_from_string(out.getvalue())
+
+
+def made(kind: type[nn.Module]) -> nn.Module:
+    torch.manual_seed(0)
+    network = kind().eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    return network
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", EXPORTS)
+@pytest.mark.parametrize("kind", [Attention, Shuffled])
+def test_each_exporter_s_file_is_a_network_with_its_layers(kind, way, tmp_path, look):
+    network = made(kind)
+    path = saved(tmp_path, exported(network, **EXPORTS[way]))
+    model = look(path)
+    assert (model.reach, len(model.classes), model.input_shape) == ("all", 5, (32, 32, 3))
+    assert len(model.warnings) == 1 and "No data set was given" in model.warnings[0]
+    backend = open_backend(model, tmp_path / "cache", 1)
+    opened, images = backend.load(model), torch.rand(3, 3, 32, 32)
+    with torch.inference_mode():
+        np.testing.assert_allclose(opened(images), network(images), atol=1e-4)
+    facts = backend.facts(opened, labelled=True)
+    own = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert facts.untraceable == "" and len(facts.layers) >= len(own) and facts.layers[-1].shape[0] == 5
+
+
+@pytest.mark.parametrize("way", ["today", "of old"])
+def test_a_batch_of_one_is_set_free_in_the_graph_itself(way):
+    network = made(Attention)
+    model = exported(network, **EXPORTS[way])
+    face = face_of(model, None)
+    form, images = plain(model, face), np.random.default_rng(1).random((3, 3, 32, 32), np.float32)
+    assert form.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+    scores = session_of(form).run(["logits"], {"input": images})[0]
+    np.testing.assert_allclose(scores, predictor(session_of(model), face)(images), atol=1e-4)
+
+
+def test_a_batch_of_four_is_set_free():
+    network = made(Shuffled)
+    out = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(network, (torch.rand(4, 3, 32, 32),), out, dynamo=False)
+    model = onnx.load_from_string(out.getvalue())
+    opened, why = _try_network(model, face_of(model, None), session_of(model))
+    images = torch.rand(3, 3, 32, 32)
+    assert opened is not None, why
+    with torch.inference_mode():
+        np.testing.assert_allclose(opened(images), network(images), atol=1e-4)
+
+
+def test_sizes_that_follow_from_shapes_are_bounded(tmp_path):
+    """A class token is expanded by the arithmetic on sizes that the exporter of old writes."""
+    model = exported(made(Attention), **EXPORTS["of old, a free batch"])
+    assert {"ConstantOfShape", "Shape", "Where"} <= {node.op_type for node in model.graph.node}
+    check.check(saved(tmp_path, model))
+    tidied = tidy(model, face_of(model, None))
+    assert "Where" not in {node.op_type for node in tidied.graph.node}
