@@ -42,8 +42,9 @@ def structured(model, seed: int, seconds: float) -> dict:
     """
     from engine.backends import open_backend
     from engine.techniques import prune_structured
+    from engine.techniques.job import Data, Job
     from engine.techniques.shared.sensitivity import sensitivity
-    from engine.techniques.workbench import Data, Workbench
+    from engine.techniques.workbench import Workbench
 
     parts = datasets.load("cifar10", HOME, ("train", "validation", "calibration", "test"))
     began = time.monotonic()
@@ -57,20 +58,18 @@ def structured(model, seed: int, seconds: float) -> dict:
         image_s = backend.step_seconds(network, parts["train"], 64, 2.0) / 64
         facts = type(facts)(**{**facts.__dict__, "image_s": image_s, "evaluate_images_per_s": 3 / image_s})
         rows = sensitivity(backend, network, facts, parts["validation"], lambda done, layer: None)
-        bench = Workbench(
+        job = Job(
             "prune_structured",
             model,
-            backend,
             facts,
-            Data(parts["train"], parts["validation"], parts["calibration"]),
             Path(folder),
             seed,
             seconds,
-            0.01,
-            False,
-            lambda message: None,
-            rows,
+            tolerance=0.01,
+            sensitivity=tuple(rows),
         )
+        data = Data(parts["train"], parts["validation"], parts["calibration"])
+        bench = Workbench(job, backend, data, lambda message: None)
         with bench.variant("prune_structured") as making:
             cut = prune_structured.cut(bench, making, network, RATIO, "l2", prune_structured.fragility(bench))
             trained = making.train(

@@ -60,7 +60,8 @@ def one_network(name: str, size: int, techniques: list[str], every: bool) -> dic
     from engine.backends import backend_for
     from engine.backends.keras.apart import graph_of
     from engine.datasets import Part
-    from engine.techniques.workbench import Data, Workbench
+    from engine.techniques.job import Data, Job
+    from engine.techniques.workbench import Workbench
     from engine.vocabulary import ModelFile, Preprocessing
 
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
@@ -101,19 +102,9 @@ def one_network(name: str, size: int, techniques: list[str], every: bool) -> dic
                 found[technique] = f"skipped: {reason}"
                 continue
             messages: list[dict] = []
-            bench = Workbench(
-                technique,
-                model,
-                backend,
-                facts,
-                Data(part, part, part),
-                home,
-                0,
-                seconds=0.01,
-                tolerance=0.003,
-                dot_product=False,
-                send=messages.append if every else only(TECHNIQUES[technique].variants[0], messages),
-            )
+            job = Job(technique, model, facts, home, seed=0, seconds=0.01, tolerance=0.003)
+            send = messages.append if every else only(TECHNIQUES[technique].variants[0], messages)
+            bench = Workbench(job, backend, Data(part, part, part), send)
             bench._network = network
             with suppress(Enough):
                 TECHNIQUES[technique].run(bench)

@@ -22,7 +22,7 @@ from engine.run.requests import (
 from engine.run.supervisor import Supervisor, variants_of
 from engine.run.weighing import Weighing
 from engine.store.files import read_json, write_json
-from engine.techniques.workbench import host_has_dot_product
+from engine.techniques.shared.saturation import host_has_dot_product
 from engine.vocabulary import Host, Variant
 from engine.wall.sandbox import Failed
 from estimator import capability

@@ -38,7 +38,8 @@ from engine.wall.child import serve
 from estimator.types import Profile
 
 if TYPE_CHECKING:
-    from engine.techniques.workbench import Data, Workbench
+    from engine.techniques.job import Data
+    from engine.techniques.workbench import Workbench
 
 Send = Callable[[dict[str, Any]], None]
 PROBE_S = 1.5  # seconds spent on finding out how fast this network trains here
@@ -108,8 +109,14 @@ def technique(request: MakeVariants, send: Send) -> dict[str, Any]:
     """Runs one technique (or `baseline`); each variant is told as soon as it is finished. Returns {}."""
     from engine.techniques import TECHNIQUES
 
-    how = {"tolerance": request.tolerance, "dot_product": request.dot_product}
-    bench = _workbench(request, request.technique, send, sensitivity=request.sensitivity, **how)
+    bench = _workbench(
+        request,
+        request.technique,
+        send,
+        tolerance=request.tolerance,
+        dot_product=request.dot_product,
+        sensitivity=request.sensitivity,
+    )
     if request.technique == "baseline":
         _baseline(bench)
     else:
@@ -120,21 +127,11 @@ def technique(request: MakeVariants, send: Send) -> dict[str, Any]:
 def _workbench(request: MakeVariants | FindSensitivity, name: str, send: Send, **how: Any) -> "Workbench":
     """Returns the place of work; `how`: tolerance, dot_product, sensitivity, where a technique is at work."""
     # only here: the peak memory of an artifact must not hold what techniques import
+    from engine.techniques.job import Job
     from engine.techniques.workbench import Workbench
 
-    backend, data = _opened(request)
-    return Workbench(
-        name,
-        request.model,
-        backend,
-        request.facts,
-        data,
-        request.folder,
-        request.seed,
-        request.seconds,
-        **({"tolerance": 0.0, "dot_product": False} | how),
-        send=send,
-    )
+    job = Job(name, request.model, request.facts, request.folder, request.seed, request.seconds, **how)
+    return Workbench(job, *_opened(request), send)
 
 
 def _baseline(bench: "Workbench") -> None:
@@ -183,7 +180,7 @@ def _opened(request: OfRun) -> "tuple[Any, Data]":
 
 
 def _data(request: OfRun) -> "Data":
-    from engine.techniques.workbench import Data
+    from engine.techniques.job import Data
 
     if request.dataset is None:
         return Data(None, None, generated(request.model))

@@ -20,7 +20,7 @@ def run(bench: Workbench) -> None:
     """Makes the student with the teacher and the same student without."""
     for variant, teacher in ((f"distill@{WIDTH}", True), (f"distill@{WIDTH},alone", False)):
         with bench.variant(variant) as making:
-            seed = bench.run_seed  # the same first weights for both, so that only the teacher differs
+            seed = bench.job.seed  # the same first weights for both, so that only the teacher differs
             making.step(
                 "slim",
                 "A network of the same family, its layers half as wide, with fresh weights.",

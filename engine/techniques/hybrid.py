@@ -122,7 +122,7 @@ def _export_int8(bench: Workbench, making: Making, network: Network) -> None:
 
 def _smallest(bench: Workbench, making: Making) -> None:
     floor = judged(bench, bench.network()) - max(
-        SAFETY * bench.tolerance, 2 / judged_images(bench)
+        SAFETY * bench.job.tolerance, 2 / judged_images(bench)
     )  # two images of a small set are noise
     networks = _narrower(bench, making, floor)
     best: Coded | None = None
@@ -167,7 +167,7 @@ def judged_images(bench: Workbench) -> int:
     """Returns on how many validation images the search judges networks, by how fast this one is and by the
     time there is.
     """
-    affordable = np.clip(JUDGED_SHARE * bench.seconds * bench.facts.evaluate_images_per_s, *JUDGED_IMAGES)
+    affordable = np.clip(JUDGED_SHARE * bench.job.seconds * bench.facts.evaluate_images_per_s, *JUDGED_IMAGES)
     return min(int(affordable), len(bench.data.validation.labels))
 
 

@@ -8,7 +8,8 @@ from engine.backends import open_backend
 from engine.datasets import Part
 from engine.frameworks import FRAMEWORKS
 from engine.techniques import TECHNIQUES
-from engine.techniques.workbench import Data, Workbench
+from engine.techniques.job import Data, Job
+from engine.techniques.workbench import Workbench
 from engine.vocabulary import ModelFile
 from tests.backends.linear import registered
 
@@ -30,19 +31,8 @@ def test_one_file_and_one_entry_are_enough(linear, tmp_path):
     messages = []
     for name in ("ptq_int8", "dynamic_int8", "fp16"):
         assert TECHNIQUES[name].why_not(facts) == ""
-        bench = Workbench(
-            name,
-            linear,
-            backend,
-            facts,
-            Data(part, part, part),
-            tmp_path,
-            0,
-            seconds=1.0,
-            tolerance=0.005,
-            dot_product=False,
-            send=messages.append,
-        )
+        job = Job(name, linear, facts, tmp_path, seed=0, seconds=1.0, tolerance=0.005)
+        bench = Workbench(job, backend, Data(part, part, part), messages.append)
         TECHNIQUES[name].run(bench)
     made = [message["variant"] for message in messages if message["kind"] == "variant_made"]
     assert [(v["id"], v["status"], v["reason"]) for v in made] == [

@@ -10,8 +10,8 @@ from engine.backends.protocol import Training
 from engine.datasets import Part
 from engine.errors import BadInput
 from engine.formats.inspect import inspect_model
+from engine.techniques.budget import plan_steps
 from engine.techniques.shared.reconstruct import GRAM_BYTES
-from engine.techniques.workbench import plan_steps
 from engine.vocabulary import Preprocessing
 
 

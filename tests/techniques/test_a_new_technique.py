@@ -9,8 +9,9 @@ from engine.cli import main
 from engine.datasets import Part
 from engine.run.plan import expected_seconds
 from engine.techniques import TECHNIQUES
+from engine.techniques.job import Data, Job
 from engine.techniques.technique import Technique
-from engine.techniques.workbench import Data, Workbench
+from engine.techniques.workbench import Workbench
 from tests.backends.linear import registered
 
 
@@ -39,8 +40,8 @@ def test_it_runs(tmp_path, monkeypatch):
     part, messages = Part(images, np.zeros(40, np.int64)), []
     backend = open_backend(model, tmp_path / "cache", 1)
     facts = backend.facts(backend.load(model))
-    rest = {"seconds": 1.0, "tolerance": 0.005, "dot_product": False, "send": messages.append}
-    bench = Workbench("halves", model, backend, facts, Data(part, part, part), tmp_path, 0, **rest)
+    job = Job("halves", model, facts, tmp_path, seed=0, seconds=1.0)
+    bench = Workbench(job, backend, Data(part, part, part), messages.append)
     HALVES.run(bench)
     (made,) = [message["variant"] for message in messages if message["kind"] == "variant_made"]
     assert (made["id"], made["status"], made["reason"]) == ("halves", "done", "")

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from engine.backends.protocol import Facts, LayerInfo
-from engine.datasets import Part
-from engine.techniques import hybrid, prune_structured, ptq_int4, workbench
-from engine.techniques.workbench import Data, Making, Workbench
+from engine.techniques import budget, hybrid, prune_structured, ptq_int4
+from engine.techniques.shared import saturation
 
 
 def layer(name: str, kind: str = "conv", is_output: bool = False) -> LayerInfo:
@@ -55,28 +54,12 @@ def test_a_cut_that_cost_much_is_trained_boldly(right, expected):
 
 
 @pytest.mark.parametrize(("seconds", "images"), [(6, 1_000), (30, 20_000)])
-def test_the_teacher_answers_each_image_once(tmp_path, seconds, images):
+def test_the_teacher_answers_each_image_once(seconds, images):
     """200 images a second for the teacher, 1,000 for training: its 10 s for all 2,000 images are paid once,
     not each epoch.
     """
-    backend = SimpleNamespace(cost=lambda network: (100, 100))
     facts = Facts("pytorch", (), 100, 100, step_s=0.0, image_s=1e-3, evaluate_images_per_s=200)
-    part = Part(np.zeros((2_000, 8, 8, 1), np.uint8), np.zeros(2_000, int))
-    bench = Workbench(
-        "distill",
-        None,
-        backend,
-        facts,
-        Data(part, part, part),
-        tmp_path,
-        0,
-        seconds,
-        0.01,
-        False,
-        lambda message: None,
-    )
-    bench.teacher_answers = lambda: np.full((2_000, 10), np.nan, np.float32)
-    steps, batch = Making(bench, "distill@0.5")._plan("network", 1.0, True, False)
+    steps, batch = budget.plan(facts, (100, 100), (2_000, 8, 8, 1), seconds, unanswered=1.0)
     assert steps * batch == pytest.approx(images, rel=0.2)
 
 
@@ -115,8 +98,8 @@ def test_a_search_that_is_out_of_time_keeps_what_it_found(monkeypatch, widths, f
     ],
 )
 def test_weights_keep_to_7_bits_only_where_kernels_saturate(monkeypatch, saturates, device, host, seven, why):
-    monkeypatch.setattr(workbench, "host_has_dot_product", lambda: host)
-    found = workbench.range_of_weights(saturates, device)
+    monkeypatch.setattr(saturation, "host_has_dot_product", lambda: host)
+    found = saturation.range_of_weights(saturates, device)
     assert found[0] == seven and why in found[1]
 
 

@@ -91,6 +91,7 @@ def first_variants(upload, folder: Path, data, techniques) -> dict[str, str]:
     """Makes the first variant of each technique, ten steps where it trains; returns what did not become
     `done`, with the reason.
     """
+    from engine.techniques.job import Job
     from engine.techniques.workbench import Workbench
 
     model, backend, network, _ = upload
@@ -99,19 +100,8 @@ def first_variants(upload, folder: Path, data, techniques) -> dict[str, str]:
     facts = backend.facts(network)
     for technique in techniques:
         assert not technique.why_not(facts)
-        bench = Workbench(
-            technique.id,
-            model,
-            backend,
-            facts,
-            data,
-            folder,
-            0,
-            seconds=0.01,
-            tolerance=0.003,
-            dot_product=False,
-            send=only(technique.variants[0], messages),
-        )
+        job = Job(technique.id, model, facts, folder, seed=0, seconds=0.01, tolerance=0.003)
+        bench = Workbench(job, backend, data, only(technique.variants[0], messages))
         with suppress(Enough):
             technique.run(bench)
     made = [m["variant"] for m in messages if m["kind"] == "variant_made"]
@@ -121,7 +111,7 @@ def first_variants(upload, folder: Path, data, techniques) -> dict[str, str]:
 
 def test_techniques_that_need_no_labels(upload, tmp_path):
     from engine.run.tasks import generated
-    from engine.techniques.workbench import Data
+    from engine.techniques.job import Data
 
     after_training = [t for t in TECHNIQUES.values() if not t.trains]
     assert first_variants(upload, tmp_path, Data(None, None, generated(upload[0])), after_training) == {}
@@ -129,7 +119,7 @@ def test_techniques_that_need_no_labels(upload, tmp_path):
 
 @pytest.mark.skipif(not DATA, reason="EDGEWISE_DATA names no folder of data sets")
 def test_every_technique_with_its_data_set(upload, tmp_path):
-    from engine.techniques.workbench import Data
+    from engine.techniques.job import Data
 
     if upload[3] is None:
         pytest.skip("its data set is not one of the presets")

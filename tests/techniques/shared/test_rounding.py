@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from engine.backends.grid import dequantized, nearest_grid
+from engine.techniques.budget import plan_steps
 from engine.techniques.prune_unstructured import sparse_bytes
 from engine.techniques.shared.masks import cubic, global_masks
 from engine.techniques.shared.rounding import rounded, snapped_to, with_corrected_biases, with_feedback
-from engine.techniques.workbench import plan_steps
 
 RANDOM = np.random.default_rng(0)
 
