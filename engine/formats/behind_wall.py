@@ -61,10 +61,10 @@ def _look(request: dict, until: float) -> dict:
         openings = formats.openings(path, format, request["architecture"], size)
         if asked:
             openings = at_input_size(openings, *asked)
-        found = _choose(openings, pictures, request["dataset"], until)
+        found, complete = _choose(openings, pictures, request["dataset"], until)
         doubt = ""
         if pictures is not None and request["architecture"] is None:
-            doubt = way_out(found, pictures, until)
+            doubt = way_out(found, pictures, until, complete)
     described = _describe(path, format, request["name"], found, pictures.classes if pictures else None)
     told = {"warnings": [*described.warnings, *why_not]}
     if doubt:
@@ -89,7 +89,8 @@ def _labelled(request: dict) -> Iterator[tuple[TrialPictures | None, list[str]]]
 
 def _choose(
     openings: list[Opening], pictures: TrialPictures | None, dataset: str | None, until: float
-) -> Found:
+) -> tuple[Found, bool]:
+    """Returns what is believed, and whether all that the file may be could be tried within the time."""
     usable = [opening for opening in openings if opening.facts.get("reach") != "inspect"]
     late = time.monotonic() + LEAST_SECONDS > until
     if pictures is None or not usable or late:
@@ -102,10 +103,10 @@ def _choose(
             if late and pictures is not None and usable
             else []
         )
-        return replace(found, warnings=[*(why or found.warnings), *_open_choices(openings)])
+        return replace(found, warnings=[*(why or found.warnings), *_open_choices(openings)]), not late
     few = narrowed(usable, pictures, str(dataset), min(until, time.monotonic() + NARROWING_S))
     found = detect(few.openings, pictures, str(dataset), until)
-    return replace(found, evidence=[*found.evidence, *few.evidence])
+    return replace(found, evidence=[*found.evidence, *few.evidence]), few.complete
 
 
 def _open_choices(openings: list[Opening]) -> list[str]:

@@ -1,7 +1,8 @@
 """Is a guessed network the user's? What a file leaves open was filled in by trying; here it is judged.
 
-A network is believed that names at least half-way from chance to all rightly, or whose normalisation layers
-see the very means and deviations that they learnt. One that does neither is probably another network.
+A network is believed that names at least half-way from chance to all rightly, or, of a known trunk, whose
+normalisation layers see the very means and deviations that they learnt. One that does neither is probably
+another network.
 """
 
 import time
@@ -17,8 +18,9 @@ SURE = 0.5  # of the way from chance to all
 STRANGE = 0.7  # from here on normalisation sees other numbers than it learnt
 
 
-def way_out(found: Found, pictures: TrialPictures, until: float) -> str:
-    """Returns what is wrong and what to do, or "" where the network may be the user's.
+def way_out(found: Found, pictures: TrialPictures, until: float, complete: bool = True) -> str:
+    """Returns what is wrong and what to do, or "" where the network may be the user's. `complete`: whether
+    there was the time to try all that it may be.
 
     Only openings are judged whose facts have a "guess": what was assumed, as part of a sentence.
     """
@@ -35,6 +37,13 @@ def way_out(found: Found, pictures: TrialPictures, until: float) -> str:
         seen = strangeness(preprocess(images, found.preprocessing.model_dump()))
         if seen is not None and np.isfinite(seen) and seen < STRANGE:
             return ""
+    if not complete:
+        return (
+            f"The file does not tell {guess}, and this machine was too busy to try all that it may be within"
+            f" the time; the best of the rest ({opening.architecture}) names {found.accuracy:.1%} of the"
+            " validation images rightly. Open the file again later, or name the network: --architecture NAME"
+            " (on the page: Architecture)."
+        )
     sizes = f"{opening.channels}, {opening.height}, {opening.width}"
     return (
         f"The file does not tell {guess}, and the best guess ({opening.architecture}) names only"

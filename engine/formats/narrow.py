@@ -20,16 +20,19 @@ from engine.vocabulary import Preprocessing
 SHARE = 0.45  # of the time that is left
 PICTURES = 64
 KEPT = 4  # networks that every scaling is tried on
-VARIED = 4  # networks whose variations are looked at
+VARIED = 10  # networks whose variations are looked at
 SCALINGS = ("0..1", "the data set's usual mean and deviation", "the data set's mean and deviation", "0..255")
 
 
 @dataclass(frozen=True)
 class Few:
-    """The openings that are worth every scaling, and what was seen, as sentences."""
+    """The openings that are worth every scaling, what was seen, as sentences, and whether there was the time
+    to look at all.
+    """
 
     openings: list[Opening]
     evidence: list[str]
+    complete: bool = True
 
 
 def narrowed(openings: Sequence[Opening], pictures: TrialPictures, dataset: str, until: float) -> Few:
@@ -51,22 +54,22 @@ def narrowed(openings: Sequence[Opening], pictures: TrialPictures, dataset: str,
     varied = [
         other
         for trial in best_first[:VARIED]
-        for other in trial.opening.variations()
-        if _another(other, looked)
+        for other in (trial.opening.variations() if time.monotonic() < halfway else ())
+        if _another(other, trial.opening, looked)
     ]
-    looked += _looked_at(varied, pictures, dataset, count, end)
+    seen = _looked_at(varied, pictures, dataset, looked[0].count, end) if varied else []
+    looked += [trial for trial in seen if trial.count == looked[0].count]
     top = max(looked, key=lambda trial: trial.accuracy)
     level = [trial for trial in looked if trial is top or not surely_more(top.right, trial.right)]
     chosen = {id(trial.opening) for trial in sorted(level, key=lambda trial: -trial.accuracy)[:KEPT]}
-    return Few([t.opening for t in looked if id(t.opening) in chosen], [_sentence(looked, top)])
+    complete = len(looked) == len(openings) + len(varied)
+    return Few([t.opening for t in looked if id(t.opening) in chosen], [_sentence(looked, top)], complete)
 
 
-def _another(opening: Opening, looked: Sequence[Trial]) -> bool:
-    """Tells whether an opening is of a network that was not looked at in this size."""
-    return all(
-        (opening.architecture, opening.height, opening.width)
-        != (trial.opening.architecture, trial.opening.height, trial.opening.width)
-        for trial in looked
+def _another(opening: Opening, of: Opening, looked: Sequence[Trial]) -> bool:
+    """Tells whether a variation is of a network that was not looked at; other sizes are tried later."""
+    return (opening.height, opening.width) == (of.height, of.width) and all(
+        opening.architecture != trial.opening.architecture for trial in looked
     )
 
 
@@ -79,14 +82,23 @@ def _ways(opening: Opening, pictures: TrialPictures, dataset: str) -> list[tuple
 def _looked_at(
     openings: Sequence[Opening], pictures: TrialPictures, dataset: str, count: int, until: float
 ) -> list[Trial]:
-    """Returns the best trial of each opening; those that the time leaves out are left out."""
-    found: list[Trial] = []
-    for opening in openings:
-        if found and time.monotonic() > until:
-            break
-        trials = [try_one(opening, *way, pictures, count) for way in _ways(opening, pictures, dataset)]
-        found.append(max(trials, key=lambda trial: trial.accuracy))
-    return found
+    """Returns the best trial of each opening; those that the time leaves out are left out.
+
+    One scaling after the other, so that what the time breaks off is the less usual of them.
+    """
+    best: dict[int, Trial] = {}
+    ways = {id(opening): _ways(opening, pictures, dataset) for opening in openings}
+    for turn in range(len(SCALINGS)):
+        for opening in openings:
+            if turn >= len(ways[id(opening)]) or (best and time.monotonic() > until):
+                continue
+            trial = try_one(opening, *ways[id(opening)][turn], pictures, count, until)
+            before = best.get(id(opening))
+            if trial.count == count and (before is None or trial.accuracy > before.accuracy):
+                best[id(opening)] = trial
+            elif not best:  # not even one within the time
+                return [trial]
+    return [best[id(opening)] for opening in openings if id(opening) in best]
 
 
 def _count(openings: Sequence[Opening], pictures: TrialPictures, dataset: str, seconds: float) -> int:

@@ -8,6 +8,14 @@ from torch.nn import functional
 
 from engine import ask, datasets
 from engine.errors import BadInput
+from engine.formats import behind_wall
+
+
+@pytest.fixture(autouse=True)
+def no_hurry(monkeypatch):
+    """What is tried may not hang on the speed of this machine."""
+    monkeypatch.setattr(behind_wall, "SECONDS", 200.0)
+    monkeypatch.setattr(behind_wall, "NARROWING_S", 100.0)
 
 
 def conv(inputs: int, outputs: int, *more: nn.Module) -> nn.Sequential:
@@ -93,7 +101,7 @@ def test_what_the_file_leaves_open_is_found_on_pictures(tmp_path, look, home, ki
     assert any("leaves the network open" in sentence for sentence in found.evidence)
     parts = datasets.load("digits", home, parts=("validation",))
     from engine.device.preprocessing import preprocess
-    from engine.formats.torch.open import open_network
+    from engine.formats import open_network
 
     x = preprocess(parts["validation"].images, found.preprocessing.model_dump())
     with torch.inference_mode():

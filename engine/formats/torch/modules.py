@@ -166,7 +166,7 @@ def rebuild_in_order(record: Record) -> nn.Sequential | None:
     return nn.Sequential(layers).float().eval().requires_grad_(False)
 
 
-def check_growth(network: nn.Module, channels: int, side: int) -> None:
+def check_growth(network: nn.Module, channels: int, height: int, width: int | None = None) -> None:
     """Runs a network without memory (shapes only). Raises BadInput where a layer gives absurdly much for one
     image.
     """
@@ -185,7 +185,7 @@ def check_growth(network: nn.Module, channels: int, side: int) -> None:
     for module in bare.modules():
         module.register_forward_hook(look)
     with torch.inference_mode():
-        bare(torch.zeros(1, channels, side, side, device="meta"))
+        bare(torch.zeros(1, channels, height, width or height, device="meta"))
 
 
 def _rebuild(record: Record, made: dict[int, nn.Module], depth: int = 0) -> nn.Module:

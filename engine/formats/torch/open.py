@@ -18,7 +18,7 @@ from torch import nn
 from engine.errors import BadInput
 from engine.formats.onnx import network as onnx_network
 from engine.formats.opening import Opening
-from engine.formats.torch import architectures, checkpoint, norms
+from engine.formats.torch import architectures, checkpoint, norms, rows
 from engine.formats.torch import check as torchfile
 from engine.formats.torch import modules as torch_modules
 from engine.formats.torch import pickle as torch_pickle
@@ -51,7 +51,7 @@ def openings(path: Path, format: str, architecture: str | None, size: int | None
     `size` is the side in pixels of the data set's images. Raises BadInput when nothing fits.
     """
     if format == "torchscript":
-        return [_script_opening(path, size)]
+        return _script_openings(path, size)
     stated = safetensors_format.stated_size(path) if format == "safetensors" else None
     size = stated[0] if stated else size
     if format == "torch_module":
@@ -64,7 +64,13 @@ def openings(path: Path, format: str, architecture: str | None, size: int | None
     for one in sets:
         fitting = _fitting(one, sets, architecture, size)
         guess = LEFT_OPEN if any(set(c.architecture) & {",", ":"} for c in fitting) else ""
-        found += [_opening(candidate, one, sizes, _which(one, sets), guess) for candidate in fitting]
+        ending, notes = _which(one, sets)
+        if _first_inputs(one.weights) and guess:
+            notes = (
+                *notes,
+                "Each picture is flattened into one row of numbers in front of the dense layers.",
+            )
+        found += [_opening(candidate, one, sizes, (ending, notes), guess) for candidate in fitting]
     if not found:
         raise unmatched(sets[0].weights)
     return found
@@ -129,19 +135,22 @@ def _module_openings(path: Path, architecture: str | None, size: int | None) -> 
     fits_known = [] if known else architectures.candidates(one.weights, size)
     if (
         network is None
-        or architecture not in (None, torch_modules.IN_ORDER)
+        or architecture not in (None, torch_modules.IN_ORDER, *rows.FRONTS)
         or (fits_known and not fits_known[0].architecture.startswith("chain:"))
     ):
         return []
     kind = record.kind
     del record  # the network has weights of its own by now
     try:
-        side, channels, classes = _try_sizes(network, size)
+        front, side, channels, classes = _try_sizes(network, size)
     except BadInput:
         if fits_known:  # not in the order of registration, perhaps in another
             return []
         raise
     facts = _facts(network.state_dict())
+    if known and front:
+        fitting = ("as_row", "as_row_of_pixels") if channels == 3 else (front,)
+        return [_fronted(network, name, channels, side, classes, facts) for name in fitting]
     if not known:
         facts |= {
             "warnings": [
@@ -149,7 +158,6 @@ def _module_openings(path: Path, architecture: str | None, size: int | None) -> 
                 "in which they were registered."
             ],
             "guess": f"how the class '{kind[:80]}' runs its layers",
-            "strangeness": lambda x: norms.strangeness(network, x),
         }
     opening = Opening(
         None if known else torch_modules.IN_ORDER,
@@ -158,12 +166,18 @@ def _module_openings(path: Path, architecture: str | None, size: int | None) -> 
         channels,
         classes,
         _predict(network),
-        variations=lambda: at_sizes(opening, [(other, other) for other in other_sizes(side)]),
+        variations=lambda: at_sizes(opening, [(other, other) for other in other_sizes(side)], network),
         facts=facts,
     )
     if architecture or known:
         return [opening]
     return [opening, *(_opening(candidate, one, (), ("", ()), LEFT_OPEN) for candidate in fits_known)]
+
+
+def _fronted(network: nn.Module, front: str, channels: int, side: int, classes: int, facts: dict) -> Opening:
+    made = rows.FRONTS[front][0](network)
+    facts = {**facts, "evidence": [rows.note(front)]}
+    return Opening(front, side, side, channels, classes, _predict(made), facts=facts)
 
 
 def open_module(path: Path, model: ModelFile) -> nn.Module:
@@ -176,6 +190,8 @@ def open_module(path: Path, model: ModelFile) -> nn.Module:
                 f"The layers can't be run in their order: save the weights with {torch_pickle.SAVE_WEIGHTS}."
             )
         return network
+    if architecture in rows.FRONTS:
+        return rows.FRONTS[architecture][0](torch_modules.rebuild(record))
     if architecture:
         return architectures.build(architecture, _weights_of(record))
     return torch_modules.rebuild(record)
@@ -189,26 +205,63 @@ def _script_weights(script: nn.Module) -> dict[str, np.ndarray]:
     return checkpoint.split({key: value.numpy() for key, value in script.state_dict().items()})[0].weights
 
 
-def _script_opening(path: Path, size: int | None) -> Opening:
+def _script_openings(path: Path, size: int | None) -> list[Opening]:
     script = torchscript.load(path)
     weights = _script_weights(script)
     channels = next((value.shape[1] for value in weights.values() if value.ndim == 4), 1)
     side = torchscript.image_size(script, channels, size)
+    if side is not None:
+        return [_script_opening(script, weights, channels, side, "")]
+    found = [
+        _script_opening(rows.FRONTS[front][0](script), weights, channels, side, front)
+        for front, channels, side in rows.fronts(script, _first_inputs(weights), _sides(size))
+    ]
+    if not found:
+        raise BadInput(
+            f"The TorchScript program takes no square image and gives no row of scores: {torchscript.ADVICE}"
+        )
+    return found
+
+
+def _first_inputs(weights: Mapping[str, Any]) -> int | None:
+    """Returns how many numbers the first dense layer takes; None where there are convolutions too."""
+    if any(len(value.shape) == 4 for value in weights.values()):
+        return None
+    return next((int(value.shape[1]) for value in weights.values() if len(value.shape) == 2), None)
+
+
+def _sides(size: int | None) -> list[int]:
+    return list(dict.fromkeys(filter(None, (size, *torch_modules.SIDES))))
+
+
+def _script_opening(
+    network: nn.Module, weights: dict[str, np.ndarray], channels: int, side: int, front: str
+) -> Opening:
+    """Opens a program, with what stands in front of it; as the network that its weights fit where it gives
+    the very scores of one.
+    """
     with torch.inference_mode():
-        classes = script(torch.zeros(2, channels, side, side)).shape[1]
+        classes = network(torch.zeros(2, channels, side, side)).shape[1]
     for candidate in architectures.candidates(weights, side):
         for name in (candidate.architecture, *architectures.variations(candidate.architecture, weights)):
-            if torchscript.same_answers(script, architectures.build(name, weights), channels, side):
-                return _opening(replace(candidate, architecture=name, size=side), WeightSet("", weights))
+            if torchscript.same_answers(network, architectures.build(name, weights), channels, side):
+                made = replace(candidate, architecture=name, size=side, channels=channels)
+                notes = (rows.note(front),) if front else ()
+                return _opening(made, WeightSet("", weights, notes), (), ("", notes))
     warning = "The program's weights fit no network that is known here: only post-training techniques apply."
     return Opening(
-        None,
+        front or None,
         side,
         side,
         channels,
         classes,
-        _predict(script),
-        facts=_facts(weights, reach="post_training", warnings=[warning]),
+        _predict(network),
+        facts=_facts(
+            weights,
+            reach="post_training",
+            warnings=[warning],
+            evidence=[rows.note(front)] if front else [],
+        ),
     )
 
 
@@ -216,7 +269,7 @@ def open_script(path: Path, model: ModelFile) -> nn.Module:
     """Opens a checked program: as the network that its weights fit, else by way of ONNX. Raises BadInput."""
     torchscript.check(path)
     script = torchscript.load(path)
-    if model.architecture:
+    if model.architecture and model.architecture not in rows.FRONTS:
         return architectures.build(model.architecture, _script_weights(script))
     with tempfile.TemporaryDirectory() as folder:
         return onnx_network.open_model(script_as_onnx(path, model, Path(folder, "script.onnx")), model)
@@ -229,8 +282,12 @@ def script_as_onnx(path: Path, model: ModelFile, target: Path) -> Path:
     torchscript.check(path)
     height, width, channels = model.input_shape
     try:
+        script: nn.Module = torchscript.load(path)
+        if model.architecture in rows.FRONTS:
+            front = rows.FRONTS[model.architecture][0](script)
+            script = torch.jit.trace(front, torch.rand(2, channels, height, width))
         torch.onnx.export(
-            torchscript.load(path),
+            script,
             (torch.rand(2, channels, height, width),),
             str(target),
             dynamo=False,
@@ -245,9 +302,9 @@ def script_as_onnx(path: Path, model: ModelFile, target: Path) -> Path:
     return target
 
 
-def _try_sizes(network: nn.Module, size: int | None) -> tuple[int, int, int]:
-    """Returns side, channels and classes of a network, found by running it. Raises BadInput when no image
-    fits.
+def _try_sizes(network: nn.Module, size: int | None) -> tuple[str, int, int, int]:
+    """Returns the front ("" for none), side, channels and classes of a network, found by running it. Raises
+    BadInput when no image fits.
     """
     stem = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
     for side in dict.fromkeys(filter(None, (size, *torch_modules.SIDES))):
@@ -261,7 +318,12 @@ def _try_sizes(network: nn.Module, size: int | None) -> tuple[int, int, int]:
             except Exception:  # a user's own layers may object to a wrong size in any way
                 continue
             if isinstance(scores, torch.Tensor) and scores.ndim == 2:
-                return side, channels, scores.shape[1]
+                return "", side, channels, scores.shape[1]
+    inputs = _first_inputs(dict(network.named_parameters()))
+    for front, channels, side in rows.fronts(network, inputs, _sides(size)):
+        with torch.inference_mode():
+            scores = rows.FRONTS[front][0](network)(torch.zeros(1, channels, side, side))
+        return front, side, channels, scores.shape[1]
     raise BadInput(
         "The network takes no square image of a usual size or gives no row of scores, so it is no image "
         f"classifier that is known here: {AS_ONNX}"
@@ -299,12 +361,15 @@ def _opening(
         with torch.inference_mode():
             return made()(torch.from_numpy(x)).numpy()
 
+    def strangeness(x: np.ndarray) -> float | None:
+        return norms.strangeness(made(), x)
+
     def variations() -> list[Opening]:
         other = [
             _opening(replace(candidate, architecture=name), one, (), which, guess)
             for name in architectures.variations(candidate.architecture, one.weights)
         ]
-        return other + at_sizes(opening, sizes)
+        return other + (at_sizes(opening, sizes, made()) if sizes else [])
 
     opening = Opening(
         candidate.architecture + ending,
@@ -318,18 +383,18 @@ def _opening(
             one.weights,
             evidence=list(notes),
             guess=guess,
-            strangeness=lambda x: norms.strangeness(made(), x),
+            strangeness=None if candidate.architecture.startswith("chain:") else strangeness,
         ),
     )
     return opening
 
 
-def at_sizes(opening: Opening, sizes: Sequence[tuple[int, int]]) -> list[Opening]:
-    """Returns an opening at other image sizes (height, width): those at which the network runs at all."""
+def at_sizes(opening: Opening, sizes: Sequence[tuple[int, int]], network: nn.Module) -> list[Opening]:
+    """Returns an opening at other image sizes (height, width): those at which its network runs at all."""
     found = []
     for height, width in sizes:
         try:
-            opening.predict(np.zeros((1, opening.channels, height, width), np.float32))
+            torch_modules.check_growth(network, opening.channels, height, width)
         except Exception:  # a network may object to a size in any way
             continue
         found.append(replace(opening, height=height, width=width, variations=tuple))

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from engine.errors import BadInput
+from engine.formats.torch.rows import sides_of
 
 Weights = Mapping[str, np.ndarray]
 ACTIVATIONS = {
@@ -61,7 +62,7 @@ class Chain:
     convs: tuple[Conv, ...]
     pooling: str = "max"
     activation: str = "relu"
-    end: str = "flat"  # or "mean", "peak": global average or max pooling
+    end: str = "flat"  # or "mean", "peak": global average or max pooling; "pixels": flat, channels last
     skip: str = ""  # shortcuts over so many convolutions; with "a", added behind the activation
 
     def text(self) -> str:
@@ -74,7 +75,7 @@ class Chain:
     def parse(text: str) -> "Chain":
         """Reads what `text` wrote. Raises BadInput for anything else."""
         found = re.fullmatch(
-            r"chain:(\d{1,4}):((?:p\d{1,2}s\dm\d,?)*):(max|avg):(\w+):(flat|mean|peak)(?::skip([123]a?))?",
+            r"chain:(\d{1,4}):((?:p\d{1,2}s\dm\d,?)*):(max|avg):(\w+):(flat|mean|peak|pixels)(?::skip([123]a?))?",
             text,
         )
         if not found or found[4] not in ACTIVATIONS:
@@ -129,6 +130,8 @@ class Chain:
 
     def _turn(self) -> list[tuple[str, nn.Module]]:
         pool = {"mean": nn.AdaptiveAvgPool2d, "peak": nn.AdaptiveMaxPool2d}.get(self.end)
+        if self.end == "pixels":
+            return [("pixels", ChannelsLast()), ("flatten", nn.Flatten())]
         return [*([(self.end, pool(1))] if pool else []), ("flatten", nn.Flatten())]
 
     def blocks(self, layers: "list[_Layer]") -> list[tuple[int, int]]:
@@ -150,6 +153,13 @@ class Chain:
             else:
                 at += 1
         return found
+
+
+class ChannelsLast(nn.Module):
+    """Puts a pixel's channels together, as a picture is stored."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.permute(0, 2, 3, 1)
 
 
 class Shortcut(nn.Module):
@@ -221,7 +231,11 @@ def candidates(weights: Weights, size: int | None = None) -> list[Chain]:
     if not convs:
         inputs = dense[0].weight.shape[1]
         sides = [side for side in (size, *SIZES) if side and inputs in (side * side, 3 * side * side)]
-        return [Chain(side, ()) for side in dict.fromkeys(sides)]
+        return [
+            Chain(side, (), end=end)
+            for side in dict.fromkeys((*sides, *(side for _, side in sides_of(inputs))))
+            for end in (("flat", "pixels") if inputs == 3 * side * side else ("flat",))
+        ]
     inputs = dense[0].weight.shape[1] if dense else convs[-1].weight.shape[0]
     found = [
         chain
