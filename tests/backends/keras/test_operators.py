@@ -85,7 +85,7 @@ def test_every_form_answers_like_the_model(operated, images, tmp_path):
 
 def test_a_narrowed_one_still_runs(operated, images, tmp_path):
     _, backend, _, network = operated
-    ratios = {layer.name: 0.4 for layer in backend.facts(network, True).layers}
+    ratios = {layer.name: 0.4 for layer in backend.facts(network).layers}
     narrow = backend.remove_channels(network, ratios, "l2", None, 0)
     path = backend.export(narrow, None, None, tmp_path / "narrow")
     assert np.allclose(backend.predict(path, images), backend.logits(narrow, images), atol=1e-3)
