@@ -17,6 +17,7 @@ from engine import formats
 from engine.datasets.trial import TrialPictures, trial_pictures
 from engine.device.preprocessing import preprocess
 from engine.errors import BadInput
+from engine.formats.class_order import by_labels
 from engine.formats.detect import Found, assume, detect
 from engine.formats.doubt import way_out
 from engine.formats.narrow import narrowed
@@ -59,6 +60,8 @@ def _look(request: dict, until: float) -> dict:
         asked = request.get("input_size")
         size = asked[0] if asked else pictures.usual_shape[0] if pictures else None
         openings = formats.openings(path, format, request["architecture"], size)
+        if pictures is not None:
+            openings = [by_labels(opening, pictures.classes) for opening in openings]
         if asked:
             openings = at_input_size(openings, *asked)
         found, complete = _choose(openings, pictures, request["dataset"], until)
@@ -129,7 +132,8 @@ def _open_choices(openings: list[Opening]) -> list[str]:
 def _describe(path: Path, format: str, name: str, found: Found, named: list[str] | None) -> ModelFile:
     opening = found.opening
     same = named is not None and len(named) == opening.classes
-    classes = named if same else [f"class {i}" for i in range(opening.classes)]
+    told = opening.facts.get("classes")  # by a file of labels, in the order of the outputs
+    classes = told or (named if same else [f"class {i}" for i in range(opening.classes)])
     return ModelFile(
         name=name,
         path=str(path),

@@ -1,13 +1,36 @@
 """Which class each output means, where trials on pictures point to another order than the data set's."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from engine.errors import BadInput
+from engine.formats.opening import Opening
 from engine.vocabulary import ModelFile
 
 PERMUTED = "The class order looks permuted"
 NAMED = 20
 FOUND = "found"  # asks for the order that the trials point to
+
+
+def by_labels(opening: Opening, classes: Sequence[str]) -> Opening:
+    """Returns an opening whose file names its classes so that it answers in the data set's order.
+
+    Its `facts` then name them in the order of the outputs; where the file names others, they are left out.
+    """
+    labels = opening.facts.get("classes")
+    if not labels:
+        return opening
+    places = {name.strip().lower(): place for place, name in enumerate(labels)}
+    shown = ", ".join(name[:40] for name in labels[:NAMED])
+    if sorted(places) != sorted(name.strip().lower() for name in classes):
+        said = f"The labels in the file ({shown}) are not the classes of the data set, whose order is taken."
+        kept = {key: value for key, value in opening.facts.items() if key != "classes"}
+        return replace(opening, facts=kept | {"warnings": [*kept.get("warnings", []), said]})
+    order = [places[name.strip().lower()] for name in classes]
+    named = [name for _, name in sorted(zip(order, classes, strict=True))]
+    said = f"The outputs mean, by the labels in the file: {shown}."
+    facts = opening.facts | {"classes": named, "evidence": [*opening.facts.get("evidence", []), said]}
+    return replace(opening, predict=lambda x: opening.predict(x)[:, order], facts=facts)
 
 
 def warning(as_it_is: float, reordered: float, names: Sequence[str]) -> str:
