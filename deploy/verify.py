@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.errors import EdgewiseError
+from engine.errors import EdgewiseError, shortened
 from engine.memory import needed_bytes
 from engine.vocabulary import ModelFile
 from engine.wall import sandbox
@@ -44,7 +44,7 @@ def verify(package: Path, model: ModelFile) -> str:
     try:
         named = json.loads(said["output"].strip().splitlines()[-1])["class"]
     except (IndexError, ValueError, KeyError, TypeError, AttributeError):
-        last = (str(said.get("errors", "")).strip().splitlines() or ["no output"])[-1][:200]
+        last = shortened((str(said.get("errors", "")).strip().splitlines() or ["no output"])[-1], 200)
         raise EdgewiseError(
             f"The package was built, but its infer.py does not run ({last}), so it is not offered."
         ) from None

@@ -22,6 +22,18 @@ def reason_of(error: Exception) -> str:
     return f"An internal error: {type(error).__name__}: {error}. The log has more."
 
 
+def shortened(text: object, most: int) -> str:
+    """Returns at most so many letters of a text as one line, cut between words where it can be, with "…"
+    where something is left out.
+    """
+    line = one_line(text).strip()
+    if len(line) <= most:
+        return line
+    whole = line[: most - 1]
+    at_word = whole if line[most - 1] == " " else whole.rpartition(" ")[0]
+    return (at_word or whole).rstrip(" ,;:") + "…"
+
+
 def one_line(text: object) -> str:
     """Returns text that someone else chose as one line: what breaks lines becomes a space, what steers a
     terminal or turns the reading direction goes. Where it is markup, the place that shows it escapes it.

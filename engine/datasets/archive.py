@@ -23,7 +23,7 @@ from engine.datasets.layout import Layout, read_layout
 from engine.datasets.split import split_four_ways, stratified_order
 from engine.datasets.store import write_meta, write_parts, written_whole
 from engine.device.image import NoPicture, decode
-from engine.errors import BadInput
+from engine.errors import BadInput, shortened
 
 Progress = Callable[[float, str], None]
 
@@ -243,7 +243,7 @@ def _check_classes(counts: Counter, source: Path, usable: str) -> None:
     name, fewest = min(counts.items(), key=lambda item: item[1])
     if fewest < FEWEST_IMAGES_A_CLASS:
         raise BadInput(
-            f"The class '{name[:80]}' of '{source.name}' has {fewest} {usable}pictures; "
+            f"The class '{shortened(name, 80)}' of '{source.name}' has {fewest} {usable}pictures; "
             f"at least {FEWEST_IMAGES_A_CLASS} a class are needed."
         )
 
@@ -258,5 +258,6 @@ def _check_result(class_counts: dict[str, list[int]], classes: list[str], source
     for name, count in zip(classes, class_counts["train"], strict=True):
         if count == 0:
             raise BadInput(
-                f"The class '{name[:80]}' of '{source.name}' has no usable picture in the training part."
+                f"The class '{shortened(name, 80)}' of '{source.name}' has no usable picture in the"
+                " training part."
             )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.device.image import NoPicture
-from engine.errors import BadInput
+from engine.errors import BadInput, shortened
 from engine.store.zips import directory_bytes
 
 MOST_FILES = 200_000
@@ -120,7 +120,7 @@ def _check_archive(infos: list[zipfile.ZipInfo], source: Path) -> None:
     seen, total, packed = set(), 0, 0
     for info in infos:
         name = _name_of(info)
-        shown = repr(name[:80])
+        shown = repr(shortened(name, 80))
         if "\0" in info.orig_filename or _is_bad_name(name):
             raise BadInput(
                 f"'{source.name}' holds the path {shown}, which leads elsewhere or is unusable: pack it anew."

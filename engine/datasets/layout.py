@@ -12,7 +12,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from engine.errors import BadInput
+from engine.errors import BadInput, shortened
 
 Path = tuple[str, ...]
 
@@ -205,9 +205,9 @@ def _add_classes(found: Layout, part: str, members: dict[str, Path], title: str)
     loose = [name for name, path in members.items() if len(path) < 2]
     if loose and len(loose) > min(MOST_LOOSE, MOST_LOOSE_SHARE * len(members)):
         raise BadInput(
-            f"In '{title}' the picture '{loose[0].rsplit('/', 1)[-1][:80]}' is in no class folder, nor are"
-            f" {len(loose) - 1:,} others: put each class's pictures into a folder of its own, or add a"
-            " labels.csv with the columns file and label."
+            f"In '{title}' the picture '{shortened(loose[0].rsplit('/', 1)[-1], 80)}' is in no class folder,"
+            f" nor are {len(loose) - 1:,} others: put each class's pictures into a folder of its own, or"
+            " add a labels.csv with the columns file and label."
         )
     _leave_out(found, dict.fromkeys(loose, ()), "is in no class folder")
     if loose and part == "":
@@ -228,11 +228,11 @@ def _refuse_parts_as_classes(found: Layout, title: str) -> None:
     surely = [kind for kind in spoken if _NO_CLASS.fullmatch(kind)]
     if surely or len({part for part, _ in spoken.values()}) > 1:
         named = (surely or list(spoken))[0]
-        beside = ", ".join(classes[:5])[:120]
+        beside = shortened(", ".join(classes[:5]), 120)
         raise BadInput(
-            f"'{title}' has a folder '{named[:80]}' where its classes are ({beside}): that"
+            f"'{title}' has a folder '{shortened(named, 80)}' where its classes are ({beside}): that"
             " names a part of a data set, not a class. Put class folders into each of the folders train and"
-            f" test, or give '{named[:80]}' another name if it really is a class."
+            f" test, or give '{shortened(named, 80)}' another name if it really is a class."
         )
 
 

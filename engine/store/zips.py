@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from engine.errors import BadInput
+from engine.errors import BadInput, shortened
 
 MAX_ENTRIES = 20_000
 UNREADABLE = (
@@ -43,7 +43,7 @@ def open_checked(path: str | Path) -> zipfile.ZipFile:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise BadInput(
-            f"The ZIP container is damaged ({str(error)[:80]}): export or copy the file again."
+            f"The ZIP container is damaged ({shortened(error, 80)}): export or copy the file again."
         ) from None
     try:
         _check_directory(archive, os.path.getsize(path))
@@ -81,8 +81,8 @@ def read_entry(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
             data = stream.read(limit + 1)
     except UNREADABLE as error:
         raise BadInput(
-            f"The entry '{name[:60]}' of the ZIP container can't be read ({str(error)[:80]}): export the file"
-            " again."
+            f"The entry '{name[:60]}' of the ZIP container can't be read ({shortened(error, 80)}): export the"
+            " file again."
         ) from None
     if len(data) > limit:
         raise BadInput(
@@ -99,8 +99,8 @@ def unpack_entry(archive: zipfile.ZipFile, name: str, target: Path) -> None:
             shutil.copyfileobj(source, sink, 1 << 20)
     except UNREADABLE as error:
         raise BadInput(
-            f"The entry '{name[:60]}' of the ZIP container can't be unpacked ({str(error)[:80]}): export the"
-            " file again."
+            f"The entry '{name[:60]}' of the ZIP container can't be unpacked ({shortened(error, 80)}): export"
+            " the file again."
         ) from None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from engine import memory
-from engine.errors import EdgewiseError
+from engine.errors import EdgewiseError, shortened
 from engine.techniques.bench import Bench
 from engine.techniques.job import NotApplicable
 from engine.techniques.making import Making
@@ -35,6 +35,6 @@ class Workbench(Bench):
             import traceback
 
             traceback.print_exc()
-            making.write("failed", f"{type(error).__name__}: {str(error).strip()[:300]}")
+            making.write("failed", f"{type(error).__name__}: {shortened(error, 300)}")
         finally:
             memory.release()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import messages
-from engine.errors import BadInput, EdgewiseError
+from engine.errors import BadInput, EdgewiseError, shortened
 from engine.wall import system_calls
 
 ORDERS = "EDGEWISE_CHILD"  # the variable of the environment that holds a child's orders as JSON
@@ -49,7 +49,7 @@ def _told(error: Exception, memory_bytes: int) -> dict[str, str]:
     """Returns the one sentence that goes out, and whether the input or the work was wrong."""
     if isinstance(error, EdgewiseError):
         return {"kind": "input" if isinstance(error, BadInput) else "failed", "message": str(error)}
-    text = (str(error).strip().splitlines() or [""])[0][:300]
+    text = shortened((str(error).strip().splitlines() or [""])[0], 300)
     if isinstance(error, MemoryError) or ("alloc" in text.lower() and "memory" in text.lower()):
         return {
             "kind": "failed",

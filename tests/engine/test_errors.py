@@ -3,7 +3,7 @@
 import pytest
 
 from deploy.package import plain
-from engine.errors import one_line
+from engine.errors import one_line, shortened
 from engine.frameworks import FRAMEWORKS, MADE_HERE
 from models.catalog import CATALOG
 from pages.parts import wording
@@ -30,3 +30,17 @@ def test_one_line_steers_nothing(given, line):
 def test_our_own_networks_come_in_the_frameworks_that_say_so():
     assert list(MADE_HERE) == ["pytorch", "keras"] and set(MADE_HERE) < set(FRAMEWORKS)
     assert {entry.framework for entry in CATALOG.values()} == set(MADE_HERE)
+
+
+@pytest.mark.parametrize(
+    "text, most, expected",
+    [
+        ("fits", 10, "fits"),
+        ("Unsupported operator NonMaxSuppression here", 30, "Unsupported operator…"),
+        ("two\nlines and more", 9, "two…"),
+        ("unbroken" * 10, 9, "unbroken…"),
+        ("a word,", 7, "a word,"),
+    ],
+)
+def test_a_text_is_cut_between_words_and_says_so(text, most, expected):
+    assert shortened(text, most) == expected and len(expected) <= most

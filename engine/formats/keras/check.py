@@ -10,7 +10,7 @@ from typing import Any
 
 import h5py
 
-from engine.errors import BadInput
+from engine.errors import BadInput, shortened
 from engine.formats import refused
 from engine.formats.keras.config import ADVICE, MAX_CONFIG, check_config, parse
 from engine.formats.limits import MAX_VALUES
@@ -73,7 +73,7 @@ def _check_file(source: Any, size: int) -> tuple[set[int], dict]:
     except BadInput:
         raise
     except Exception as error:  # the HDF5 library reports damage through many classes
-        raise BadInput(f"The HDF5 file is damaged ({str(error)[:100]}): {ADVICE}") from None
+        raise BadInput(f"The HDF5 file is damaged ({shortened(error, 100)}): {ADVICE}") from None
 
 
 def _walk(group: h5py.Group, seen: set, dims: set[int], size: int, depth: int) -> int:

@@ -13,7 +13,7 @@ import h5py
 import keras
 import numpy as np
 
-from engine.errors import BadInput
+from engine.errors import BadInput, shortened
 from engine.formats.keras import version2, version2_weights
 from engine.formats.keras.adapt import activation_of, giving_classes, image_shapes, taking
 from engine.formats.keras.check import check
@@ -115,7 +115,7 @@ def load(path: Path, format: str) -> keras.Model:
     if isinstance(first, BadInput):
         raise first
     reason = (str(first).strip().splitlines() or [type(first).__name__])[0]
-    raise BadInput(f"Keras can't build the model ({reason[:160]}): {ADVICE}")
+    raise BadInput(f"Keras can't build the model ({shortened(reason, 160)}): {ADVICE}")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine.errors import BadInput
+from engine.errors import BadInput, shortened
 from engine.formats.protobuf import fields, number
 from engine.formats.tflite import check as tflite_check
 from engine.formats.tflite import open as tflite_open
@@ -91,7 +91,9 @@ def to_tflite(path: Path, folder: Path) -> Path:
         data = tf.lite.TFLiteConverter.from_saved_model(str(root)).convert()
     except Exception as error:  # the converter's classes of errors share no root
         reason = (str(error).strip().splitlines() or [""])[0]
-        raise BadInput(f"TensorFlow can't convert the SavedModel ({reason[:140]}): {ADVICE}") from None
+        raise BadInput(
+            f"TensorFlow can't convert the SavedModel ({shortened(reason, 140)}): {ADVICE}"
+        ) from None
     (folder / "model.tflite").write_bytes(data)
     return folder / "model.tflite"
 

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from engine.errors import BadInput
+from engine.errors import BadInput, shortened
 from engine.formats.limits import MAX_VALUES
 from engine.formats.onnx import bounds as onnx_bounds
 
@@ -231,4 +231,4 @@ def _check_whole(model: onnx.ModelProto) -> None:
         raise
     except Exception as error:  # its error classes are not exported by every version
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-        raise BadInput(f"The ONNX graph is not valid ({reason[:120]}): {ADVICE}") from None
+        raise BadInput(f"The ONNX graph is not valid ({shortened(reason, 120)}): {ADVICE}") from None

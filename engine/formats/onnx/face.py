@@ -13,7 +13,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto
 
-from engine.errors import BadInput
+from engine.errors import BadInput, shortened
 from engine.formats.onnx.batch import shapes_at
 from engine.formats.onnx.check import ADVICE
 
@@ -175,8 +175,8 @@ def _output_shapes(model: onnx.ModelProto, shown: Face, batch: int) -> dict[str,
         except Exception as error:  # ONNX Runtime's classes of errors share no root
             reason = (str(error).strip().splitlines() or [""])[0]
             raise BadInput(
-                f"The ONNX network can't be run on an image of {shown.width}x{shown.height} ({reason[:120]}):"
-                f" {ADVICE}"
+                f"The ONNX network can't be run on an image of {shown.width}x{shown.height} "
+                f"({shortened(reason, 120)}): {ADVICE}"
             ) from None
         shapes |= {name: list(value.shape) for name, value in zip(names, seen, strict=True)}
     return {name: shapes[name] for name in names}
@@ -194,7 +194,7 @@ def session_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
         )
     except Exception as error:  # ONNX Runtime's classes of errors share no root
         reason = (str(error).strip().splitlines() or [""])[0]
-        raise BadInput(f"ONNX Runtime refuses the model ({reason[:140]}): {ADVICE}") from None
+        raise BadInput(f"ONNX Runtime refuses the model ({shortened(reason, 140)}): {ADVICE}") from None
 
 
 def predictor(session: onnxruntime.InferenceSession, face: Face) -> Callable[[np.ndarray], np.ndarray]:

@@ -15,7 +15,7 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
-from engine.errors import BadInput
+from engine.errors import BadInput, shortened
 from engine.formats.onnx import check as onnx_format
 from engine.formats.onnx.dense import joined
 from engine.formats.onnx.face import Face, faces_of, predictor, session_of
@@ -136,7 +136,7 @@ def _reason(error: Exception) -> str:
     lacking = re.search(r"operation_type='(\w{1,40})'.*?version=(\d+)", str(error))
     if lacking:
         return f"onnx2torch has no {lacking[1]} of opset {lacking[2]}, so PyTorch can't run it"
-    return f"onnx2torch can't follow it ({type(error).__name__}: {str(error).strip()[:80]})"
+    return f"onnx2torch can't follow it ({type(error).__name__}: {shortened(error, 80)})"
 
 
 def _channels_first(model: onnx.ModelProto, face: Face) -> onnx.ModelProto:

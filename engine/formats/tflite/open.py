@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.errors import BadInput
+from engine.errors import BadInput, shortened
 from engine.formats.opening import Opening
 from engine.formats.tflite.graph import ADVICE, INT4, KINDS, WEIGHTED, Graph, Tensor, read
 from engine.vocabulary import Preprocessing
@@ -173,5 +173,5 @@ def _interpreter(path: Path):
         return runner
     except (RuntimeError, ValueError) as error:
         raise BadInput(
-            f"LiteRT refuses the TFLite file ({str(error).strip().splitlines()[0][:120]}): {ADVICE}"
+            f"LiteRT refuses the TFLite file ({shortened(str(error).strip().splitlines()[0], 120)}): {ADVICE}"
         ) from None

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.errors import BadInput
+from engine.errors import BadInput, shortened
 
 MAX_PICKLE = 100_000_000
 MAX_OPCODES = 3_000_000
@@ -206,7 +206,7 @@ def opcodes(stream: io.BytesIO) -> Iterator[tuple]:
             yield item
     except (ValueError, UnicodeError, IndexError, OverflowError, struct.error) as error:
         raise BadInput(
-            f"The pickle inside is damaged ({str(error)[:80]}): export or copy the file again."
+            f"The pickle inside is damaged ({shortened(error, 80)}): export or copy the file again."
         ) from None
 
 
@@ -405,5 +405,5 @@ def load(data: Any, storage: Callable[[tuple], Storage]) -> Any:
         Exception
     ) as error:  # any instruction can fail in its own way; all of them mean a file that is no model
         raise BadInput(
-            f"The pickle inside can't be read ({type(error).__name__}: {str(error)[:80]}): {advice()}"
+            f"The pickle inside can't be read ({type(error).__name__}: {shortened(error, 80)}): {advice()}"
         ) from None

@@ -9,7 +9,7 @@ import re
 import struct
 from pathlib import Path
 
-from engine.errors import BadInput
+from engine.errors import BadInput, shortened
 from engine.formats.limits import MAX_VALUES
 from engine.formats.torch.check import MAX_TENSORS
 
@@ -80,7 +80,7 @@ def _parse(text: bytes) -> dict:
         header = json.loads(text.decode("utf-8"), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise BadInput(
-            f"The safetensors header is no valid JSON ({str(error)[:80]}): export the file again."
+            f"The safetensors header is no valid JSON ({shortened(error, 80)}): export the file again."
         ) from None
     if not isinstance(header, dict):
         raise BadInput("The safetensors header is no JSON object: export the file again.")

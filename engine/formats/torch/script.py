@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from engine.errors import BadInput
+from engine.errors import BadInput, shortened
 from engine.formats.torch import pickle as torch_pickle
 from engine.host import is_public
 from engine.store import zips as archives
@@ -143,7 +143,7 @@ def load(path: Path) -> torch.jit.ScriptModule:
         raise
     except Exception as error:  # what C++ throws at damage comes through as any class
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        raise BadInput(f"The TorchScript file can't be opened ({reason[:120]}): {ADVICE}") from None
+        raise BadInput(f"The TorchScript file can't be opened ({shortened(reason, 120)}): {ADVICE}") from None
 
 
 def image_size(script: nn.Module, channels: int, size: int | None) -> int | None:
