@@ -151,14 +151,14 @@ def readme(run: Run, variant: Variant, name: str) -> str:
     """Returns the package's README: what it is and the three commands that run it."""
     machine = all_devices().get(run.experiment.device)
     device = machine.name if machine else run.experiment.device
-    accuracy = (
-        "not measured, because the run had no labelled images"
-        if variant.accuracy is None
-        else (
-            f"{100 * variant.accuracy:.2f} % (95 % interval {100 * variant.accuracy_low:.2f} to"
-            f" {100 * variant.accuracy_high:.2f}, {variant.test_images:,} test images)"
+    low, high = variant.accuracy_low, variant.accuracy_high
+    if variant.accuracy is None or low is None or high is None:
+        accuracy = "not measured, because the run had no labelled images"
+    else:
+        accuracy = (
+            f"{100 * variant.accuracy:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f},"
+            f" {variant.test_images:,} test images)"
         )
-    )
     lines = [
         f"# {plain(variant.id)} for {device}",
         "",

@@ -49,7 +49,8 @@ def together(sizes: dict[str, int], room: int) -> list[list[str]]:
     """Splits names, in their order, into groups whose sizes add up to `room` at most; one name at least in
     each.
     """
-    groups, used = [], room
+    groups: list[list[str]] = []
+    used = room
     for name, size in sizes.items():
         if not groups or used + size > room:
             groups.append([])
@@ -63,7 +64,7 @@ def free_bytes() -> int:
     """Returns what a new process may take: the machine's available memory or the container's, whichever is
     less.
     """
-    free = psutil.virtual_memory().available
+    free = int(psutil.virtual_memory().available)
     try:
         allowed = Path("/sys/fs/cgroup/memory.max").read_text().strip()
         if allowed != "max":

@@ -52,7 +52,8 @@ def dump(content: dict[str, Any]) -> str:
 @lru_cache(maxsize=1)
 def load() -> dict[str, Any]:
     """The shipped coefficients. Cached: treat as read-only."""
-    return json.loads(FILE.read_text())
+    found: dict[str, Any] = json.loads(FILE.read_text())
+    return found
 
 
 @lru_cache(maxsize=1)
@@ -60,4 +61,5 @@ def held_out() -> dict[str, list[list[Any]]]:
     """By group: `[network, measured_ms, predicted_ms]` of every shipped row, predicted with its family held
     out.
     """
-    return json.loads(HELD_OUT.read_text())
+    found: dict[str, list[list[Any]]] = json.loads(HELD_OUT.read_text())
+    return found

@@ -27,7 +27,7 @@ def position(features: np.ndarray) -> np.ndarray:
     dense, window, depthwise, grouped = np.moveaxis(features[..., 2:6], -1, 0)
     layers, activations, parameters = features[..., 1], features[..., 6], features[..., 7]
     macs = np.maximum(dense + window + depthwise + grouped, 1e-6)
-    return (
+    found: np.ndarray = (
         np.stack(
             [
                 np.log(macs),
@@ -42,6 +42,7 @@ def position(features: np.ndarray) -> np.ndarray:
         )
         / STEPS
     )
+    return found
 
 
 def novelty(features: np.ndarray, measured: np.ndarray) -> float:

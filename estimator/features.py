@@ -183,4 +183,5 @@ def shares(parts: np.ndarray) -> np.ndarray:
 
 def learned(parts: np.ndarray, correction: np.ndarray) -> np.ndarray:
     """Log of the learned correction's factor, from terms of time [..., terms]."""
-    return np.clip(shares(parts) @ correction, -LIMIT, LIMIT)
+    found: np.ndarray = np.clip(shares(parts) @ correction, -LIMIT, LIMIT)
+    return found

@@ -46,18 +46,19 @@ def find(
         if not needs <= set(entry["terms"]):
             continue
         place: tuple[Any, ...] = (*name.split("|")[:3], int(name.split("|")[3]))
-        steps = [_step(axis, place, asked) for axis in range(4) if place[axis] != asked[axis]]
+        found = [_step(axis, place, asked) for axis in range(4) if place[axis] != asked[axis]]
         if place[3] == 0 and asked[3] and place[:3] == asked[:3]:
-            steps = []  # the source set no thread count: all cores, as is asked by default
-        if any(step is None for step in steps) or _foreign(place, asked):
+            found = []  # the source set no thread count: all cores, as is asked by default
+        steps = [step for step in found if step is not None]
+        if len(steps) < len(found) or _foreign(place, asked):
             continue
-        half = sqrt(sum(step[1] ** 2 for step in steps))  # type: ignore[index]
+        half = sqrt(sum(step[1] ** 2 for step in steps))
         route = Route(
             name,
             exp(sum(step[0] for step in steps)),
-            half,  # type: ignore[index]
+            half,
             tuple(step[2] for step in steps),
-        )  # type: ignore[index]
+        )
         total = sqrt(half**2 + entry["half_width"] ** 2)
         if best is None or total < best[0]:
             best = total, route

@@ -10,9 +10,10 @@ def augment(images: np.ndarray, random: np.random.Generator, flips: bool) -> np.
     photographs, mirrors half of it."""
     n, height, width, _ = images.shape
     padded = np.pad(images, ((0, 0), (MAX_SHIFT,) * 2, (MAX_SHIFT,) * 2, (0, 0)), mode="edge")
-    down, right = random.integers(0, 2 * MAX_SHIFT + 1, n), random.integers(0, 2 * MAX_SHIFT + 1, n)
+    down = np.asarray(random.integers(0, 2 * MAX_SHIFT + 1, n))
+    right = np.asarray(random.integers(0, 2 * MAX_SHIFT + 1, n))
     rows, columns = down[:, None] + np.arange(height), right[:, None] + np.arange(width)
     if flips:
-        mirrored = random.random(n) < 0.5
+        mirrored = np.asarray(random.random(n) < 0.5)
         columns = np.where(mirrored[:, None], columns[:, ::-1], columns)
     return padded[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]

@@ -21,7 +21,7 @@ class Grid:
     scales: np.ndarray
 
 
-def nearest_grid(weight: np.ndarray, bits: int) -> Grid:
+def nearest_grid(weight: np.ndarray, bits: Literal[4, 8]) -> Grid:
     """Rounds a weight [out, …] to the nearest codes, each channel's scale chosen for the least square
     error.
     """

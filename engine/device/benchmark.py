@@ -4,6 +4,8 @@ Writes a JSON file that Edgewise reads back to correct its predictions for this 
 python -m engine calibrate DEVICE benchmark-result.json
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import os
@@ -14,7 +16,7 @@ from infer import load, read_image, read_metadata
 from preprocessing import preprocess
 
 
-def governor():
+def governor() -> str:
     """Returns the processor's frequency governor, or "" where the system does not tell."""
     try:
         with open("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") as file:
@@ -23,9 +25,9 @@ def governor():
         return ""
 
 
-def main():
+def main() -> None:
     """Warms up, times single images and writes the result."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--output", default="benchmark-result.json")

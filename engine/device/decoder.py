@@ -16,6 +16,8 @@ three
 lower bytes, which no coder makes smaller, follow as they are.
 """
 
+from __future__ import annotations
+
 import struct
 import zlib
 
@@ -26,7 +28,7 @@ BITS = 14
 FLOATS, BYTES, HALVES, SPARSE = 0, 1, 2, 3
 
 
-def decode(data):
+def decode(data: bytes) -> bytes:
     """Returns the model file's bytes. Raises ValueError when `data` is not such a file or is cut off."""
     if data[:4] != MAGIC:
         raise ValueError("not an entropy-coded Edgewise model: it does not begin with EWZ1")
@@ -38,7 +40,7 @@ def decode(data):
         raise ValueError("the entropy-coded model is damaged or cut off: %s" % error) from None
 
 
-def _rebuild(head, data, at):
+def _rebuild(head: bytes, data: bytes, at: int) -> bytes:
     (count,) = struct.unpack_from("<I", head, 0)
     here, tensors = 4, []
     for _ in range(count):
@@ -55,8 +57,8 @@ def _rebuild(head, data, at):
         at += 4 * lanes + 2 * words
         decoded = values[_symbols(coded, lanes, words, frequencies, symbols)]
         if kind == SPARSE:
-            low = data[at : at + 3 * np.count_nonzero(decoded)]
-            at += 3 * np.count_nonzero(decoded)
+            low = data[at : at + 3 * int(np.count_nonzero(decoded))]
+            at += 3 * int(np.count_nonzero(decoded))
             tensors.append((position, _sparse_floats(decoded, low)))
         else:
             tensors.append((position, _bytes_of(decoded, kind)))
@@ -70,7 +72,7 @@ def _rebuild(head, data, at):
     return b"".join(pieces + [rest[used:]])
 
 
-def _symbols(coded, lanes, words, frequencies, count):
+def _symbols(coded: bytes, lanes: int, words: int, frequencies: np.ndarray, count: int) -> np.ndarray:
     """Decodes `count` symbols; lane i holds symbols i, i + lanes, i + 2 lanes, …"""
     state = np.frombuffer(coded, "<u4", lanes).astype(np.uint64)
     stream = np.frombuffer(coded, "<u2", words, 4 * lanes).astype(np.uint64)
@@ -95,7 +97,7 @@ def _symbols(coded, lanes, words, frequencies, count):
     return out.reshape(-1)[:count]
 
 
-def _sparse_floats(high, low):
+def _sparse_floats(high: np.ndarray, low: bytes) -> bytes:
     """Puts float32 together from their highest bytes and, where those are not 0, the three lower ones."""
     out = np.zeros((len(high), 4), np.uint8)
     out[:, 3] = high
@@ -103,8 +105,8 @@ def _sparse_floats(high, low):
     return out.tobytes()
 
 
-def _bytes_of(values, kind):
+def _bytes_of(values: np.ndarray, kind: int) -> bytes:
     if kind == HALVES:
         values = values.astype(np.uint8)
-        return (values[0::2] | values[1::2] << 4).astype(np.uint8).tobytes()
+        values = (values[0::2] | values[1::2] << 4).astype(np.uint8)
     return values.tobytes()

@@ -104,9 +104,9 @@ def _fitted(image: Image.Image, image_shape: tuple[int, int, int], fit: str = "s
     if fit == "pad":
         image = _padded(image, width, height)
     elif fit in CROPPED:
-        image = image.resize((width, height), Image.BILINEAR, box=_middle(image, width, height, fit))
+        image = image.resize((width, height), Image.BILINEAR, box=_middle(image, width, height, fit))  # type: ignore[attr-defined]
     elif fit == "stretch":
-        image = image.resize((width, height), Image.BILINEAR)
+        image = image.resize((width, height), Image.BILINEAR)  # type: ignore[attr-defined]
     else:
         raise ValueError("there is no fit called %r" % fit)
     return np.asarray(image, np.uint8).reshape(image_shape)
@@ -127,5 +127,5 @@ def _padded(image: Image.Image, width: int, height: int) -> Image.Image:
     inner = (max(1, round(image.width * share)), max(1, round(image.height * share)))
     padded = Image.new(image.mode, (width, height))
     place = ((width - inner[0]) // 2, (height - inner[1]) // 2)
-    padded.paste(image.resize(inner, Image.BILINEAR), place)
+    padded.paste(image.resize(inner, Image.BILINEAR), place)  # type: ignore[attr-defined]
     return padded

@@ -46,8 +46,8 @@ class OnnxRuntime:
         options = onnxruntime.SessionOptions()
         for name, value in self.options(threads).items():
             setattr(options, name, value)
-        for name, value in self.entries(int4_weights and not exact).items():
-            options.add_session_config_entry(name, value)
+        for name, entry in self.entries(int4_weights and not exact).items():
+            options.add_session_config_entry(name, entry)
         if exact:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         self.session = onnxruntime.InferenceSession(
@@ -166,7 +166,8 @@ class LiteRT:
             return np.ascontiguousarray(x, np.float32)
         scale, zero = self.input["quantization"]
         limits = np.iinfo(dtype)
-        return np.clip(np.rint(x / (scale or 1.0)) + zero, limits.min, limits.max).astype(dtype)
+        codes = np.clip(np.rint(x / (scale or 1.0)) + zero, limits.min, limits.max)
+        return np.asarray(codes, dtype)
 
     def run_once(self, one: np.ndarray) -> None:
         """Runs one input [1, ...], its rounding to 8 bits included where the file takes that."""

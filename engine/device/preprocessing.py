@@ -7,10 +7,14 @@ The last two say how a picture comes to that size before (image.py): in which of
 turned by its EXIF note.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 
-def preprocess(images, spec):
+def preprocess(images: np.ndarray, spec: dict[str, Any]) -> np.ndarray:
     """Turns uint8 images [n, height, width, channels] (grey: 1 channel, else RGB) into float32 model input.
 
     Every value becomes (value * scale - mean) / std, channels are swapped for "bgr", and the layout is
@@ -23,7 +27,7 @@ def preprocess(images, spec):
         raise ValueError("expected images of shape [n, %d, %d, %d], got %r" % (expected + (images.shape,)))
     if spec["color"] == "bgr":
         images = images[..., ::-1]
-    x = images.astype(np.float32) * np.float32(spec["scale"])
+    x: Any = images.astype(np.float32) * np.float32(spec["scale"])
     x = (x - np.asarray(spec["mean"], np.float32)) / np.asarray(spec["std"], np.float32)
     if spec["layout"] == "NCHW":
         x = x.transpose(0, 3, 1, 2)

@@ -7,6 +7,7 @@ Only the `accuracy` task opens the test part. A child imports the one framework 
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -299,9 +300,8 @@ def timing(request: TimeArtifacts, send: Send) -> dict[str, Any]:
         name: open_model(request.folder / path, request.threads, name in request.int4)
         for name, path in request.paths.items()
     }
-    times = measure.time_interleaved(
-        {name: lambda m=m: m.run_once(one) for name, m in loaded.items()}, request.seconds
-    )
+    runs: dict[str, Callable[[], object]] = {name: partial(m.run_once, one) for name, m in loaded.items()}
+    times = measure.time_interleaved(runs, request.seconds)
     return {
         name: {
             "runtime": m.id,

@@ -2,6 +2,9 @@
 in INT8.
 """
 
+from functools import partial
+from typing import Literal
+
 import numpy as np
 
 from engine.backends.grid import Grid
@@ -44,17 +47,18 @@ def fragile_layers(bench: Workbench) -> list[str]:
     if not rows:  # no labelled images: first and last layer are the usual suspects
         return list(dict.fromkeys([bench.facts.layers[0].name, bench.facts.layers[-1].name]))
     total, allowed = sum(max(row.loss_increase, 0) for row in rows), MIXED_WEIGHT_SHARE * sum(sizes.values())
-    kept, lost, held = [], 0.0, 0
+    kept: list[str] = []
+    lost, held = 0.0, 0
     for row in rows[: max(1, len(rows) - 1)]:
         if lost >= MIXED_LOSS_SHARE * total and kept:
             break
         if held + sizes[row.layer] <= allowed:
             kept.append(row.layer)
             lost, held = lost + max(row.loss_increase, 0), held + sizes[row.layer]
-    return kept or [min(sizes, key=sizes.get)]
+    return kept or [min(sizes, key=sizes.__getitem__)]
 
 
-def _make(bench: Workbench, making: Making, bits: dict[str, int], packed: dict[str, Grid]) -> None:
+def _make(bench: Workbench, making: Making, bits: dict[str, Literal[4, 8]], packed: dict[str, Grid]) -> None:
     folded = bench.backend.folded(bench.network())
     images = np.asarray(bench.data.calibration.images[: bench.calibration_images()])
     making.step(
@@ -91,7 +95,7 @@ def _make(bench: Workbench, making: Making, bits: dict[str, int], packed: dict[s
 def _worse(bench: Workbench, before: Network, after: Network) -> str:
     """Returns how much validation accuracy a step cost, in words, where it is more than its worth."""
     had, has = (
-        bench.validation_accuracy(lambda images, n=network: bench.backend.logits(n, images), COMPARED)
+        bench.validation_accuracy(partial(bench.backend.logits, network), COMPARED)
         for network in (before, after)
     )
     if had is None or has is None or has > had - MOST_LOST:

@@ -73,7 +73,8 @@ def leave_out(
             predicted[out] = x[out] @ fit_group(
                 x[group.first][kept], group.typical_ms[kept], np.ones(kept.sum()), shape, strength
             )
-    return np.maximum(predicted, 1e-6)
+    found: np.ndarray = np.maximum(predicted, 1e-6)
+    return found
 
 
 def fit_kind(groups: list[Group], pools: Pools) -> None:

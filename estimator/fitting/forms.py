@@ -83,4 +83,5 @@ def weights(groups: Sequence[Group], tried: Sequence[np.ndarray], without: str =
             evidence[i] = np.cbrt(len(families[i]) ** 2 * len(set(group.network[kept].tolist())))
     total = evidence * np.nan_to_num(losses) + len(set().union(*families)) * np.nanmean(losses, axis=0)
     weight = np.exp(-(total - total.min(axis=1, keepdims=True)) / SHARP)
-    return weight / weight.sum(axis=1, keepdims=True)
+    found: np.ndarray = weight / weight.sum(axis=1, keepdims=True)
+    return found

@@ -58,7 +58,8 @@ class Group:
     @property
     def errors(self) -> np.ndarray:
         """Log errors on held-out families."""
-        return np.log(self.held_out / self.latency_ms)
+        found: np.ndarray = np.log(self.held_out / self.latency_ms)
+        return found
 
 
 def groups_of(data: pd.DataFrame) -> list[Group]:

@@ -61,7 +61,8 @@ def held_out_novelty(group: Group) -> np.ndarray:
     where = confidence.position(group.x)
     gaps = np.linalg.norm(where[:, None] - where[None], axis=-1)
     gaps[group.family[:, None] == group.family[None]] = np.inf
-    return gaps.min(axis=1)
+    found: np.ndarray = gaps.min(axis=1)
+    return found
 
 
 def _calibrated(
@@ -114,4 +115,4 @@ def _quantile(values: np.ndarray, weights: np.ndarray) -> float:
 def _few(networks: int) -> float:
     """What the quantile grows by where the mean is over few networks: that of F(2, 2n) over its limit."""
     n, tail = max(networks, 1), 1 - confidence.COVERAGE
-    return n * (tail ** (-1 / n) - 1) / -log(tail)
+    return float(n * (tail ** (-1 / n) - 1) / -log(tail))

@@ -47,7 +47,7 @@ def _fit(name: str, part: pd.DataFrame) -> dict[str, Any]:
     x, latency_ms = np.stack(part.features.to_list()), part.latency_ms.to_numpy()
     fold = (part.arch_idx.to_numpy() * 7919) % FOLDS
     size = (part.in_h.astype(str) + "x" + part.in_w.astype(str)).to_numpy(str)
-    tried = []
+    tried: list[tuple[Any, ...]] = []
     for form in FORMS:
         for corrected in (False, True):
             folds = _held_out(x, latency_ms, fold, form, corrected)
@@ -116,10 +116,11 @@ def predict(
 ) -> np.ndarray:
     """Latency in ms of feature rows."""
     parts = x[:, [features.NAMES.index(n) for n in form]] * coefficients
-    latency_ms = parts.sum(axis=1)
+    latency_ms: np.ndarray = parts.sum(axis=1)
     if correction is None:
         return latency_ms
-    return latency_ms * np.exp(features.learned(parts, correction))
+    corrected: np.ndarray = latency_ms * np.exp(features.learned(parts, correction))
+    return corrected
 
 
 def _spread(points: np.ndarray) -> list[int]:

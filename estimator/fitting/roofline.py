@@ -27,15 +27,17 @@ def _solve(rows: np.ndarray, target: np.ndarray) -> np.ndarray:
     if len(rows) > 2 * rows.shape[1]:
         # The triangle of a QR factorization has the same least-squares solution in a few rows: 20 times
         # faster.
-        triangle = np.linalg.qr(np.column_stack([rows, target]), mode="r")
+        triangle = np.asarray(np.linalg.qr(np.column_stack([rows, target]), mode="r"))
         rows, target = triangle[:, :-1], triangle[:, -1]
-    return nnls(rows, target, maxiter=100 * rows.shape[1])[0]
+    solution: np.ndarray = nnls(rows, target, maxiter=100 * rows.shape[1])[0]
+    return solution
 
 
 def _weights(predicted: np.ndarray, measured: np.ndarray) -> np.ndarray:
     predicted = np.maximum(predicted, 0.05 * measured)
     error = np.abs(np.log(predicted / measured))
-    return np.sqrt(np.minimum(1, HUBER / np.maximum(error, 1e-9)) / (predicted * measured))
+    found: np.ndarray = np.sqrt(np.minimum(1, HUBER / np.maximum(error, 1e-9)) / (predicted * measured))
+    return found
 
 
 def fit_shape(x: np.ndarray, latency_ms: np.ndarray, groups: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -88,7 +90,7 @@ def fit_group(
     return coefficients
 
 
-def row_weights(models: Sequence[str]) -> np.ndarray:
+def row_weights(models: Sequence[str] | np.ndarray) -> np.ndarray:
     """Weights so that a network measured many times counts as one."""
     _, inverse, counts = np.unique(np.asarray(models, dtype=str), return_inverse=True, return_counts=True)
     return 1 / np.sqrt(counts[inverse])

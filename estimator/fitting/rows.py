@@ -156,9 +156,9 @@ def broken(rows: pd.DataFrame) -> np.ndarray:
     ordered = fewest.sort_values([*place, "threads"])
     ordered["before"] = ordered.groupby(place).latency_ms.transform(lambda times: times.cummin().shift())
     bad = ordered[ordered.latency_ms > SLOWER * ordered.before]
-    return pd.MultiIndex.from_frame(rows[[*place, "threads"]]).isin(
-        pd.MultiIndex.from_frame(bad[[*place, "threads"]])
-    )
+    wrong = pd.MultiIndex.from_frame(bad[[*place, "threads"]])
+    found: np.ndarray = pd.MultiIndex.from_frame(rows[[*place, "threads"]]).isin(wrong)
+    return found
 
 
 def other_cores(rows: pd.DataFrame) -> np.ndarray:
@@ -167,7 +167,8 @@ def other_cores(rows: pd.DataFrame) -> np.ndarray:
     ncnn's tables say so: `powersave=1` are the slow cores, and more than four threads take both kinds.
     """
     mixed = rows.device.isin(MIXED_CORES) & ~rows.runtime.eq("ncnn-vulkan")
-    return (mixed & (rows.notes.str.contains("powersave=1") | rows.threads.gt(4))).to_numpy()
+    found: np.ndarray = (mixed & (rows.notes.str.contains("powersave=1") | rows.threads.gt(4))).to_numpy()
+    return found
 
 
 def _over_fastest(rows: pd.DataFrame, place: list[str], who: str) -> pd.DataFrame:
@@ -190,7 +191,8 @@ def slow_board(rows: pd.DataFrame) -> np.ndarray:
     several = rows[rows.device.isin(MIXED_CORES) & rows.feat_key.notna()]
     ratio = _over_fastest(several, place, "board").groupby([*place[:2], "board"]).ratio.median()
     slow = ratio[ratio > SLOWER].index
-    return pd.MultiIndex.from_frame(rows[[*place[:2], "board"]]).isin(slow)
+    found: np.ndarray = pd.MultiIndex.from_frame(rows[[*place[:2], "board"]]).isin(slow)
+    return found
 
 
 def held_back(rows: pd.DataFrame) -> np.ndarray:
@@ -217,7 +219,8 @@ def held_back(rows: pd.DataFrame) -> np.ndarray:
     larger = typical[typical.macs >= typical.groupby([*place, "submission"]).macs.transform("median")]
     ratio = larger.groupby([*place, "submission"]).ratio.median()
     slow = pd.MultiIndex.from_frame(unsaid[[*place, "submission"]]).isin(ratio[ratio > SLOWER].index)
-    return rows.index.isin(unsaid.index[slow])
+    found: np.ndarray = rows.index.isin(unsaid.index[slow])
+    return found
 
 
 def table_of_features(path: Path) -> dict[str, np.ndarray]:
@@ -229,7 +232,8 @@ def table_of_features(path: Path) -> dict[str, np.ndarray]:
 def largest_activation(path: Path) -> dict[str, float]:
     """Elements of every network's largest activation, by its key, where the layer table knows it."""
     table = pd.read_csv(path / "model_features.csv").set_index("feat_key").max_act
-    return table[table > 0].to_dict()
+    found: dict[str, float] = table[table > 0].to_dict()
+    return found
 
 
 def read_nasbench(path: Path) -> pd.DataFrame | None:

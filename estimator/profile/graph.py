@@ -215,10 +215,10 @@ def _plain_onnx(model: Any) -> Graph:
     quantized = set(zero_points) | {n.input[0] for n in graph.node if n.op_type == "DequantizeLinear"}
     for name, proto in stored.items():
         array = onnx.numpy_helper.to_array(proto)
-        zero = (
+        zero: np.ndarray = (
             onnx.numpy_helper.to_array(stored[zero_points[name]])
             if zero_points.get(name) in stored
-            else np.int8(0)
+            else np.array(0, np.int8)
         )
         nonzero = (
             int(np.count_nonzero(array))

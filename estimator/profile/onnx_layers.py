@@ -227,9 +227,9 @@ def foreign_shape(
         weight = shapes[3 if op == "QGemm" else 1]
         return None if weight is None else (*data[:-1], weight[-2 if attributes.get("transB") else -1])
     if op == "QLinearConcat":
-        parts = shapes[2::3]
+        parts = [shape for shape in shapes[2::3] if shape is not None]
         axis = attributes["axis"]
-        if None in parts:
+        if len(parts) < len(shapes[2::3]):
             return None
         return tuple(
             sum(p[i] for p in parts) if i == axis % len(parts[0]) else n for i, n in enumerate(parts[0])
@@ -326,7 +326,7 @@ def _cost(
 ) -> tuple[LayerKind, int, tuple[int, ...], int]:
     """Kind, multiply-accumulates, window and groups."""
     if operator.op in CONVOLUTIONS | PRODUCTS:
-        weight = graph.tensor(operator.inputs[PLACES.get(operator.op, (0, 1, 2))[1]])
+        weight = graph.tensor(operator.inputs[PLACES.get(operator.op, (0, 1, 2))[1] or 1])
         if data is None or out is None or weight is None:
             raise ProfileError(
                 f"The shapes around the {operator.op} layer {operator.name!r} can't be worked out."

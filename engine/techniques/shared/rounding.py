@@ -4,6 +4,8 @@ Frantar et al., "GPTQ" (arXiv 2210.17323), for the weights; Nagel et al., "Data-
 1906.04721) and Finkelstein et al. (arXiv 1906.03193) for the biases.
 """
 
+from typing import Literal
+
 import numpy as np
 
 from engine.backends.backend import Backend
@@ -17,7 +19,7 @@ BLOCK = 128
 
 
 def rounded(
-    backend: Backend, folded: Network, images: np.ndarray, bits: dict[str, int], progress
+    backend: Backend, folded: Network, images: np.ndarray, bits: dict[str, Literal[4, 8]], progress
 ) -> dict[str, Grid]:
     """Returns a grid a layer. Dense and plain convolution layers are rounded with error feedback, others to
     nearest.
@@ -49,7 +51,7 @@ def with_feedback(weight: np.ndarray, start: Grid, gram: np.ndarray) -> Grid:
     high = 2 ** (start.bits - 1) - 1
     w = weight.reshape(len(weight), -1).astype(np.float64)
     d = w.shape[1]
-    hessian = gram + np.eye(d) * (DAMPING * max(np.mean(np.diag(gram)), 1e-12))
+    hessian = gram + np.eye(d) * (DAMPING * max(float(np.mean(np.diag(gram))), 1e-12))
     order = np.argsort(-np.diag(gram), kind="stable")
     w, hessian = w[:, order], hessian[np.ix_(order, order)]
     upper = np.linalg.cholesky(np.linalg.inv(hessian)).T.astype(np.float32)

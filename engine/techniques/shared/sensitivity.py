@@ -6,6 +6,7 @@ and `hybrid` use it, the compare page shows it.
 """
 
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import numpy as np
 
@@ -18,7 +19,8 @@ from engine.vocabulary import LayerSensitivity
 
 FEWEST_IMAGES, MOST_IMAGES = 100, 500
 WORK_MACS = 500e9  # for all layers, changes and images together: about half a minute on one processor core
-CHANGES = 3  # INT8, INT4, pruned
+CHANGES = 3  # the kinds of Change
+Change = Literal["int8", "int4", "prune"]
 PRUNED_SHARE = 0.5
 
 
@@ -72,7 +74,7 @@ def images_for(facts: Facts) -> int:
     return int(np.clip(WORK_MACS / (passes * max(1, facts.macs)), FEWEST_IMAGES, MOST_IMAGES))
 
 
-def _changes(weight: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+def _changes(weight: np.ndarray) -> Iterator[tuple[Change, np.ndarray]]:
     yield "int8", dequantized(nearest_grid(weight, 8))
     yield "int4", dequantized(nearest_grid(weight, 4))
     norms = np.abs(weight).reshape(len(weight), -1).sum(axis=1)
