@@ -43,9 +43,10 @@ def _of_scalings(believed: Trial, tried: Sequence[Trial], on: str) -> str:
         same = trial.opening is believed.opening and _way(trial) == _way(believed)
         if same and trial.name != believed.name:
             fewer = f" on {trial.count:,}" if trial.count != believed.count else ""
-            rows[trial.name] = f"{trial.name} {trial.accuracy:.1%}{fewer}"
+            rows[trial.name] = f"{trial.name} {_share(trial):.1%}{fewer}"
     others = ", ".join(list(rows.values())[:OTHERS_NAMED])
-    return f"The scaling {believed.name} gives {believed.accuracy:.1%} on {on}" + (
+    ordered = ", its classes in another order," if believed.permuted else ""
+    return f"The scaling {believed.name}{ordered} gives {_share(believed):.1%} on {on}" + (
         f"; {others}." if others else "."
     )
 

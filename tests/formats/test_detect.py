@@ -59,6 +59,7 @@ def test_blue_first_is_found():
 def test_a_permuted_class_order_is_named():
     found = detect([opening(order=(1, 2, 3, 0))], pictures(), "mine")
     assert "permuted" in found.warnings[0] and "green, blue, dark, red" in found.warnings[0]
+    assert "another order, gives 100.0%" in found.evidence[0]
 
 
 def test_a_wrong_number_of_classes_is_named():
