@@ -15,7 +15,7 @@ from engine.store import zips
 
 MODEL, TEXT = re.compile(r"(^|/)[^/]+\.(h5|keras|hdf5)$", re.I), re.compile(r"(^|/)[^/]+\.txt$", re.I)
 LEFT_BY_SYSTEMS = re.compile(r"(^|/)(__MACOSX/.*|\.DS_Store|Thumbs\.db|desktop\.ini)$|/$")
-MAX_MODEL, MAX_LABELS, MAX_NAME = 600_000_000, 200_000, 100
+MAX_LABELS, MAX_NAME = 200_000, 100  # bytes, letters
 ADVICE = "pack keras_model.h5 and labels.txt alone."
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import keras
 
 from engine.errors import BadInput
+from engine.formats.keras.adapt import giving_classes
 from engine.formats.tflite.check import check
 from engine.formats.tflite.graph import read
 from engine.formats.tflite.network import try_network
-from engine.formats.tflite.open import openings
+from engine.formats.tflite.open import scores_of
 from engine.vocabulary import ModelFile
 
 
@@ -25,11 +26,11 @@ def open_tflite(path: Path) -> keras.Model:
     Raises BadInput where it can't be followed.
     """
     check(path)
-    opening = openings(path, "tflite", None, None)[0]
-    shape = (opening.height, opening.width, opening.channels)
-    network, why = try_network(read(path), opening.predict, shape)
+    graph = read(path)
+    predict, shape = scores_of(path, graph)
+    network, why = try_network(graph, predict, shape)
     if network is None:
         raise BadInput(
             f"The TFLite file can't be trained or pruned here, because {why}: upload the Keras model."
         )
-    return network
+    return giving_classes(network)[0]

@@ -198,5 +198,6 @@ def _check_operators(operators: list[Operator]) -> None:
             )
         if op.name not in OPERATORS and not op.name.startswith("CUSTOM:"):
             raise BadInput(
-                f"The TFLite file uses the operator {op.name}, which no image classifier needs: {ADVICE}"
+                f"The TFLite file uses the operator {op.name}, which is not among those that are read here:"
+                f" {ADVICE}"
             )

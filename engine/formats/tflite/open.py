@@ -52,14 +52,6 @@ def openings(path: Path, format: str, architecture: str | None, size: int | None
                 "float model to compress it."
             ],
         }
-    elif classes < 2:
-        facts |= {
-            "reach": "inspect",
-            "warnings": [
-                "The network has one output, as for regression or a yes-or-no score: it can be inspected "
-                "and estimated."
-            ],
-        }
     predict = _run(path, given, scores, layout, channels)
     if facts["reach"] == "all":
         from engine.formats.tflite.network import try_network  # imports Keras, which takes seconds
@@ -70,6 +62,9 @@ def openings(path: Path, format: str, architecture: str | None, size: int | None
                 "reach": "inspect",
                 "warnings": [f"The TFLite file can be inspected and estimated only, because {why}."],
             }
+        elif classes == 1:
+            classes, predict, told = _two_classes(network, predict)
+            facts |= told
     color = "grey" if channels == 1 else "rgb"
     return [
         Opening(
@@ -84,6 +79,28 @@ def openings(path: Path, format: str, architecture: str | None, size: int | None
             fixed=_told(given, height, width, channels, color, layout),
         )
     ]
+
+
+def _two_classes(network, predict: Callable) -> tuple[int, Callable[[np.ndarray], np.ndarray], dict]:
+    """Returns how many classes a network of one output has, its scores, and what to say of it."""
+    from engine.formats.keras.adapt import giving_classes
+
+    both, evidence, warnings = giving_classes(network)
+    if both is network:
+        told = (
+            "The network has one output that doesn't tell two classes apart: it can be inspected and"
+            " estimated; end it with one output for each class, or with one sigmoid, to compress it."
+        )
+        return 1, predict, {"reach": "inspect", "warnings": [told]}
+    facts = {"evidence": evidence, "warnings": warnings, "outputs": "probabilities"}
+    return 2, lambda x: np.asarray(both(x.astype(np.float32), training=False)), facts
+
+
+def scores_of(path: Path, graph: Graph) -> tuple[Callable, tuple[int, int, int]]:
+    """Returns what LiteRT computes, as it is in the file, and the shape of its images."""
+    given, scores = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+    height, width, channels, layout = _image(graph, given)
+    return _run(path, given, scores, layout, channels), (height, width, channels)
 
 
 def _image(graph: Graph, given: Tensor) -> tuple[int, int, int, str]:
