@@ -2,6 +2,9 @@
 declarations.
 """
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 _declared = []  # a torch Library undoes its declarations when it is collected
@@ -14,7 +17,8 @@ def import_torchvision() -> ModuleType:
     need neither.
     """
     try:
-        import torchvision
+        with _without_compiler():
+            import torchvision
     except RuntimeError:  # "operator torchvision::nms does not exist": the compiled half could not be loaded
         import torch
 
@@ -23,5 +27,28 @@ def import_torchvision() -> ModuleType:
             for name in ("nms", "qnms"):
                 library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
             _declared.append(library)
-        import torchvision
+        with _without_compiler():
+            import torchvision
     return torchvision
+
+
+@contextmanager
+def _without_compiler() -> Iterator[None]:
+    """Spares torch's compiler, which one detection operator asks a question at import: four fifths of the
+    time that torchvision takes to import, and no classifier needs it.
+    """
+    names = ("torch._dynamo", "torch._dynamo.utils")
+    if any(name in sys.modules for name in (*names, "torchvision")):
+        yield
+        return
+    package, utils = (ModuleType(name) for name in names)
+    package.__path__ = []
+    utils.__dict__["is_compile_supported"] = lambda device_type: False
+    stood_in = dict(zip(names, (package, utils), strict=True))
+    sys.modules.update(stood_in)
+    try:
+        yield
+    finally:
+        for name, module in stood_in.items():
+            if sys.modules.get(name) is module:
+                del sys.modules[name]

@@ -18,7 +18,7 @@ from engine.formats.trials import Trial, surely_more, try_one
 from engine.vocabulary import Preprocessing
 
 SHARE = 0.45  # of the time that is left
-PICTURES = 64
+LEAST, PICTURES = 24, 64
 KEPT = 4  # networks that every scaling is tried on
 VARIED = 10  # networks whose variations are looked at
 SCALINGS = ("0..1", "the data set's usual mean and deviation", "the data set's mean and deviation", "0..255")
@@ -38,32 +38,31 @@ class Few:
 def narrowed(openings: Sequence[Opening], pictures: TrialPictures, dataset: str, until: float) -> Few:
     """Returns the few openings of as many classes as the pictures have that name most of them rightly.
 
-    Openings of one network alone are returned as they are. `until`: when all trying must be done, in seconds
-    of `time.monotonic`.
+    Of each network the first size is looked at; the others stay with it. Openings of one network alone are
+    returned as they are. `until`: when all trying must be done, in seconds of `time.monotonic`.
     """
-    openings = [opening for opening in openings if opening.classes == len(pictures.classes)] or list(openings)
-    if len({opening.architecture for opening in openings}) < 2 or openings[0].classes != len(
-        pictures.classes
-    ):
+    fitting = [opening for opening in openings if opening.classes == len(pictures.classes)]
+    firsts = list({opening.architecture: opening for opening in reversed(fitting)}.values())[::-1]
+    if len(firsts) < 2:
         return Few(list(openings), [])
     now = time.monotonic()
     halfway, end = now + (until - now) * SHARE / 2, now + (until - now) * SHARE
-    count = _count(openings, pictures, dataset, halfway - now)
-    looked = _looked_at(openings, pictures, dataset, count, halfway)
+    count = _count(firsts, pictures, dataset, halfway - now)
+    looked = _looked_at(firsts, pictures, dataset, count, halfway)
     best_first = sorted(looked, key=lambda trial: -trial.accuracy)
     varied = [
         other
         for trial in best_first[:VARIED]
-        for other in (trial.opening.variations() if time.monotonic() < halfway else ())
+        for other in (trial.opening.variations() if time.monotonic() < end else ())
         if _another(other, trial.opening, looked)
     ]
     seen = _looked_at(varied, pictures, dataset, looked[0].count, end) if varied else []
     looked += [trial for trial in seen if trial.count == looked[0].count]
     top = max(looked, key=lambda trial: trial.accuracy)
     level = [trial for trial in looked if trial is top or not surely_more(top.right, trial.right)]
-    chosen = {id(trial.opening) for trial in sorted(level, key=lambda trial: -trial.accuracy)[:KEPT]}
-    complete = len(looked) == len(openings) + len(varied)
-    return Few([t.opening for t in looked if id(t.opening) in chosen], [_sentence(looked, top)], complete)
+    chosen = {trial.opening.architecture for trial in sorted(level, key=lambda trial: -trial.accuracy)[:KEPT]}
+    kept = [opening for opening in [*fitting, *varied] if opening.architecture in chosen]
+    return Few(kept, [_sentence(looked, top)], len(looked) == len(firsts) + len(varied))
 
 
 def _another(opening: Opening, of: Opening, looked: Sequence[Trial]) -> bool:
@@ -88,27 +87,26 @@ def _looked_at(
     """
     best: dict[int, Trial] = {}
     ways = {id(opening): _ways(opening, pictures, dataset) for opening in openings}
+    most = 0  # pictures of the first trial: broken ones are not counted
     for turn in range(len(SCALINGS)):
         for opening in openings:
             if turn >= len(ways[id(opening)]) or (best and time.monotonic() > until):
                 continue
             trial = try_one(opening, *ways[id(opening)][turn], pictures, count, until)
-            before = best.get(id(opening))
-            if trial.count == count and (before is None or trial.accuracy > before.accuracy):
+            before, most = best.get(id(opening)), most or trial.count
+            if trial.count == most and (before is None or trial.accuracy > before.accuracy):
                 best[id(opening)] = trial
-            elif not best:  # not even one within the time
-                return [trial]
     return [best[id(opening)] for opening in openings if id(opening) in best]
 
 
 def _count(openings: Sequence[Opening], pictures: TrialPictures, dataset: str, seconds: float) -> int:
-    """Returns how many pictures of each opening the time allows: those that cost most are tried out."""
-    costly = max(openings, key=lambda opening: opening.height * opening.width)
-    sample = min(4, len(pictures.labels))
-    for _ in range(2):  # the first opens it
-        trial = try_one(costly, *_ways(costly, pictures, dataset)[0], pictures, sample)
-    each = trial.seconds / max(trial.count, 1) * len(openings) * len(SCALINGS) / 2
-    return int(np.clip(seconds / max(each, 1e-9), 12, min(PICTURES, len(pictures.labels))))
+    """Returns how many pictures the time allows with one scaling of each opening; the first is timed, which
+    is as costly as any.
+    """
+    for _ in range(2):  # the first time opens it
+        trial = try_one(openings[0], *_ways(openings[0], pictures, dataset)[0], pictures, 4)
+    each = trial.seconds / max(trial.count, 1) * len(openings)
+    return int(np.clip(seconds / max(each, 1e-9), LEAST, PICTURES))
 
 
 def _sentence(looked: Sequence[Trial], top: Trial) -> str:

@@ -289,3 +289,13 @@ def test_what_a_program_became_is_checked_whatever_its_text_is(tmp_path):
     torch.jit.save(torch.jit.script(ReadsAFile()), tmp_path / "a.pt")
     with pytest.raises(BadInput, match="from_file"):
         torch_script.load(tmp_path / "a.pt")
+
+
+def test_a_vision_transformer_is_no_language_model(tmp_path):
+    state = {
+        "vit.patch_embeddings.projection.weight": torch.rand(8, 3, 4, 4),
+        "self_attn.q_proj.weight": torch.rand(8, 8),
+        "vit.cls_token": torch.rand(1, 1, 8),
+    }
+    with pytest.raises(BadInput, match=r"fit no network that is known here.*--architecture NAME"):
+        pytorch.openings(file(tmp_path, state), "state_dict", None, None)

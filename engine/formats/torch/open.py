@@ -36,7 +36,7 @@ NOT_CLASSIFIERS = (
     (r"embed_tokens|token_embd|word_embeddings|lm_head|wte\.|self_attn\.q_proj", "a language model"),
     (r"weight_ih_l0|weight_hh_l0|lstm|gru\.", "a recurrent network for text or series"),
     (r"decoder|up\d|upconv|segmentation|aux_classifier", "a segmentation network or an autoencoder"),
-    (r"mel|wav2vec|spectro", "a network for sound"),
+    (r"(^|[ ._])mel[._]|wav2vec|spectrogram", "a network for sound"),
 )
 
 
@@ -404,19 +404,21 @@ def at_sizes(opening: Opening, sizes: Sequence[tuple[int, int]], network: nn.Mod
 def unmatched(weights: Mapping[str, np.ndarray]) -> BadInput:
     """Returns the refusal of weights that fit no known network, saying what they look like."""
     names = " ".join(weights).lower()
+    # a vision transformer has the names of a language model
+    sees = re.search(r"patch|pixel|vision|(^|[ ._])vit|conv_proj", names)
     for words, kind in NOT_CLASSIFIERS:
-        if re.search(words, names):
+        if re.search(words, names) and not (sees and kind == "a language model"):
             return BadInput(
                 f"The weights look like those of {kind}, and Edgewise fits image classifiers: {AS_ONNX}"
             )
-    if any(value.ndim == 3 for value in weights.values()):
+    if not sees and any(value.ndim == 3 and key.endswith("weight") for key, value in weights.items()):
         return BadInput(
             f"The weights have one-dimensional convolutions, as for sound or series, not images: {AS_ONNX}"
         )
-    first = ", ".join(list(weights)[:3])
+    first = ", ".join(name for name in list(weights)[:3] if len(name) <= 60) or "long names"
     return BadInput(
-        f"The weights fit no network that is known here (they begin with {first[:120]}): choose the"
-        f" architecture by hand, or {AS_ONNX}"
+        f"The weights fit no network that is known here (they begin with {first}): name the architecture"
+        f" (--architecture NAME, or the field of the page), or {AS_ONNX}"
     )
 
 
