@@ -18,7 +18,7 @@ from engine.formats.limits import MAX_OUTPUT
 
 MAX_MADE = MAX_OUTPUT  # numbers in all that generators make
 MOST_SIZES = 1_024  # numbers in a value that counts as sizes
-OPEN_SIDE = 224
+OPEN_SIDES = (224, 32, 28, 64, 96, 128, 299, 384)  # an image's, where the file leaves it open
 SIZE_ARITHMETIC = {
     "Shape",
     "Gather",
@@ -75,18 +75,33 @@ ADVICE = (
 
 
 def check(model: onnx.ModelProto) -> None:
-    """Raises BadInput where a value is absurdly large, or its size can't be told beforehand."""
-    graph = _with_shapes(model)
+    """Raises BadInput where a value is absurdly large, or its size can't be told beforehand.
+
+    An image of open size is taken as 224x224, or as the first usual one from which all sizes follow.
+    """
+    unknown = [_unknown(_with_shapes(model, OPEN_SIDES[0]))]
+    stored = {tensor.name for tensor in model.graph.initializer}
+    sides = [v.type.tensor_type.shape.dim[2:4] for v in model.graph.input if v.name not in stored]
+    if unknown[0] and any(dim.dim_value <= 0 for dims in sides for dim in dims):
+        unknown += [_unknown(_with_shapes(model, side)) for side in OPEN_SIDES[1:]]
+    if all(unknown):
+        raise BadInput(
+            f"The ONNX graph computes the size of what {unknown[0]} makes while it runs, which has"
+            f" no bound: {ADVICE}"
+        )
+
+
+def _unknown(graph: onnx.GraphProto) -> str:
+    """Returns the first operator whose result's size can't be told, or "". Raises BadInput where one is
+    absurd.
+    """
     shapes = _shapes(graph)
     made = 0
     for node in graph.node:
         for name in filter(None, node.output):
             shape = shapes.get(name)
             if shape is None and node.op_type in GROWING:
-                raise BadInput(
-                    f"The ONNX graph computes the size of what {node.op_type} makes while it runs, which has"
-                    f" no bound: {ADVICE}"
-                )
+                return node.op_type
             size = math.prod(shape or ())
             made += size if node.op_type in MADE else 0
             if size > MAX_OUTPUT or made > MAX_MADE:
@@ -94,9 +109,10 @@ def check(model: onnx.ModelProto) -> None:
                     f"The ONNX graph makes values of {max(size, made):,} numbers with {node.op_type}, which"
                     f" is absurd for one image: {ADVICE}"
                 )
+    return ""
 
 
-def _with_shapes(model: onnx.ModelProto) -> onnx.GraphProto:
+def _with_shapes(model: onnx.ModelProto, side: int) -> onnx.GraphProto:
     """Returns the graph of a bare copy, large weights by their shape alone, with all shapes that can be
     worked out.
     """
@@ -116,7 +132,7 @@ def _with_shapes(model: onnx.ModelProto) -> onnx.GraphProto:
             graph.input.add().CopyFrom(value)
             for place, dim in enumerate(graph.input[-1].type.tensor_type.shape.dim):
                 if dim.dim_value <= 0:
-                    dim.dim_value = 1 if place == 0 else OPEN_SIDE
+                    dim.dim_value = 1 if place == 0 else side
     for value in model.graph.output:  # what a file says of the shapes of its values is not believed
         graph.output.append(
             onnx.helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, None)

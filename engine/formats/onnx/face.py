@@ -15,6 +15,7 @@ from onnx import TensorProto
 
 from engine.errors import BadInput, shortened
 from engine.formats.onnx.batch import shapes_at
+from engine.formats.onnx.bounds import OPEN_SIDES
 from engine.formats.onnx.check import ADVICE
 
 ESTIMATE = "it can still be estimated with `python -m engine estimate FILE`"
@@ -82,7 +83,8 @@ def faces_of(model: onnx.ModelProto, size: int | None) -> list[Face]:
         channels_last = _is_turned_first(graph, inputs[0].name)
     channels = (shape[3] if channels_last else shape[1]) or _read_by_first(graph)
     height, width = (shape[1], shape[2]) if channels_last else (shape[2], shape[3])
-    height, width = height or width or size or 224, width or height or size or 224
+    height, width = height or width or size or _open_side(model, inputs[0], channels_last), width or height
+    width = width or height
     if channels not in (1, 3) or max(height, width) > 4096:
         raise BadInput(
             f"The ONNX network takes {shape[1:]} as input, which is no grey or colour image: {ESTIMATE}."
@@ -92,6 +94,18 @@ def faces_of(model: onnx.ModelProto, size: int | None) -> list[Face]:
     return [
         replace(shown, output=name, classes=classes) for name, classes in _scores(model, shown, shape[0] or 1)
     ]
+
+
+def _open_side(model: onnx.ModelProto, image: onnx.ValueInfoProto, channels_last: bool) -> int:
+    """Returns the first usual side of an image from which the scores' shape follows."""
+    dims = [dim.dim_value for dim in image.type.tensor_type.shape.dim]
+    for side in OPEN_SIDES:
+        sizes = [dims[0] or 1, *(dim or side for dim in dims[1:])]
+        axis = 3 if channels_last else 1
+        sizes[axis] = dims[axis] or _read_by_first(model.graph) or 1
+        if all(value.name in shapes_at(model, image.name, tuple(sizes)) for value in model.graph.output):
+            return side
+    return OPEN_SIDES[0]
 
 
 def _is_turned_first(graph: onnx.GraphProto, image: str) -> bool:

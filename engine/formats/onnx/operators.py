@@ -19,6 +19,8 @@ from onnx2torch.onnx_node import OnnxNode
 from onnx2torch.utils.common import OnnxMapping, OperationConverterResult
 from torch import nn
 from torch.nn import functional
+from torch.onnx import symbolic_helper
+from torch.onnx._internal.torchscript_exporter._globals import GLOBALS
 
 from engine.formats.onnx.dense import DOMAIN
 
@@ -80,6 +82,7 @@ def register() -> None:
     """Teaches onnx2torch these operators, and that later versions of its own only gained types; once is
     enough.
     """
+    symbolic_helper.GLOBALS = GLOBALS  # its modules ask there for the opset when they are exported
     known = registry._CONVERTER_REGISTRY
     latest: dict[str, int] = {}
     for domain, kind, version in known:

@@ -104,8 +104,9 @@ def _flatten(
     for node in graph.node:
         if node.op_type != "Reshape" or node.input[1] not in constants:
             continue
-        shape = constants[node.input[1]]
-        if len(shape) == 2 and len(ranks.get(node.input[0], [])) == 4 and shape[0] in (batch, 0, -1):
+        shape, given = constants[node.input[1]], ranks.get(node.input[0], [])
+        rows = len(shape) == 2 and len(given) == 4 and given[0] == batch and shape[0] in (batch, 0, -1)
+        if rows and (shape[1] == math.prod(given[1:]) or (shape[1] == -1 and shape[0] != -1)):
             del node.input[1:], node.attribute[:]
             node.op_type = "Flatten"
             node.attribute.append(helper.make_attribute("axis", 1))
