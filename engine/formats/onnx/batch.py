@@ -66,7 +66,8 @@ def shapes_at(model: onnx.ModelProto, image: str, shape: tuple[int, ...]) -> dic
             graph.initializer.append(tensor)
         else:
             graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-    inferred = onnx.shape_inference.infer_shapes(bare, data_prop=True).graph
+    counts = any(node.op_type == "Range" for node in graph.node)  # whose numbers would be written out
+    inferred = onnx.shape_inference.infer_shapes(bare, data_prop=not counts).graph
     found = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
     for value in (*inferred.input, *inferred.value_info, *inferred.output):
         noted = value.type.tensor_type

@@ -10,13 +10,14 @@ import math
 
 import onnx
 import onnx_ir as ir
-from onnx import helper
+from onnx import helper, numpy_helper
 from onnxscript import optimizer
 
 from engine.errors import BadInput
 from engine.formats.limits import MAX_OUTPUT
 
 MAX_MADE = MAX_OUTPUT  # numbers in all that generators make
+LONGEST_RANGE = 1_000_000  # numbers that a Range may count
 MOST_SIZES = 1_024  # numbers in a value that counts as sizes
 OPEN_SIDES = (224, 32, 28, 64, 96, 128, 299, 384)  # an image's, where the file leaves it open
 SIZE_ARITHMETIC = {
@@ -139,7 +140,26 @@ def _with_shapes(model: onnx.ModelProto, side: int) -> onnx.GraphProto:
         )
     opened = ir.serde.deserialize_model(bare)
     optimizer.fold_constants(opened, onnx_shape_inference=True, should_fold=_is_size)
-    return onnx.shape_inference.infer_shapes(ir.serde.serialize_model(opened), data_prop=True).graph
+    folded = ir.serde.serialize_model(opened)
+    _check_ranges(folded.graph)
+    return onnx.shape_inference.infer_shapes(folded, data_prop=True).graph
+
+
+def _check_ranges(graph: onnx.GraphProto) -> None:
+    """Shape inference writes the numbers of a Range out, so a long one must not reach it."""
+    known = {
+        tensor.name: float(numpy_helper.to_array(tensor).reshape(-1)[0])
+        for tensor in graph.initializer
+        if math.prod(tensor.dims) == 1 and tensor.data_type != onnx.TensorProto.STRING
+    }
+    for node in graph.node:
+        if node.op_type == "Range" and all(name in known for name in node.input):
+            start, stop, step = (known[name] for name in node.input)
+            if not step or not abs(stop - start) / abs(step) <= LONGEST_RANGE:
+                raise BadInput(
+                    f"The ONNX graph counts from {start:,.0f} to {stop:,.0f} with Range, which is absurd for"
+                    f" one image: {ADVICE}"
+                )
 
 
 def _shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
