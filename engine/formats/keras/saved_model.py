@@ -72,13 +72,15 @@ def check(path: Path) -> None:
         graph = archives.read_entry(archive, graphs[0], MAX_GRAPH)
     try:
         nodes = list(_nodes(graph))
-        used = {name.decode("utf-8", "replace") for node in nodes for name in fields(node, 2)}
-        _check_shapes(nodes)
+        used = {
+            (name.decode("utf-8", "replace"), inside) for node, inside in nodes for name in fields(node, 2)
+        }
+        _check_shapes([node for node, _ in nodes])
     except (IndexError, ValueError):
         raise BadInput(f"The graph of the SavedModel is damaged: {ADVICE}") from None
     if not used:
         raise BadInput(f"The SavedModel has no operators: {ADVICE}")
-    for name in sorted(used - OPERATORS - TRAINING):
+    for name in sorted(n for n, inside in used if n not in OPERATORS and not (inside and n in TRAINING)):
         raise BadInput(
             f"The SavedModel uses the operator '{name[:60]}', which is not on the list of what is opened:"
             f" {ADVICE}"
@@ -117,15 +119,17 @@ def openings(path: Path, format: str, architecture: str | None, size: int | None
     return tflite_open.openings(converted, "tflite", architecture, size)
 
 
-def _nodes(data: bytes) -> Iterator[bytes]:
-    """Yields every node: SavedModel.meta_graphs[].graph_def.node[] and .library.function[].node_def[]."""
+def _nodes(data: bytes) -> Iterator[tuple[bytes, bool]]:
+    """Yields every node, and whether it stands in a function: SavedModel.meta_graphs[].graph_def.node[] and
+    .library.function[].node_def[].
+    """
     count = 0
     for meta in fields(data, 2):
         for graph in fields(meta, 2):
-            nodes = [graph_node for graph_node in fields(graph, 1)]
+            nodes = [(node, False) for node in fields(graph, 1)]
             for library in fields(graph, 2):
                 for function in fields(library, 1):
-                    nodes += fields(function, 3)
+                    nodes += [(node, True) for node in fields(function, 3)]
             for node in nodes:
                 count += 1
                 if count > MAX_OPERATORS:
