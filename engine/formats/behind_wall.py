@@ -22,7 +22,7 @@ from engine.formats.detect import Found, assume, detect
 from engine.formats.doubt import way_out
 from engine.formats.narrow import narrowed
 from engine.formats.opening import Opening
-from engine.formats.sized import at_input_size
+from engine.formats.sized import at_input_size, with_own_size
 from engine.vocabulary import ModelFile
 from engine.wall.child import serve
 from models.catalog import sha256_of
@@ -64,12 +64,20 @@ def _look(request: dict, until: float) -> dict:
             openings = [by_labels(opening, pictures.classes) for opening in openings]
         if asked:
             openings = at_input_size(openings, *asked)
+        elif pictures and pictures.usual_shape[0] != pictures.usual_shape[1]:
+            openings = with_own_size(openings, *pictures.usual_shape[:2])
         found, complete = _choose(openings, pictures, request["dataset"], until)
         doubt = ""
         if pictures is not None and request["architecture"] is None:
             doubt = way_out(found, pictures, until, complete)
     described = _describe(path, format, request["name"], found, pictures.classes if pictures else None)
     told = {"warnings": [*described.warnings, *why_not]}
+    if not doubt and not complete and found.opening.facts.get("guess"):
+        told["warnings"].insert(
+            0,
+            "This machine was too busy to try all that the file leaves open within the time:"
+            f" {found.opening.architecture} is assumed; open the file again later, or name the network.",
+        )
     if doubt:
         told = {"warnings": [doubt, *told["warnings"]], "reach": "inspect"}
     return described.model_copy(update=told).model_dump(mode="json")

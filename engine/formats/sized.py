@@ -20,6 +20,16 @@ def at_input_size(openings: list[Opening], height: int, width: int) -> list[Open
     return found
 
 
+def with_own_size(openings: list[Opening], height: int, width: int) -> list[Opening]:
+    """Returns the openings, before them those at the pictures' own size whose file leaves the size open."""
+    own = [
+        sized
+        for opening in openings
+        if opening.facts.get("open_size") and (sized := _sized(opening, height, width)) is not None
+    ]
+    return [*{one.architecture: one for one in reversed(own)}.values()][::-1] + openings
+
+
 def _sized(opening: Opening, height: int, width: int) -> Opening | None:
     def variations() -> list[Opening]:
         # those of another size were for want of knowing it

@@ -90,3 +90,18 @@ def test_numbers_that_are_no_square_picture_are_refused(tmp_path):
 def test_names_of_fronts_and_sides():
     assert set(FRONTS) == {"as_row", "as_row_of_pixels", "as_matrix"}
     assert sides_of(3072) == [(3, 32)] and sides_of(784) == [(1, 28)] and sides_of(785) == []
+
+
+def test_wide_pictures_are_tried_in_their_own_size(tmp_path):
+    from engine.formats.sized import with_own_size
+
+    torch.manual_seed(0)
+    wide = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    )
+    path = tmp_path / "wide.pt"
+    torch.save(wide.eval(), path)
+    found = with_own_size(openings(path, "torch_module", 20), 20, 50)
+    assert [(opening.height, opening.width) for opening in found] == [(20, 50), (20, 20)]
+    x = torch.rand(2, 1, 20, 50)
+    torch.testing.assert_close(torch.from_numpy(found[0].predict(x.numpy())), wide(x))

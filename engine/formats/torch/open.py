@@ -147,7 +147,7 @@ def _module_openings(path: Path, architecture: str | None, size: int | None) -> 
         if fits_known:  # not in the order of registration, perhaps in another
             return []
         raise
-    facts = _facts(network.state_dict())
+    facts = _facts(network.state_dict(), open_size=True)
     if known and front:
         fitting = ("as_row", "as_row_of_pixels") if channels == 3 else (front,)
         return [_fronted(network, name, channels, side, classes, facts) for name in fitting]
@@ -176,7 +176,7 @@ def _module_openings(path: Path, architecture: str | None, size: int | None) -> 
 
 def _fronted(network: nn.Module, front: str, channels: int, side: int, classes: int, facts: dict) -> Opening:
     made = rows.FRONTS[front][0](network)
-    facts = {**facts, "evidence": [rows.note(front)]}
+    facts = {**facts, "evidence": [rows.note(front)], "open_size": False}
     return Opening(front, side, side, channels, classes, _predict(made), facts=facts)
 
 
@@ -383,6 +383,7 @@ def _opening(
             one.weights,
             evidence=list(notes),
             guess=guess,
+            open_size=bool(sizes),
             strangeness=None if candidate.architecture.startswith("chain:") else strangeness,
         ),
     )

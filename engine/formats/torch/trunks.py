@@ -244,7 +244,7 @@ def _other_stems(network: nn.Module, name: str, size: int | None) -> list[dict[s
     if not changed and (size is None or size > SMALL):
         return []
     pooled = pool and ("no" if isinstance(network.get_submodule(pool), nn.Identity) else "yes")
-    every = [(stride, kind) for stride in (1, 2) for kind in (("yes", "no") if pool else ("",))]
+    every = [(stride, kind) for stride in (2, 1) for kind in (("yes", "no") if pool else ("",))]
     return [
         {"stride": str(stride)} | ({"pool": kind} if kind else {})
         for stride, kind in every
