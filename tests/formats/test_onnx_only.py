@@ -378,7 +378,9 @@ def test_a_torchscript_program_of_no_known_network_goes_through_onnx(tmp_path, l
             network(torch.from_numpy(preprocess(images, model.preprocessing.model_dump()))).numpy(),
             atol=1e-4,
         )
-    path = backend.export(loaded, QuantSpec("static_int8"), images[:64], tmp_path / "int8")
+    # 7 bits: the result of full ones hangs on whether this processor has dot-product instructions
+    spec = QuantSpec("static_int8", reduced_range=True)
+    path = backend.export(loaded, spec, images[:64], tmp_path / "int8")
     stored = {initializer.data_type for initializer in onnx.load(path).graph.initializer}
     assert (
         TensorProto.INT8 in stored
