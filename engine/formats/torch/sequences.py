@@ -295,27 +295,31 @@ def _grows(convs: list[_Layer]) -> list[bool]:
 
 
 def _usual_poolings(convs: list[_Layer]) -> list[tuple[int, ...]]:
-    """Returns the usual places of pooling: before channels grow, or behind the convolution that grows
-    them; with and without one behind the last.
+    """Returns the usual places of pooling: at the ends of VGG's blocks for as many convolutions as it has;
+    before channels grow, or behind the convolution that grows them; with and without one behind the last.
     """
     grows = _grows(convs)
     before = [*(2 if later else 1 for later in grows[1:])]
     behind = [2 if here and place else 1 for place, here in enumerate(grows)]
-    return list(dict.fromkeys([(*before, 2), (*before, 1), tuple(behind), (*behind[:-1], 2)]))
+    grown = [(*before, 2), (*before, 1), tuple(behind), (*behind[:-1], 2)]
+    return list(dict.fromkeys([*_vgg_poolings(len(convs)), *grown]))
+
+
+def _vgg_poolings(count: int) -> list[tuple[int, ...]]:
+    """Returns the places of VGG's poolings, all and all but the last; none for another depth."""
+    ends = list(itertools.accumulate(VGG.get(count, ())))
+    return [
+        tuple(2 if place in ends[:blocks] else 1 for place in range(1, count + 1))
+        for blocks in (5, 4)
+        if ends
+    ]
 
 
 def _poolings(convs: list[_Layer]):
-    """Yields where pooling may follow: in the usual places, at the ends of VGG's blocks for as many
-    convolutions as it has, else anywhere.
-    """
-    count = len(convs)
+    """Yields where pooling may follow: in the usual places; anywhere where convolutions are few."""
     yield from _usual_poolings(convs)
-    if count in VGG:
-        ends = set(itertools.accumulate(VGG[count]))
-        for blocks in (5, 4):
-            yield tuple(2 if place in sorted(ends)[:blocks] else 1 for place in range(1, count + 1))
-    if count <= 8:
-        yield from itertools.product((2, 1), repeat=count)
+    if len(convs) <= 8:
+        yield from itertools.product((2, 1), repeat=len(convs))
 
 
 def _side_after(kernels: list[int], chain: Chain) -> int:
