@@ -53,7 +53,7 @@ def detect(
 
     Each opening gets the pictures in its own size, as a run would make them. `until` is when to be done, in
     seconds of `time.monotonic`; the commonest scaling is tried on a few images in any case. Of candidates
-    between which the images can't tell (McNemar's exact test), the commoner one stands. Raises BadInput when
+    between which the images can't tell (McNemar's mid-p test), the commoner one stands. Raises BadInput when
     no opening tells as many classes apart as the data set has.
     """
     until = min(until or math.inf, time.monotonic() + SECONDS)
@@ -65,9 +65,9 @@ def detect(
     ]
     first = _ranked(_until(until, ways, pictures, count))
     believed = best(first)
-    varied = _until(until, _variations(believed), pictures, first[0].count)
+    varied = _until(_half(until), _variations(believed), pictures, first[0].count)
     first = _ranked(first + [trial for trial in varied if trial.count == first[0].count])
-    others = _until(until, _other_fits(first, best(first), pictures), pictures, first[0].count)
+    others = _until(_half(until), _other_fits(first, best(first), pictures), pictures, first[0].count)
     first = _ranked(first + [trial for trial in others if trial.count == first[0].count])
     trials, tried = first, {_key(trial): trial for trial in first}
     believed = best(trials)
@@ -175,6 +175,11 @@ def _until(until: float, ways: list[Way], pictures: TrialPictures, count: int) -
             if not trials or trial.count == trials[0].count:
                 trials.append(trial)
     return trials
+
+
+def _half(until: float) -> float:
+    """Returns the time up to which half of what is left may be used."""
+    return time.monotonic() + max(0.0, until - time.monotonic()) / 2
 
 
 def _first_count(

@@ -140,12 +140,16 @@ def _score(trial: Trial, believed: Trial) -> np.ndarray:
 
 
 def surely_more(one: np.ndarray, other: np.ndarray, doubt: float = DOUBT) -> bool:
-    """Tells by McNemar's exact test whether `one` (bool [n]) names more pictures rightly than chance would
-    explain; by the shares where they are of different pictures.
+    """Tells by McNemar's mid-p test, one-sided, whether `one` (bool [n]) names more pictures rightly than
+    chance would explain; by the shares where they are of different pictures.
+
+    Fagerland, Lydersen and Laake, 2013 (BMC Medical Research Methodology 13:91): the exact test hardly ever
+    tells anything of the few pictures on which two ways differ.
     """
     if len(one) != len(other):
         return bool(one.mean() > other.mean())
-    from scipy.stats import binomtest  # half a second, and needed for uploads alone
+    from scipy.stats import binom  # half a second, and needed for uploads alone
 
     won, lost = int((one & ~other).sum()), int((other & ~one).sum())
-    return won > lost and binomtest(won, won + lost).pvalue < doubt
+    differ = won + lost
+    return won > lost and binom.sf(won, differ, 0.5) + binom.pmf(won, differ, 0.5) / 2 < doubt
