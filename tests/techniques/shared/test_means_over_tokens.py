@@ -57,7 +57,7 @@ def as_graph() -> Graph:
         [numpy_helper.from_array(value, name) for name, value in values.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    return Graph(plain(model, face_of(model.graph, None)))
+    return Graph(plain(model, face_of(model, None)))
 
 
 @pytest.mark.parametrize("framework, network", [("pytorch", Tokens), ("onnx", as_graph)])
