@@ -145,9 +145,7 @@ def train(
     """Fine-tunes `network` in place, puts the best checkpoint back and returns it with what was learned."""
     learner = TorchLearner(network, training)
     before, after = fit(learner, train_part, validation, training, preprocessing, progress)
-    learner.optimizer.zero_grad(
-        set_to_none=True
-    )  # the trained network goes on living, its gradients need not
+    learner.optimizer.zero_grad(set_to_none=True)  # the network lives on, its gradients need not
     network.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
     grids = _harvest(learner.layers) if training.fake_bits else {}
     activations = {name: (r.low, r.high) for name, r in learner.ranges.items()}

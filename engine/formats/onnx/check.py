@@ -4,6 +4,7 @@ Any opset from 7, channels first or last, fixed or free batch, several outputs. 
 """
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,8 @@ def parse(path: Path) -> onnx.ModelProto:
     return model
 
 
-def _tensors(graph: onnx.GraphProto):
+def tensors_of(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+    """Yields every stored tensor of a graph, those in its nodes' attributes too."""
     yield from graph.initializer
     for node in graph.node:
         for attribute in node.attribute:
@@ -124,7 +126,7 @@ def _tensors(graph: onnx.GraphProto):
 
 def _check_tensors(model: onnx.ModelProto) -> None:
     total = 0
-    for tensor in _tensors(model.graph):
+    for tensor in tensors_of(model.graph):
         name = tensor.name[:60]
         if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
             raise BadInput(

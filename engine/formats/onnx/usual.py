@@ -2,7 +2,6 @@
 for that is said; its answers are the same.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,7 +38,7 @@ def usual(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
     so already is returned itself.
     """
     said: list[str] = []
-    kinds = {tensor.data_type for tensor in _tensors(model.graph)} & set(REAL)
+    kinds = {tensor.data_type for tensor in onnx_format.tensors_of(model.graph)} & set(REAL)
     kinds |= {value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)} & set(
         REAL
     )
@@ -67,16 +66,8 @@ def usual(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
     return made, said
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-
-
 def _as_float32(graph: onnx.GraphProto) -> None:
-    for tensor in _tensors(graph):
+    for tensor in onnx_format.tensors_of(graph):
         if tensor.data_type in REAL:
             tensor.CopyFrom(
                 numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name)
