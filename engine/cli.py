@@ -1,7 +1,6 @@
 """The command line: `python -m engine VERB …`. Every verb has --json; exit 0 done, 1 bad input, 2 failed."""
 
 import json
-import math
 import shutil
 import traceback
 from pathlib import Path
@@ -9,68 +8,15 @@ from pathlib import Path
 import click
 
 from engine import __version__, ask, face
+from engine.cli_options import Number, feeding_options, json_option, limit_options
 from engine.errors import BadInput, EdgewiseError
 from engine.events import Event, LineChanged
-from engine.judge import words
-from engine.judge.limits import LIMITS
+from engine.judge.printed import in_ms, table
 from engine.run import jobs
 from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
-from engine.vocabulary import Experiment, Run, parse
+from engine.vocabulary import Experiment, parse
 from estimator.devices import all_devices
-
-
-class Number(click.ParamType):
-    """A finite number of 0 or more; anything else is one sentence."""
-
-    name = "number"
-
-    def convert(self, value, param, ctx):
-        try:
-            number = float(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a number.", param, ctx)
-        if not math.isfinite(number) or number < 0:
-            self.fail(f"{value} is not a limit: give a number of 0 or more.", param, ctx)
-        return number
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-
-
-architecture_option = click.option(
-    "--architecture",
-    metavar="NAME",
-    help="The network that bare weights belong to, where Edgewise can't place them: resnet18, or"
-    " resnet18,stride=2,pool=no, or chain:28:p0s1m2,p0s1m2:max:relu:flat.",
-)
-
-
-def limit_options(command):
-    """Adds an option for each limit that a variant may have to keep."""
-    for limit in reversed(LIMITS.values()):
-        metavar = limit.unit.upper() or "F"
-        command = click.option(limit.option, limit.id, type=Number(), metavar=metavar)(command)
-    return command
-
-
-def feeding_options(command):
-    """Adds the options that say what a file leaves open: the network of bare weights, the size of its images
-    and the order of its classes.
-    """
-    command = click.option(
-        "--class-order",
-        metavar="NAMES",
-        help="The classes in the order of the model's outputs, with commas; or `found`: the order that the"
-        " images point to.",
-    )(command)
-    return click.option(
-        "--input-size",
-        nargs=2,
-        type=click.IntRange(1, 4096),
-        metavar="H W",
-        help="Height and width of the model's images, where the file does not tell them.",
-    )(architecture_option(command))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -267,16 +213,8 @@ def estimate(model, device, runtime, threads, precision, as_json) -> None:
         {name: value.model_dump(mode="json") for name, value in found.items()},
         as_json,
         lambda: "\n".join(
-            f"{name:18} {value.runtime:12} {_ms(value)}  {value.why}" for name, value in found.items()
+            f"{name:18} {value.runtime:12} {in_ms(value)}  {value.why}" for name, value in found.items()
         ),
-    )
-
-
-def _ms(value) -> str:
-    return (
-        "no estimate"
-        if value.latency_ms is None
-        else f"{value.latency_ms:9.3g} ms ({value.low_ms:.3g}–{value.high_ms:.3g})"
     )
 
 
@@ -396,34 +334,6 @@ def tell(event: Event) -> None:
             f"  {event.technique}: {event.status}" + (f", {event.reason}" if event.reason else ""),
             err=True,
         )
-
-
-def table(run: Run) -> str:
-    """Returns a run's variants as an aligned table with the recommendation under it."""
-    lines = [
-        f"{'variant':34} {'accuracy':>9} {'drop':>8} {'size':>12} {'compressed':>12} {'MACs':>9}"
-        f" {'p50 here':>10} {'predicted':>22}"
-    ]
-    for v in run.variants:
-        if v.status != "done" or v.parameters is None:
-            lines.append(f"{v.id:34} {v.status}: {v.reason}")
-            continue
-        accuracy = "" if v.accuracy is None else f"{100 * v.accuracy:8.2f}%"
-        drop = "" if v.accuracy_drop_pp is None else f"{v.accuracy_drop_pp:+.2f} pp"
-        timed = f"{v.host.latency_ms.p50:.3f} ms" if v.host and v.host.latency_ms else ""
-        guess = v.estimates.get(run.experiment.device)
-        lines.append(
-            f"{v.id:34} {accuracy:>9} {drop:>8} {v.size_bytes:>12,} {v.compressed_bytes:>12,}"
-            f" {v.macs / 1e6:8.2f}M {timed:>10} {_ms(guess) if guess else '':>22}"
-        )
-        lines += [f"  ! {sentence}" for sentence in words.doubts(v, run.experiment.model.classes)]
-    if run.recommendation:
-        lines += [
-            "",
-            f"Recommended: {run.recommendation.winner or 'nothing meets every limit'}",
-            *(f"  {reason}" for reason in run.recommendation.reasons),
-        ]
-    return "\n".join(lines)
 
 
 def main() -> int:

@@ -5,9 +5,9 @@ import torch
 from onnxruntime import InferenceSession
 from torch import nn
 
+from engine import formats
 from engine.errors import BadInput
 from engine.formats.onnx.open import open_plain
-from engine.formats.torch import open as pytorch
 from engine.formats.torch.rows import FRONTS, sides_of
 
 
@@ -32,7 +32,7 @@ def traced(network: nn.Module, *shape: int) -> torch.jit.ScriptModule:
 
 
 def openings(path, format, size=None):
-    return pytorch.openings(path, format, None, size)
+    return formats.openings(path, format, None, size)
 
 
 @pytest.mark.parametrize("inputs, shape", [(784, (1, 28, 28)), (3072, (3, 32, 32))])

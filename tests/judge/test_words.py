@@ -41,7 +41,7 @@ def test_a_small_gain_or_a_noisy_one_is_not():
 
 
 def test_the_command_line_s_table_says_it(asked):
-    from engine.cli import table
+    from engine.judge.printed import table
 
     experiment: Experiment = asked()
     names = len(experiment.model.classes)

@@ -19,7 +19,7 @@ def open_plain(model: ModelFile) -> onnx.ModelProto:
     """
     path = unchanged(model)
     if model.format == "torchscript":
-        from engine.formats.torch.open import script_as_onnx
+        from engine.formats.torch.open_script import script_as_onnx
 
         with tempfile.TemporaryDirectory() as folder:
             return plain(*prepared(script_as_onnx(path, model, Path(folder, "script.onnx")), model))

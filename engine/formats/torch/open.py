@@ -5,7 +5,6 @@ Runs behind the wall. Weights never meet torch.load: torchfile.py reads them wit
 """
 
 import re
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,14 +15,12 @@ import torch
 from torch import nn
 
 from engine.errors import BadInput
-from engine.formats.onnx import network as onnx_network
 from engine.formats.opening import Opening
 from engine.formats.torch import architectures, checkpoint, norms, rows
 from engine.formats.torch import check as torchfile
 from engine.formats.torch import modules as torch_modules
 from engine.formats.torch import pickle as torch_pickle
 from engine.formats.torch import safetensors as safetensors_format
-from engine.formats.torch import script as torchscript
 from engine.formats.torch.checkpoint import WeightSet
 from engine.formats.torch.fill import AS_ONNX
 from engine.formats.torch.name import Candidate
@@ -50,8 +47,6 @@ def openings(path: Path, format: str, architecture: str | None, size: int | None
 
     `size` is the side in pixels of the data set's images. Raises BadInput when nothing fits.
     """
-    if format == "torchscript":
-        return _script_openings(path, size)
     stated = safetensors_format.stated_size(path) if format == "safetensors" else None
     size = stated[0] if stated else size
     if format == "torch_module":
@@ -65,12 +60,12 @@ def openings(path: Path, format: str, architecture: str | None, size: int | None
         fitting = _fitting(one, sets, architecture, size)
         guess = LEFT_OPEN if any(set(c.architecture) & {",", ":"} for c in fitting) else ""
         ending, notes = _which(one, sets)
-        if _first_inputs(one.weights) and guess:
+        if first_inputs(one.weights) and guess:
             notes = (
                 *notes,
                 "Each picture is flattened into one row of numbers in front of the dense layers.",
             )
-        found += [_opening(candidate, one, sizes, (ending, notes), guess) for candidate in fitting]
+        found += [opening_of(candidate, one, sizes, (ending, notes), guess) for candidate in fitting]
     if not found:
         raise unmatched(sets[0].weights)
     return found
@@ -112,7 +107,7 @@ def other_sizes(size: int | None) -> list[int]:
     return [side for side in USUAL_SIDES if side != size]
 
 
-def _facts(weights: Mapping[str, Any], **more: Any) -> dict:
+def facts_of(weights: Mapping[str, Any], **more: Any) -> dict:
     return {
         "layers": sum(len(value.shape) in (2, 4) for value in weights.values()),
         "parameters": int(
@@ -147,7 +142,7 @@ def _module_openings(path: Path, architecture: str | None, size: int | None) -> 
         if fits_known:  # not in the order of registration, perhaps in another
             return []
         raise
-    facts = _facts(network.state_dict(), open_size=True)
+    facts = facts_of(network.state_dict(), open_size=True)
     if known and front:
         fitting = ("as_row", "as_row_of_pixels") if channels == 3 else (front,)
         return [_fronted(network, name, channels, side, classes, facts) for name in fitting]
@@ -165,19 +160,19 @@ def _module_openings(path: Path, architecture: str | None, size: int | None) -> 
         side,
         channels,
         classes,
-        _predict(network),
+        predict_with(network),
         variations=lambda: at_sizes(opening, [(other, other) for other in other_sizes(side)], network),
         facts=facts,
     )
     if architecture or known:
         return [opening]
-    return [opening, *(_opening(candidate, one, (), ("", ()), LEFT_OPEN) for candidate in fits_known)]
+    return [opening, *(opening_of(candidate, one, (), ("", ()), LEFT_OPEN) for candidate in fits_known)]
 
 
 def _fronted(network: nn.Module, front: str, channels: int, side: int, classes: int, facts: dict) -> Opening:
     made = rows.FRONTS[front][0](network)
     facts = {**facts, "evidence": [rows.note(front)], "open_size": False}
-    return Opening(front, side, side, channels, classes, _predict(made), facts=facts)
+    return Opening(front, side, side, channels, classes, predict_with(made), facts=facts)
 
 
 def open_module(path: Path, model: ModelFile) -> nn.Module:
@@ -201,105 +196,15 @@ def _weights_of(record: torch_pickle.Record) -> dict[str, np.ndarray]:
     return checkpoint.split(torch_modules.state_of(record))[0].weights
 
 
-def _script_weights(script: nn.Module) -> dict[str, np.ndarray]:
-    return checkpoint.split({key: value.numpy() for key, value in script.state_dict().items()})[0].weights
-
-
-def _script_openings(path: Path, size: int | None) -> list[Opening]:
-    script = torchscript.load(path)
-    weights = _script_weights(script)
-    channels = next((value.shape[1] for value in weights.values() if value.ndim == 4), 1)
-    side = torchscript.image_size(script, channels, size)
-    if side is not None:
-        return [_script_opening(script, weights, channels, side, "")]
-    found = [
-        _script_opening(rows.FRONTS[front][0](script), weights, channels, side, front)
-        for front, channels, side in rows.fronts(script, _first_inputs(weights), _sides(size))
-    ]
-    if not found:
-        raise BadInput(
-            f"The TorchScript program takes no square image and gives no row of scores: {torchscript.ADVICE}"
-        )
-    return found
-
-
-def _first_inputs(weights: Mapping[str, Any]) -> int | None:
+def first_inputs(weights: Mapping[str, Any]) -> int | None:
     """Returns how many numbers the first dense layer takes; None where there are convolutions too."""
     if any(len(value.shape) == 4 for value in weights.values()):
         return None
     return next((int(value.shape[1]) for value in weights.values() if len(value.shape) == 2), None)
 
 
-def _sides(size: int | None) -> list[int]:
+def sides(size: int | None) -> list[int]:
     return list(dict.fromkeys(filter(None, (size, *torch_modules.SIDES))))
-
-
-def _script_opening(
-    network: nn.Module, weights: dict[str, np.ndarray], channels: int, side: int, front: str
-) -> Opening:
-    """Opens a program, with what stands in front of it; as the network that its weights fit where it gives
-    the very scores of one.
-    """
-    with torch.inference_mode():
-        classes = network(torch.zeros(2, channels, side, side)).shape[1]
-    for candidate in architectures.candidates(weights, side):
-        for name in (candidate.architecture, *architectures.variations(candidate.architecture, weights)):
-            if torchscript.same_answers(network, architectures.build(name, weights), channels, side):
-                made = replace(candidate, architecture=name, size=side, channels=channels)
-                notes = (rows.note(front),) if front else ()
-                return _opening(made, WeightSet("", weights, notes), (), ("", notes))
-    warning = "The program's weights fit no network that is known here: only post-training techniques apply."
-    return Opening(
-        front or None,
-        side,
-        side,
-        channels,
-        classes,
-        _predict(network),
-        facts=_facts(
-            weights,
-            reach="post_training",
-            warnings=[warning],
-            evidence=[rows.note(front)] if front else [],
-        ),
-    )
-
-
-def open_script(path: Path, model: ModelFile) -> nn.Module:
-    """Opens a checked program: as the network that its weights fit, else by way of ONNX. Raises BadInput."""
-    torchscript.check(path)
-    script = torchscript.load(path)
-    if model.architecture and model.architecture not in rows.FRONTS:
-        return architectures.build(model.architecture, _script_weights(script))
-    with tempfile.TemporaryDirectory() as folder:
-        return onnx_network.open_model(script_as_onnx(path, model, Path(folder, "script.onnx")), model)
-
-
-def script_as_onnx(path: Path, model: ModelFile, target: Path) -> Path:
-    """Writes a checked TorchScript program as ONNX, its batch free; returns `target`. Raises BadInput when
-    torch can't.
-    """
-    torchscript.check(path)
-    height, width, channels = model.input_shape
-    try:
-        script: nn.Module = torchscript.load(path)
-        if model.architecture in rows.FRONTS:
-            front = rows.FRONTS[model.architecture][0](script)
-            script = torch.jit.trace(front, torch.rand(2, channels, height, width))
-        torch.onnx.export(
-            script,
-            (torch.rand(2, channels, height, width),),
-            str(target),
-            dynamo=False,
-            input_names=["input"],
-            output_names=["scores"],
-            dynamic_axes={"input": {0: "batch"}, "scores": {0: "batch"}},
-        )
-    except Exception as error:  # the exporter's many ways to fail each mean the same here
-        raise BadInput(
-            f"The TorchScript program can't be exported to ONNX ({type(error).__name__}): {AS_ONNX}"
-        ) from None
-    return target
 
 
 def _try_sizes(network: nn.Module, size: int | None) -> tuple[str, int, int, int]:
@@ -319,8 +224,8 @@ def _try_sizes(network: nn.Module, size: int | None) -> tuple[str, int, int, int
                 continue
             if isinstance(scores, torch.Tensor) and scores.ndim == 2:
                 return "", side, channels, scores.shape[1]
-    inputs = _first_inputs(dict(network.named_parameters()))
-    for front, channels, side in rows.fronts(network, inputs, _sides(size)):
+    inputs = first_inputs(dict(network.named_parameters()))
+    for front, channels, side in rows.fronts(network, inputs, sides(size)):
         with torch.inference_mode():
             scores = rows.FRONTS[front][0](network)(torch.zeros(1, channels, side, side))
         return front, side, channels, scores.shape[1]
@@ -330,7 +235,7 @@ def _try_sizes(network: nn.Module, size: int | None) -> tuple[str, int, int, int
     )
 
 
-def _predict(network: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
+def predict_with(network: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
     def predict(x: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
             return network(torch.from_numpy(x)).numpy()
@@ -338,7 +243,7 @@ def _predict(network: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
     return predict
 
 
-def _opening(
+def opening_of(
     candidate: Candidate,
     one: WeightSet,
     sizes: Sequence[tuple[int, int]] = (),
@@ -366,7 +271,7 @@ def _opening(
 
     def variations() -> list[Opening]:
         other = [
-            _opening(replace(candidate, architecture=name), one, (), which, guess)
+            opening_of(replace(candidate, architecture=name), one, (), which, guess)
             for name in architectures.variations(candidate.architecture, one.weights)
         ]
         return other + (at_sizes(opening, sizes, made()) if sizes else [])
@@ -379,7 +284,7 @@ def _opening(
         candidate.classes,
         predict,
         variations=variations,
-        facts=_facts(
+        facts=facts_of(
             one.weights,
             evidence=list(notes),
             guess=guess,
