@@ -112,7 +112,7 @@ def test_each_exporter_s_file_is_a_network_with_its_layers(kind, way, tmp_path, 
     opened, images = backend.load(model), torch.rand(3, 3, 32, 32)
     with torch.inference_mode():
         np.testing.assert_allclose(opened(images), network(images), atol=1e-4)
-    facts = backend.facts(opened, labelled=True)
+    facts = backend.facts(opened)
     own = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     assert facts.untraceable == "" and len(facts.layers) >= len(own) and facts.layers[-1].shape[0] == 5
 
