@@ -45,6 +45,7 @@ def made(tmp_path_factory):
     return folder / "colors.onnx", folder / "mine.zip", folder / "home"
 
 
+@pytest.mark.slow
 def test_the_order_is_found_taken_and_measured_and_is_in_the_package(made, tmp_path):
     model, source, home = made
     found = face.inspect(model, source, workspace=home)

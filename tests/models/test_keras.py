@@ -31,6 +31,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_the_twins_have_the_accuracy_and_size_of_the_catalog(tmp_path):
     real = bool(os.environ.get("EDGEWISE_DATA"))
     models = [model for model in KERAS if model.dataset == "digits" or real]

@@ -73,7 +73,9 @@ def test_what_is_asked_for_is_checked():
             parse(starter.Asked, {"dataset": "digits", **wrong})
 
 
-@pytest.mark.parametrize(("framework", "grey"), [("pytorch", False), ("keras", True)])
+@pytest.mark.parametrize(
+    ("framework", "grey"), [("pytorch", False), pytest.param("keras", True, marks=pytest.mark.slow)]
+)
 def test_a_starter_learns_shapes_and_is_recognised(workspace, tmp_path, framework, grey):
     data = str(shapes(tmp_path / "shapes.zip", 60, grey))
     told = []

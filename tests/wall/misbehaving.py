@@ -135,9 +135,10 @@ def say(request, send):
 
 def babble(request, send):
     """Writes onto the line to its parent what is no message."""
-    for fd in range(3, 20):
+    for fd in (int(name) for name in os.listdir("/proc/self/fd")):
         try:
-            os.write(fd, bytes(request["bytes"], "utf-8"))
+            if fd > 2:
+                os.write(fd, bytes(request["bytes"], "utf-8"))
         except OSError:
             continue
     time.sleep(60)

@@ -205,7 +205,7 @@ def test_a_reason_is_one_line(act, name, sentence):
     ],
 )
 def test_what_is_no_message_fails_the_child_alone(act, bytes_):
-    with pytest.raises(Failed):
+    with pytest.raises(Failed, match="something that is no message"):
         act("babble", bytes=bytes_)
 
 
