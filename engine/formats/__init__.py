@@ -16,7 +16,7 @@ from engine.formats.torch import FORMAT as TORCH
 from engine.formats.unchanged import unchanged
 from engine.vocabulary import ModelFile
 
-__all__ = ["FORMATS", "accepted", "check", "open_network", "openings", "recognise"]
+__all__ = ["FORMATS", "accepted", "check", "open_network", "opener_of", "openings", "recognise"]
 
 FORMATS: tuple[Format, ...] = (TORCH, ONNX, KERAS, TFLITE)
 
@@ -61,6 +61,11 @@ def open_network(model: ModelFile) -> Any:
     Raises BadInput when the file was changed since it was checked, or its framework can't follow it.
     """
     return named(_accepted(model.format).open)(unchanged(model), model)
+
+
+def opener_of(model: ModelFile) -> str:
+    """Returns the module that `open_network` imports for a model, without importing it."""
+    return _accepted(model.format).open.split(":")[0]
 
 
 def _accepted(kind: str) -> Kind:

@@ -5,6 +5,7 @@ what measuring takes. So a framework is imported once in a run, while the data s
 from pathlib import Path
 
 from engine.backends import chosen, modules_of
+from engine.formats import opener_of
 from engine.run.requests import WORK_THREADS
 from engine.vocabulary import ModelFile
 from engine.wall.template import Template
@@ -27,7 +28,8 @@ class Templates:
     def __init__(self, model: ModelFile, log: Path):
         framework, format = chosen(model)
         runtimes = RUNTIMES.get(format, ())
-        at_work = Template((*TASKS, *WORK, *modules_of(framework, format), *runtimes), WORK_THREADS, log)
+        opening = (*modules_of(framework, format), opener_of(model))
+        at_work = Template((*TASKS, *WORK, *opening, *runtimes), WORK_THREADS, log)
         measuring = Template((*TASKS, *runtimes), WORK_THREADS, log)
         self._of = dict.fromkeys(FRAMEWORK_TASKS, at_work) | dict.fromkeys(MEASURING_TASKS, measuring)
 

@@ -22,7 +22,8 @@ from engine.datasets import load
 from engine.device.preprocessing import preprocess
 from engine.errors import BadInput, EdgewiseError
 from engine.formats.onnx.face import face_of, predictor, session_of
-from engine.formats.onnx.plain import opset_of, plain
+from engine.formats.onnx.opset import opset_of
+from engine.formats.onnx.plain import plain
 from tests.conftest import ROOT
 from tests.formats import foreign_onnx
 from tests.hostile import goods

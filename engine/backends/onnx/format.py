@@ -8,7 +8,7 @@ from engine.backends.onnx import quantize
 from engine.backends.onnx.graph import Graph
 from engine.backends.protocol import QuantSpec
 from engine.errors import EdgewiseError
-from engine.formats.onnx.plain import opset_of, raised
+from engine.formats.onnx.opset import opset_of, raised
 
 LEAST_OPSET = {"weights": quantize.INT4_OPSET, "static_int8": 13}  # of scales per channel
 

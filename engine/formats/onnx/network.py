@@ -19,7 +19,8 @@ from engine.errors import BadInput, shortened
 from engine.formats.onnx import check as onnx_format
 from engine.formats.onnx.dense import joined
 from engine.formats.onnx.face import Face, faces_of, predictor, session_of
-from engine.formats.onnx.plain import OPSET, raised
+from engine.formats.onnx.opset import raised
+from engine.formats.onnx.plain import OPSET
 from engine.formats.onnx.tidy import bare, tidy
 from engine.formats.onnx.usual import as_two_classes, prepared, usual
 from engine.formats.opening import Opening

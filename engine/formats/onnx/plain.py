@@ -14,10 +14,11 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
-from onnx import TensorProto, version_converter
+from onnx import TensorProto
 
 from engine.errors import BadInput
 from engine.formats.onnx.face import Face, predictor, session_of
+from engine.formats.onnx.opset import opset_of, raised
 from engine.formats.onnx.tidy import bare, tidy
 
 OPSET = 13
@@ -58,21 +59,6 @@ def _forms(model: onnx.ModelProto, face: Face) -> Iterator[tuple[onnx.ModelProto
                 copied = onnx.ModelProto()
                 copied.CopyFrom(form)
                 yield copied, batch
-
-
-def raised(model: onnx.ModelProto, opset: int) -> onnx.ModelProto | None:
-    """Returns the graph in a later opset, or None where ONNX's converter lacks a step."""
-    if opset_of(model) >= opset:
-        return model
-    try:
-        return version_converter.convert_version(model, opset)
-    except Exception:  # its classes of errors are the C++ library's own
-        return None
-
-
-def opset_of(model: onnx.ModelProto) -> int:
-    """Returns the version of ONNX's own operators that a file is written in."""
-    return max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
 
 
 def _show(model: onnx.ModelProto, face: Face, batch: int | None) -> None:

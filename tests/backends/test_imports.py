@@ -1,4 +1,6 @@
-"""A worker never holds both frameworks, and what only runs TFLite holds neither."""
+"""A worker never holds both frameworks, what only runs TFLite holds neither, and no run waits for what only an
+uploaded ONNX file needs.
+"""
 
 import os
 import subprocess
@@ -7,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 NEVER = {
     "engine.backends.keras.framework": ("torch", "onnxruntime", "onnx"),
+    "engine.backends.onnx.format": ("sympy", "onnxscript", "onnx_ir"),
+    "engine.formats.torch.open": ("sympy", "onnxscript", "onnx_ir", "torchvision"),
     "engine.device.model": ("torch", "tensorflow", "keras", "onnxruntime", "ai_edge_litert"),
     "estimator.profile.graph": ("torch", "tensorflow", "keras"),
     "engine.techniques": ("torch", "tensorflow", "keras", "ai_edge_litert"),
