@@ -206,7 +206,7 @@ class PyTorch:
             # rows are counted and not images: a layer over tokens may have them folded into the first axis
             rows = (
                 output.double().mean(dim=(2, 3))
-                if output.dim() == 4
+                if isinstance(module, nn.Conv2d)
                 else output.double().reshape(-1, output.shape[-1])
             )
             name = modules[module]

@@ -1,0 +1,62 @@
+"""Dense layers over tokens and channels last, as attention and ConvNeXt have them: their weights keep their
+layers' names in the exported graph, so that every way of storing them finds them.
+"""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from engine.backends import QuantSpec, backend_for, nearest_grid
+from engine.vocabulary import Preprocessing
+
+HOW = Preprocessing(height=8, width=8, color="rgb", layout="NCHW", mean=[0.0], std=[1.0])
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), np.uint8)
+
+
+class Rows(nn.Module):
+    """Two square layers without bias, equal at first, between two of other shapes."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.wide, self.scores = nn.Linear(3, 6), nn.Linear(6, 5)
+        self.one, self.other = (nn.Linear(6, 6, bias=False) for _ in range(2))
+        self.other.load_state_dict(self.one.state_dict())
+
+    def forward(self, x):
+        x = torch.relu(self.wide(x.permute(0, 2, 3, 1)))
+        return self.scores(torch.relu(self.other(torch.relu(self.one(x))))).mean((1, 2))
+
+
+@pytest.fixture
+def backend(tmp_path):
+    return backend_for("pytorch", HOW, tmp_path)
+
+
+def test_layers_of_equal_weights_have_each_its_own(backend, tmp_path):
+    network = Rows().eval()
+    weights = backend.weights(network)
+    changed = backend.with_weights(network, {"one": -weights["one"]})
+    for place, each in enumerate((network, changed)):  # the second is written into the first one's graph
+        path = backend.export(each, None, None, tmp_path / f"{place}")
+        np.testing.assert_allclose(
+            backend.predict(path, IMAGES), backend.logits(each, IMAGES), rtol=1e-4, atol=1e-5
+        )
+    assert len(list(tmp_path.glob("graph-*.onnx"))) == 1
+
+
+def test_every_layer_can_be_stored_in_four_bits(backend, tmp_path):
+    network = Rows().eval()
+    grids = {name: nearest_grid(weight, 4) for name, weight in backend.weights(network).items()}
+    path = backend.export(network, QuantSpec("weights", grids=grids), None, tmp_path / "int4")
+    assert [kind for _, kind in backend.stored_tensors(path)].count("int4") == 4
+    assert (
+        np.corrcoef(backend.predict(path, IMAGES).ravel(), backend.logits(network, IMAGES).ravel())[0, 1]
+        > 0.9
+    )
+
+
+def test_the_mean_output_of_a_layer_over_channels_last_is_one_a_channel(backend):
+    means = backend.output_means(Rows().eval(), IMAGES)
+    assert {name: len(mean) for name, mean in means.items()} == {"wide": 6, "one": 6, "other": 6, "scores": 5}
