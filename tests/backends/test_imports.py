@@ -1,5 +1,5 @@
-"""A worker never holds both frameworks, what only runs TFLite holds neither, and no run waits for what only an
-uploaded ONNX file needs.
+"""A worker never holds both frameworks, what only runs TFLite holds neither, and no run waits for what only
+an uploaded ONNX file needs.
 """
 
 import os
