@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from engine.backends.protocol import Facts, LayerInfo
-from engine.techniques import budget, hybrid, prune_structured, ptq_int4
-from engine.techniques.shared import saturation
+from engine.techniques import budget, prune_structured, ptq_int4
+from engine.techniques.shared import narrowing, saturation
 
 
 def layer(name: str, kind: str = "conv", is_output: bool = False) -> LayerInfo:
@@ -75,15 +75,15 @@ def test_the_teacher_answers_each_image_once(seconds, images):
 def test_a_search_that_is_out_of_time_keeps_what_it_found(monkeypatch, widths, found):
     """The first cut was made when widths were tried and is not made again."""
     tried, steps = [], []
-    monkeypatch.setattr(hybrid, "_boldest", lambda bench, making, floor: (3, "cut"))
+    monkeypatch.setattr(narrowing, "_boldest", lambda bench, making, floor: (3, "cut"))
     monkeypatch.setattr(
-        hybrid,
+        narrowing,
         "_at_width",
         lambda bench, making, start, width, floor, made: tried.append((width, made)) or width,
     )
     bench = SimpleNamespace(network=lambda: "whole", has_time=lambda: len(tried) < widths)
     making = SimpleNamespace(step=lambda what, why, **parameters: steps.append(what))
-    assert hybrid._narrower(bench, making, 0.9) == ["whole", *found]
+    assert narrowing.narrower(bench, making, 0.9) == ["whole", *found]
     assert tried[0] == (0.35, "cut") and all(made is None for _, made in tried[1:])
     assert steps == (["stop"] if widths < 5 else [])  # nothing is left to try after the narrowest
 
