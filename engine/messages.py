@@ -67,10 +67,10 @@ class VariantMade(_Message):
     variant: dict[str, Any]
 
 
-RUN = TypeAdapter(
+RUN: TypeAdapter[Any] = TypeAdapter(
     Annotated[VariantStarted | VariantProgress | VariantMade | Progress | Log, Field(discriminator="kind")]
 )
-STARTER = TypeAdapter(Annotated[Progress | Training, Field(discriminator="kind")])
+STARTER: TypeAdapter[Any] = TypeAdapter(Annotated[Progress | Training, Field(discriminator="kind")])
 
 
 def parsed(message: Any, allowed: TypeAdapter[Any] = RUN) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ the HTTP routes and the child processes speak of the same things. Accuracy is a 
 points, `_ms` milliseconds, `_mb` 10**6 bytes.
 """
 
+import copy
 import hashlib
 import math
 from enum import StrEnum
@@ -298,8 +299,22 @@ def parse(kind: type[M], data: Any, stored: bool = False) -> M:
     Of what was `stored` by another version, the fields that this one does not know are dropped.
     """
     try:
-        return kind.model_validate(data, extra="ignore" if stored else None)
+        return kind.model_validate(data)
     except ValidationError as error:
+        unknown = [e["loc"] for e in error.errors() if e["type"] == "extra_forbidden"]
+        if stored and unknown:
+            return parse(kind, _without(data, unknown))
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or kind.__name__
         raise BadInput(f"{where}: {first['msg'].removeprefix('Value error, ')}.") from None
+
+
+def _without(data: Any, places: list[tuple[int | str, ...]]) -> Any:
+    """Returns a copy of plain data without what is at these places."""
+    kept = copy.deepcopy(data)
+    for *way, last in places:
+        inner = kept
+        for part in way:
+            inner = inner[part]
+        inner.pop(last, None)
+    return kept
