@@ -11,6 +11,7 @@ import copy
 import hashlib
 import math
 from enum import StrEnum
+from pathlib import PurePath
 from typing import Any, Literal, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -76,6 +77,12 @@ class Preprocessing(Plain):
     std: list[float]
     fit: Literal["stretch", "crop", "crop_875", "pad"] = "stretch"
     upright: bool = True
+
+    def as_fed(self, file: str | PurePath) -> "Preprocessing":
+        """Returns how images go into a deployed file, given its name or ending: TFLite takes them channels
+        last, whichever framework its network came from.
+        """
+        return self.model_copy(update={"layout": "NHWC"}) if PurePath(file).suffix == ".tflite" else self
 
 
 class ModelFile(Plain):
@@ -144,12 +151,18 @@ class Experiment(Plain):
 
     It is plain data: `engine.ask` checks names, data and memory when a run is asked for, so that a run can
     still be read when a technique or a device of it is gone.
+
+    Attributes:
+        runtime: What its files are written for (an id of `engine.runtimes`); None: the framework's usual one.
+        runtime_note: Why that is not the runtime that was asked for or the device's own, else "".
     """
 
     schema_version: int = SCHEMA_VERSION
     model: ModelFile
     dataset: str | None = None
     device: str
+    runtime: str | None = None
+    runtime_note: str = ""
     goal: Goal = Goal.balanced
     constraints: Constraints = Constraints()
     techniques: list[str]

@@ -14,14 +14,22 @@ ROOT = Path(__file__).resolve().parent.parent
 OURS = ("app", "server", "pages", "deploy", "engine", "estimator", "models")
 FRAMEWORKS = {
     *("torch", "torchvision", "torch_pruning", "tensorflow", "keras", "tf_keras", "onnx", "onnxruntime"),
-    *("onnxscript", "onnx2torch", "ai_edge_litert", "ai_edge_quantizer", "tflite_runtime", "cv2"),
+    *(
+        "onnxscript",
+        "onnx2torch",
+        "ai_edge_litert",
+        "ai_edge_quantizer",
+        "litert_torch",
+        "tflite_runtime",
+        "cv2",
+    ),
     *("sklearn", "scipy", "h5py"),
 }
 
 GROUND = ("estimator", "models", "engine.errors", "engine.device")
 WORDS = (
     *("engine.errors", "engine.host", "engine.messages", "engine.vocabulary", "engine.events"),
-    *("engine.frameworks", "engine.memory", "estimator.types", "estimator.devices"),
+    *("engine.frameworks", "engine.runtimes", "engine.memory", "estimator.types", "estimator.devices"),
 )
 DATA = (*WORDS, "engine.store", "engine.device", "models", "engine.datasets")
 FILES = (*DATA, "engine.wall", "engine.formats")
@@ -47,6 +55,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "engine.frameworks": (),
     "engine.vocabulary": ("engine.errors", "estimator.types", "estimator.capability"),
     "engine.events": ("engine.errors", "engine.vocabulary", "engine.messages"),
+    "engine.runtimes": ("engine.errors", "engine.frameworks", "engine.vocabulary", "estimator.devices"),
     "engine.memory": ("engine.errors", "engine.vocabulary", "engine.frameworks"),
     "engine.wall": WORDS,
     "engine.store": (*WORDS, "estimator"),

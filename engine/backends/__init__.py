@@ -12,6 +12,7 @@ from engine.backends.grid import Grid, dequantized, nearest_grid
 from engine.backends.images import TRAINED_SHARE, images_at_once
 from engine.backends.protocol import Facts, LayerInfo, Network, QuantSpec, Trained, Training
 from engine.frameworks import FRAMEWORKS
+from engine.runtimes import entry_of
 from engine.vocabulary import ModelFile, Preprocessing
 
 __all__ = [
@@ -42,21 +43,14 @@ def open_backend(model: ModelFile, cache: Path, threads: int, format: str | None
     """Imports and opens what works on this model. format: what its files are, the framework's usual one where
     it is None. `cache` is where exported graphs are kept.
     """
-    framework, usual = chosen(model)
-    return backend_for(framework, model.preprocessing, cache, threads, format or usual)
-
-
-def chosen(model: ModelFile) -> tuple[str, str]:
-    """Returns the ids of the framework that opens this model and of its usual format."""
-    entry = FRAMEWORKS[model.framework]
-    framework = entry.untrained if model.reach == "post_training" and entry.untrained else entry.id
-    return framework, FRAMEWORKS[framework].formats[0]
+    return backend_for(entry_of(model).id, model.preprocessing, cache, threads, format)
 
 
 def modules_of(framework: str, format: str) -> tuple[str, ...]:
-    """Returns the modules that `backend_for` imports for these ids."""
-    entry = FRAMEWORKS[framework]
-    return tuple(place.split(":")[0] for place in (entry.networks, FORMATS[format], entry.exports[format]))
+    """Returns the modules that `backend_for` imports for these ids, and the converter where there is one."""
+    entry, export = FRAMEWORKS[framework], FRAMEWORKS[framework].exports[format]
+    places = (entry.networks, FORMATS[format], export.writer, export.needs)
+    return tuple(place.split(":")[0] for place in places if place)
 
 
 def backend_for(
@@ -68,7 +62,7 @@ def backend_for(
     return Backend(
         _named(entry.networks)(preprocessing, cache, threads),
         _named(FORMATS[format])(),
-        _named(entry.exports[format]),
+        _named(entry.exports[format].writer),
         cache,
         threads,
     )

@@ -20,7 +20,7 @@ class Backend:
 
     Attributes:
         framework, format: The two.
-        exporter: Writes a folded network as the format's float graph (`FrameworkEntry.exports`).
+        exporter: Writes a folded network as the format's float graph (`Export.writer`).
         cache: A folder for exported graphs.
         threads: What the runtime may use.
     """
@@ -58,7 +58,7 @@ class Backend:
             raise BadInput("Full INT8 takes calibration images, and there are none: give a data set.")
         inputs = None
         if spec.kind == "static_int8":
-            inputs = preprocess(np.asarray(calibration), self.framework.preprocessing.model_dump())
+            inputs = preprocess(np.asarray(calibration), self._fed().model_dump())
         self.format.quantize(graph, spec, inputs, target, self.threads)
         return target
 
@@ -69,10 +69,13 @@ class Backend:
         return np.concatenate([model.predict(x) for x in self._inputs(images)])
 
     def _inputs(self, images: np.ndarray) -> Iterator[np.ndarray]:
-        p = self.framework.preprocessing
+        p = self._fed()
         size = images_at_once(p.height, p.width)
         for start in range(0, len(images), size):
             yield preprocess(images[start : start + size], p.model_dump())
+
+    def _fed(self) -> Preprocessing:
+        return self.framework.preprocessing.as_fed(f"model{self.format.suffix}")
 
     def stored_tensors(self, artifact: Path) -> list[tuple[bytes, str]]:
         """Returns the stored bytes of an artifact's weights, each with `float32`, `int8` or `int4`."""

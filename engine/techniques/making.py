@@ -177,16 +177,16 @@ class Making:
             steps=self.steps,
             notes=self.notes,
             size_bytes=self.artifacts[0].bytes if self.artifacts and status == "done" else None,
-            versions=versions(self.bench.facts.framework),
+            versions=versions(self.bench.facts.framework, self.bench.backend.format.suffix[1:]),
             **self.figures,
         )
         self.bench.send({"kind": "variant_made", "variant": variant.model_dump(mode="json")})
 
 
-def versions(framework: str) -> dict[str, str]:
-    """Returns the versions that a result depends on, Python's included."""
-    found = {"python": platform.python_version()}
-    for package in FRAMEWORKS[framework].packages:
+def versions(framework: str, format: str) -> dict[str, str]:
+    """Returns the versions that a result in this format depends on, Python's included."""
+    found, entry = {"python": platform.python_version()}, FRAMEWORKS[framework]
+    for package in (*entry.packages, *entry.exports[format].packages):
         try:
             found[package] = version(package)
         except (

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from engine.backends.onnx.graph import Graph
 from engine.backends.protocol import Facts, LayerInfo
 from engine.device.preprocessing import preprocess
-from engine.frameworks import FRAMEWORKS, FrameworkEntry
+from engine.frameworks import FRAMEWORKS, Export, FrameworkEntry
 from engine.vocabulary import ModelFile, Preprocessing
 
 NAME = "scores"
@@ -75,10 +75,10 @@ def registered(monkeypatch, folder: Path) -> ModelFile:
     entry = FrameworkEntry(
         id="linear",
         title="Linear",
-        packages=("numpy", "onnx"),
+        packages=("numpy",),
         base_bytes=200_000_000,
         networks="tests.backends.linear:Linear",
-        exports={"onnx": "tests.backends.linear:export"},
+        exports={"onnx": Export("tests.backends.linear:export", ("onnx",))},
     )
     monkeypatch.setitem(FRAMEWORKS, "linear", entry)
     path = folder / "model.npz"
