@@ -126,7 +126,7 @@ def metadata(run: Run, variant: Variant, name: str, decoded: Path, profile: dict
             "int4_weights": found.int4_weights if found else False,
             "mixed_precision": found.mixed_precision if found else False,
         },
-        "preprocessing": model.preprocessing.model_dump(),
+        "preprocessing": model.preprocessing.as_fed(decoded).model_dump(),
         "outputs": model.outputs,
         "classes": model.classes,
         "measured": {

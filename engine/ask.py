@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from engine import memory
+from engine import memory, runtimes
 from engine.datasets import DATASETS
 from engine.errors import BadInput
 from engine.techniques import TECHNIQUES
@@ -34,7 +34,10 @@ def build(model: ModelFile | Callable[[str | None], ModelFile], **asked: Any) ->
     goal_named(given.get("goal", "balanced"))
     given["time_budget_s"] = _time_budget(given.get("time_budget_s", 300))
     given["techniques"] = techniques_named(given.get("techniques", TECHNIQUES))
+    if (runtime := given.get("runtime")) is not None:
+        runtimes.named(runtime)
     opened = model if isinstance(model, ModelFile) else model(dataset)
+    given["runtime"], given["runtime_note"] = runtimes.settled(opened, given["device"], runtime)
     # as plain data: a part that was changed without being validated is validated here
     plain = {"model": opened.model_dump(mode="json"), **given}
     return _known(parse(Experiment, plain))
@@ -62,6 +65,8 @@ def _known(experiment: Experiment) -> Experiment:
         why = " ".join([f"{model.name} can be inspected and estimated only.", *model.warnings])
         raise BadInput(why)
     device_named(experiment.device)
+    if experiment.runtime is not None:
+        runtimes.named(experiment.runtime)
     return experiment.model_copy(
         update={
             "model": model.model_copy(update={"path": str(Path(model.path).expanduser().resolve())}),

@@ -13,6 +13,7 @@ from engine.errors import BadInput, EdgewiseError
 from engine.events import Event, LineChanged
 from engine.judge.printed import in_ms, table
 from engine.run import jobs
+from engine.runtimes import RUNTIMES
 from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
 from engine.vocabulary import Experiment, parse
@@ -48,6 +49,7 @@ def inspect(model: str, dataset: str | None, as_json: bool, **feeding) -> None:
 @click.argument("model")
 @click.option("--dataset", help="digits, mnist, fashion_mnist, cifar10, or a ZIP or folder of class folders.")
 @click.option("--device", required=True, help="One of: " + ", ".join(all_devices()) + ".")
+@click.option("--runtime", help=f"What the files are for: {' or '.join(RUNTIMES)}; default: the device's.")
 @feeding_options
 @click.option("--goal", default="balanced", help="balanced, size, speed or accuracy.")
 @limit_options
@@ -65,6 +67,7 @@ def optimize(
     model,
     dataset,
     device,
+    runtime,
     architecture,
     input_size,
     class_order,
@@ -87,6 +90,7 @@ def optimize(
         dataset=dataset,
         architecture=architecture,
         device=device,
+        runtime=runtime,
         goal=goal,
         techniques=techniques and [name.strip() for name in techniques.split(",") if name.strip()],
         seed=seed,
@@ -95,6 +99,8 @@ def optimize(
     )
     if output is not None:
         make_folder(output)
+    if experiment.runtime_note:
+        click.echo(f"Note: {experiment.runtime_note}", err=True)
     say_too_few(experiment, workspace.home)
     run_id = jobs.start(experiment, workspace)
     if not as_json:

@@ -141,6 +141,7 @@ def optimize(
     *,
     device: str,
     dataset: str | Path | None = None,
+    runtime: str | None = None,
     goal: str = "balanced",
     techniques: list[str] | None = None,
     seed: int = 0,
@@ -156,6 +157,7 @@ def optimize(
     """Runs every technique on a model, waits for it, and returns the run with its recommendation.
 
     Args:
+        runtime: What the files are for: `onnxruntime` (ONNX) or `litert` (TFLite); the device's by default.
         techniques: Ids; all by default.
         time_budget_s: Seconds that techniques which train share.
         architecture, input_size, class_order: As `inspect` takes them.
@@ -174,6 +176,7 @@ def optimize(
         class_order=class_order,
         dataset=dataset,
         device=device,
+        runtime=runtime,
         goal=goal,
         techniques=techniques,
         seed=seed,

@@ -136,8 +136,8 @@ def _technique_on_coral(machine: Device, name: str, precision: Precision, file_f
         return Capability(
             answer="falls back",
             why=(
-                f"Not yet: the Edge TPU of {machine.name} takes full INT8 TFLite, which PyTorch models are"
-                " not exported to; they run on the board's processor."
+                f"The Edge TPU of {machine.name} takes full INT8 TFLite; ONNX runs on the board's processor."
+                " Choose LiteRT where the model can be written for it."
             ),
         )
     if name in ("ptq_int8", "qat_int8", "hybrid"):

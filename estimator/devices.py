@@ -50,6 +50,8 @@ class Device(Frozen):
         bandwidth_gb_s: Theoretical. measured_bandwidth_gb_s: Best STREAM kernel.
         l2_kb: Second-level cache. idle_w, load_w: Power of the board unless the source says otherwise.
         peak_gflops, peak_fp16_gflops, peak_int8_gops: Of the strongest unit, theoretical.
+        runtime: What a run's files are written for here where its framework leaves a choice: `onnxruntime`
+            (ONNX) or `litert` (TFLite); "" for the framework's usual one.
         offered, order: Whether it is shown first, and at which place among those.
         dot_product: Whether its processor has the INT8 dot-product instructions of ARMv8.2.
         relative: The device whose measurements stand in first where this one has none.
@@ -77,6 +79,7 @@ class Device(Frozen):
     runs_well: str = ""
     default_onnx: str
     default_tflite: str
+    runtime: Literal["", "onnxruntime", "litert"] = ""
     offered: bool = False
     order: int = 100
     dot_product: bool = False

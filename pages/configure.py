@@ -30,6 +30,7 @@ st.caption(
 
 st.header("Device")
 device = devices.choose()
+runtime = devices.choose_runtime(model, device)
 
 st.header("Goal")
 goal = st.segmented_control(
@@ -49,7 +50,7 @@ st.caption(
     "Leave a field empty for no limit. Latency, memory and energy are those on the"
     f" {w.device(device)}, as predicted."
 )
-constraints, wrong = limits.fields(model, device)
+constraints, wrong = limits.fields(model, device, runtime)
 
 # ---- techniques --------------------------------------------------------------------------------------------
 
@@ -78,7 +79,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         width=190,
         help="The same seed on the same machine gives the same variants.",
     )
-chosen = plan.checklist(model, dataset, device, budget)
+chosen = plan.checklist(model, dataset, device, runtime, budget)
 for sentence in plan.too_few(chosen, dataset, home):
     st.warning(w.plain(sentence), icon=":material/warning:")
 
@@ -102,6 +103,7 @@ if st.button(
             model,
             dataset=dataset,
             device=device,
+            runtime=runtime,
             goal=goal,
             constraints=constraints.model_dump(),
             techniques=chosen,

@@ -40,7 +40,7 @@ def estimates_of(
         raise BadInput(f"No precision is called {precision!r}: choose float32, float16, int8 or int4.")
     calibrations = calibrations_in(Workspace(), chosen)
     how: dict[str, Any] = {"runtime": runtime, "threads": threads, "precision": precision}
-    return estimates_for(profile_of(model), calibrations, chosen, **how)
+    return estimates_for(profile_of(model, runtime), calibrations, chosen, **how)
 
 
 def _able(device: str, runtime: str | None) -> list[str]:
@@ -56,15 +56,15 @@ def _able(device: str, runtime: str | None) -> list[str]:
     return able
 
 
-def profile_of(model: str) -> Profile:
+def profile_of(model: str, runtime: str | None = None) -> Profile:
     """Returns what a model file holds, read behind the wall; one that is no ONNX or TFLite file is exported
-    first. Raises BadInput when it can't be read.
+    first, for the runtime where its framework writes files for that. Raises BadInput when it can't be read.
     """
     path = Path(model)
     is_graph = path.is_file() and recognise(path) in GRAPHS
     found = None if is_graph else inspect_model(model, path.name if path.exists() else model)
     with tempfile.TemporaryDirectory() as folder:
-        asked = ProfileFile(folder=Path(folder), path=path.resolve(), model=found)
+        asked = ProfileFile(folder=Path(folder), path=path.resolve(), model=found, runtime=runtime)
         limits = Limits(seconds=READ_S if is_graph else EXPORT_S, programs=False)
         try:
             return Profile.model_validate(sandbox.run("engine.run.tasks", asked.sent(), limits))

@@ -86,6 +86,7 @@ def _measure(run: Supervisor, line: str, new: list[Variant], weighing: Weighing)
             *measured.notes,
             *words.doubts(measured, run.experiment.model.classes),
             *([FULL_RANGE] if variant.id in exact else []),
+            *([run.experiment.runtime_note] if line == "baseline" and run.experiment.runtime_note else []),
         ]
         run.write(judge(measured.model_copy(update={"notes": notes}), run.experiment))
         weighing.begin(variant.id, file_to_run(variant), _holds_int4(run, variant))

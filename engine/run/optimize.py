@@ -51,7 +51,7 @@ def optimize(
 
     Raises EdgewiseError when the baseline can't be made; a technique's failure is its variants' own.
     """
-    with Templates(experiment.model, workspace.folder(run_id) / "worker.log") as templates:
+    with Templates(experiment, workspace.folder(run_id) / "worker.log") as templates:
         run = Supervisor(experiment, workspace, run_id, on_event, templates)
         with Weighing(run) as weighing:
             go_through(run, weighing)
@@ -62,9 +62,7 @@ def go_through(run: Supervisor, weighing: Weighing) -> None:
     """Takes a run through all its stages. Raises EdgewiseError when the baseline can't be made."""
     experiment, facts = run.experiment, look_over(run)
     training_s = plan(run, facts)
-    stage(run, "baseline", facts, weighing)
-    if (baseline := run.variants["baseline"]).status != "done":
-        raise EdgewiseError(f"The model could not be exported: {baseline.reason}.")
+    make_baseline(run, facts, weighing)
     sensitivity = None
     for technique in map(TECHNIQUES.__getitem__, experiment.techniques):
         if reason := why_not(run, technique, facts):
@@ -78,6 +76,17 @@ def go_through(run: Supervisor, weighing: Weighing) -> None:
         run.skip("sensitivity", "no technique that needs it can be used on this model")
     time_all(run, weighing)
     conclude(run, sensitivity or Sensitivity())
+
+
+def make_baseline(run: Supervisor, facts: Facts, weighing: Weighing) -> None:
+    """Makes the baseline, for another runtime where it can't be written for the one that was chosen. Raises
+    EdgewiseError when there is none that it can be written for.
+    """
+    stage(run, "baseline", facts, weighing)
+    if (baseline := run.variants["baseline"]).status != "done" and run.takes_usual_runtime(baseline.reason):
+        stage(run, "baseline", facts, weighing)
+    if (baseline := run.variants["baseline"]).status != "done":
+        raise EdgewiseError(f"The model could not be exported: {baseline.reason}.")
 
 
 def look_over(run: Supervisor) -> Facts:

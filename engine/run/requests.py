@@ -42,21 +42,27 @@ class PrepareData(Request):
 
 
 class ProfileFile(Request):
-    """Say what a model file holds; with a `model`, it is exported into `folder` first. Answer: a Profile."""
+    """Say what a model file holds; with a `model`, it is exported into `folder` first, for this
+    runtime. Answer: a Profile.
+    """
 
     task: Literal["profile"] = "profile"
     folder: Path
     path: Path
     model: ModelFile | None = None
+    runtime: str | None = None
 
 
 class OfRun(Request):
-    """What every request of a run carries: its folder, the workspace, the data set and the model."""
+    """What every request of a run carries: its folder, the workspace, the data set, the model and the runtime
+    that its files are for (None: the framework's usual one).
+    """
 
     folder: Path
     home: Path
     dataset: str | None
     model: ModelFile
+    runtime: str | None = None
     threads: int = WORK_THREADS
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from engine import runtimes
 from engine.events import (
     Event,
     LineChanged,
@@ -73,6 +74,7 @@ class Supervisor:
             "home": self.workspace.home,
             "dataset": e.dataset,
             "model": e.model,
+            "runtime": e.runtime,
         }
 
     def ask(self, request: OfRun, line: str, limit_s: float) -> dict[str, Any]:
@@ -174,6 +176,22 @@ class Supervisor:
     def log(self, line: str, text: str) -> None:
         """Writes a sentence into the run's log."""
         self.on_event(Logged(technique=line, text=text))
+
+    # ---- the runtime ---------------------------------------------------------------------------------------
+
+    def takes_usual_runtime(self, reason: str) -> bool:
+        """Goes on for the runtime that the model's framework usually writes for, because its files can't be
+        made for the one that was chosen; returns False where that is the usual one.
+        """
+        e, usual = self.experiment, runtimes.offered(self.experiment.model)[0]
+        if e.runtime in (None, usual):
+            return False
+        note = runtimes.instead(e.runtime, usual, reason)
+        self.experiment = e.model_copy(update={"runtime": usual, "runtime_note": note})
+        self.workspace.write_runtime(self.id, usual, note)
+        self.log("baseline", note)
+        del self.variants["baseline"]
+        return True
 
     # ---- variants ------------------------------------------------------------------------------------------
 

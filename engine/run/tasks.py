@@ -34,7 +34,8 @@ from engine.run.requests import (
     TimeArtifacts,
     WeighArtifact,
 )
-from engine.vocabulary import Artifact, ModelFile
+from engine.runtimes import format_of
+from engine.vocabulary import Artifact, ModelFile, Preprocessing
 from engine.wall.child import serve
 from estimator.types import Profile
 
@@ -177,7 +178,8 @@ def sensitivity(request: FindSensitivity, send: Send) -> dict[str, Any]:
 
 
 def _opened(request: OfRun) -> "tuple[Any, Data]":
-    return open_backend(request.model, request.folder / "cache", request.threads), _data(request)
+    format = format_of(request.model, request.runtime)
+    return open_backend(request.model, request.folder / "cache", request.threads, format), _data(request)
 
 
 def _data(request: OfRun) -> "Data":
@@ -223,14 +225,17 @@ def accuracy(request: MeasureAccuracy, send: Send) -> dict[str, Any]:
         if test is not None:
             int4 = Profile.model_validate(figures["profile"]).int4_weights
             loaded = open_model(path, request.threads, int4, exact=variant in request.exact)
-            figures |= _on_test_part(request, variant, loaded, test)
+            how = request.model.preprocessing.as_fed(path)
+            figures |= _on_test_part(request, variant, partial(_predict, loaded, how), test)
         found[variant] = figures
     return found
 
 
-def _on_test_part(request: MeasureAccuracy, variant: str, loaded: Any, test: Part) -> dict[str, Any]:
+def _on_test_part(
+    request: MeasureAccuracy, variant: str, predict: Callable[[np.ndarray], np.ndarray], test: Part
+) -> dict[str, Any]:
     model, keep = request.model, request.folder / "cache" / "baseline_predictions.npy"
-    predicted = _predict(loaded, test.images, model)
+    predicted = predict(test.images)
     if variant == "baseline":
         np.save(keep, predicted)
     baseline = np.load(keep) if keep.exists() else None
@@ -238,16 +243,18 @@ def _on_test_part(request: MeasureAccuracy, variant: str, loaded: Any, test: Par
         "accuracy": measure.classification(predicted, test.labels, baseline, len(model.classes))
     }
     if variant == "baseline":
-        figures["remarks"] = _learnt_by_heart(loaded, request, predicted == test.labels)
+        figures["remarks"] = _learnt_by_heart(predict, request, predicted == test.labels)
     return figures
 
 
-def _learnt_by_heart(loaded: Any, request: MeasureAccuracy, right: np.ndarray) -> list[str]:
+def _learnt_by_heart(
+    predict: Callable[[np.ndarray], np.ndarray], request: MeasureAccuracy, right: np.ndarray
+) -> list[str]:
     """Compares the test part (bool [n]) with as many training images; returns a sentence where those do far
     better.
     """
     train = _parts(request, ("train",), min(len(right), MOST_COMPARED))["train"]
-    seen = _predict(loaded, train.images, request.model) == train.labels
+    seen = predict(train.images) == train.labels
     return measure.overfitting(seen, right)
 
 
@@ -264,11 +271,8 @@ def _decoded(artifact: Artifact, folder: Path) -> Path:
     return target
 
 
-def _predict(loaded: Any, images: np.ndarray, model: ModelFile) -> np.ndarray:
-    spec, size = (
-        model.preprocessing.model_dump(),
-        images_at_once(model.preprocessing.height, model.preprocessing.width),
-    )
+def _predict(loaded: Any, how: Preprocessing, images: np.ndarray) -> np.ndarray:
+    spec, size = how.model_dump(), images_at_once(how.height, how.width)
     return np.concatenate(
         [
             loaded.predict(preprocess(images[i : i + size], spec)).argmax(1)
@@ -295,12 +299,14 @@ def _contents(path: Path) -> dict[str, Any]:
 
 def timing(request: TimeArtifacts, send: Send) -> dict[str, Any]:
     """Times all artifacts in turn in one process; returns Host by variant id."""
-    one = _one_input(request.model)
     loaded = {
         name: open_model(request.folder / path, request.threads, name in request.int4)
         for name, path in request.paths.items()
     }
-    runs: dict[str, Callable[[], object]] = {name: partial(m.run_once, one) for name, m in loaded.items()}
+    runs: dict[str, Callable[[], object]] = {
+        name: partial(m.run_once, _one_input(request.model, request.paths[name]))
+        for name, m in loaded.items()
+    }
     times = measure.time_interleaved(runs, request.seconds)
     return {
         name: {
@@ -317,15 +323,15 @@ def timing(request: TimeArtifacts, send: Send) -> dict[str, Any]:
 
 def memory(request: WeighArtifact, send: Send) -> dict[str, Any]:
     """Loads one artifact alone and runs it; returns PeakMemory: the process's own."""
-    one = _one_input(request.model)
+    one = _one_input(request.model, request.path)
     loaded = open_model(request.folder / request.path, request.threads, request.int4)
     for _ in range(5):
         loaded.run_once(one)
     return {"peak_memory_bytes": peak_bytes()}
 
 
-def _one_input(model: ModelFile) -> np.ndarray:
-    return preprocess(generated(model).images[:1], model.preprocessing.model_dump())
+def _one_input(model: ModelFile, file: str) -> np.ndarray:
+    return preprocess(generated(model).images[:1], model.preprocessing.as_fed(file).model_dump())
 
 
 def profile(request: ProfileFile, send: Send) -> dict[str, Any]:
@@ -334,7 +340,8 @@ def profile(request: ProfileFile, send: Send) -> dict[str, Any]:
 
     path = request.path
     if request.model is not None:
-        backend = open_backend(request.model, request.folder, 1)
+        format = format_of(request.model, request.runtime)
+        backend = open_backend(request.model, request.folder, 1, format)
         path = backend.export(backend.load(request.model), None, None, request.folder / "model")
     return read(path).model_dump(mode="json")
 

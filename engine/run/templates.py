@@ -4,10 +4,11 @@ what measuring takes. So a framework is imported once in a run, while the data s
 
 from pathlib import Path
 
-from engine.backends import chosen, modules_of
+from engine.backends import modules_of
 from engine.formats import opener_of
 from engine.run.requests import WORK_THREADS
-from engine.vocabulary import ModelFile
+from engine.runtimes import entry_of, format_of
+from engine.vocabulary import Experiment
 from engine.wall.template import Template
 
 TASKS = ("engine.run.tasks", "estimator.profile.graph")
@@ -25,10 +26,11 @@ FRAMEWORK_TASKS, MEASURING_TASKS = ("facts", "sensitivity", "technique"), ("accu
 class Templates:
     """The templates of one run; they begin to import at once and end with the block."""
 
-    def __init__(self, model: ModelFile, log: Path):
-        framework, format = chosen(model)
+    def __init__(self, experiment: Experiment, log: Path):
+        framework = entry_of(experiment.model).id
+        format = format_of(experiment.model, experiment.runtime)
         runtimes = RUNTIMES.get(format, ())
-        opening = (*modules_of(framework, format), opener_of(model))
+        opening = (*modules_of(framework, format), opener_of(experiment.model))
         at_work = Template((*TASKS, *WORK, *opening, *runtimes), WORK_THREADS, log)
         measuring = Template((*TASKS, *runtimes), WORK_THREADS, log)
         self._of = dict.fromkeys(FRAMEWORK_TASKS, at_work) | dict.fromkeys(MEASURING_TASKS, measuring)

@@ -1,6 +1,6 @@
 """Experiments on disk. The truth is a folder a run; `index.sqlite` only repeats it.
 
-<home>/runs/<id>/experiment.json       what was asked (written once, whole)
+<home>/runs/<id>/experiment.json       what was asked (written whole; later only the runtime is put right)
                  events.jsonl          what happened, append only; the run's state is its last `state` event
                  variants/<id>.json    one a variant, written atomically
                  artifacts/<id>/…      deployable files
@@ -187,6 +187,11 @@ class Workspace:
     def write_variant(self, run_id: str, variant: Variant) -> None:
         """Writes one variant atomically, over an earlier version of itself."""
         write_json(self.folder(run_id) / "variants" / f"{variant.id}.json", variant.model_dump(mode="json"))
+
+    def write_runtime(self, run_id: str, runtime: str, note: str) -> None:
+        """Puts right, in what was asked, which runtime the run's files are for, and why."""
+        data = self._read(run_id) | {"runtime": runtime, "runtime_note": note}
+        write_json(self.folder(run_id) / "experiment.json", data)
 
     def variants(self, run_id: str) -> list[Variant]:
         """Returns the variants that are finished, the baseline first, in the order they were finished."""

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from engine.frameworks import FRAMEWORKS
+from engine import runtimes
 from engine.vocabulary import Estimate, ModelFile
 from estimator import capability
 from estimator.devices import Device, all_devices, load_device
@@ -27,6 +27,27 @@ def choose() -> str:
     )
 
 
+def choose_runtime(model: ModelFile, device: str) -> str:
+    """Lets choose what the run's files are for, where there is a choice, and says what is not as the device
+    wants it; returns the runtime's id.
+    """
+    possible, (usual, note) = runtimes.offered(model), runtimes.settled(model, device)
+    chosen = usual
+    if len(possible) > 1:
+        chosen = st.segmented_control(
+            "Files for",
+            possible,
+            default=usual,
+            required=True,
+            format_func=lambda name: f"{w.RUNTIMES[name]} ({runtimes.RUNTIMES[name].format_title})",
+            key=f"runtime_{device}",  # a key a device, so that each starts with its own
+            persist_state="session",
+        )
+    if note:
+        st.caption(w.plain(note))
+    return chosen
+
+
 def card(device: Device) -> str:
     """Returns what a device is and what runs well on it, in a few words; what is not known is left out."""
     speed = f"{device.cores} × {device.clock_ghz:g}{w.NBSP}GHz" if device.cores and device.clock_ghz else ""
@@ -34,16 +55,16 @@ def card(device: Device) -> str:
     return w.plain(", ".join(part for part in parts if part)) + f"  \n**{w.plain(device.runs_well)}**"
 
 
-def before_the_run(model: ModelFile, device: str) -> Estimate | None:
+def before_the_run(model: ModelFile, device: str, runtime: str) -> Estimate | None:
     """Predicts a shipped model from its MACs and parameters alone; an upload's MACs are known only in the
     run.
     """
     if model.name not in CATALOG:
         return None
     profile = by_hand(CATALOG[model.name].macs, model.parameters)
-    file_format = FRAMEWORKS[model.framework].formats[0]
-    runtime = capability.default_runtime(load_device(device), profile, None, file_format)
-    return estimate(profile, device, runtime=runtime)
+    machine = load_device(device)
+    runs_on = capability.default_runtime(machine, profile, None, runtimes.format_of(model, runtime))
+    return estimate(profile, device, runtime=runs_on)
 
 
 def memory(device: Device) -> str:

@@ -20,11 +20,11 @@ def _title(limit: Limit) -> str:
 FIELDS = {limit.id: _title(limit) for limit in LIMITS.values()}
 
 
-def fields(model: ModelFile, device: str) -> tuple[Constraints, str]:
+def fields(model: ModelFile, device: str, runtime: str) -> tuple[Constraints, str]:
     """Shows a field a limit with the model's own figure below; returns the limits, and what is wrong with
     them or "".
     """
-    found, later = devices.before_the_run(model, device), "Your model: known in the run."
+    found, later = devices.before_the_run(model, device, runtime), "Your model: known in the run."
     own = {
         "max_accuracy_drop_pp": "Your model: 0 pp, by definition.",
         "max_size_mb": f"Your model: {w.with_unit(model.size_bytes / 1e6, 'MB')}.",

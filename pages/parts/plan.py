@@ -3,8 +3,8 @@
 import streamlit as st
 
 from engine import ask, datasets
-from engine.frameworks import FRAMEWORKS
 from engine.run.plan import expected_seconds, training_seconds
+from engine.runtimes import format_of
 from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
 from engine.vocabulary import ModelFile
@@ -13,10 +13,10 @@ from pages.parts import facts
 from pages.parts import wording as w
 
 
-def checklist(model: ModelFile, dataset: str | None, device: str, budget: float) -> list[str]:
+def checklist(model: ModelFile, dataset: str | None, device: str, runtime: str, budget: float) -> list[str]:
     """Shows every technique with its expected time; returns the ids of those that are checked."""
     reasons = {name: why_not(name, model, dataset) for name in TECHNIQUES}
-    file_format = FRAMEWORKS[model.framework].formats[0]
+    file_format = format_of(model, runtime)
     found = {
         name: capability.check_technique(device, name, technique.precision, file_format)
         for name, technique in TECHNIQUES.items()

@@ -32,7 +32,7 @@ def test_scattered_zeros_gain_no_time():
 def test_the_edge_tpu_takes_full_int8_tflite_only():
     assert check_technique("coral_dev_board", "ptq_int8", "int8", "tflite").answer == "supported"
     assert check_technique("coral_dev_board", "fp16", "float16", "tflite").answer == "pointless"
-    assert "Not yet" in check_technique("coral_dev_board", "ptq_int8", "int8", "onnx").why
+    assert "Choose LiteRT" in check_technique("coral_dev_board", "ptq_int8", "int8", "onnx").why
 
 
 def test_operators_that_do_not_map_are_counted():

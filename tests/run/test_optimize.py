@@ -355,6 +355,27 @@ def test_peak_memory_is_none_where_the_system_tells_none(monkeypatch):
     assert tasks.peak_bytes() > 1_000_000
 
 
+def test_a_network_that_one_runtime_can_not_have_is_made_for_the_other(supervise, workspace):
+    children, runtimes = Children(), []
+    make = children.make
+
+    def make_onnx_only(request: dict, variants, watch) -> None:
+        runtimes.append(request["runtime"])
+        if request["runtime"] == "litert":
+            raise Failed("the converter can't follow it")
+        make(request, variants, watch)
+
+    children.make = make_onnx_only
+    found, told = supervise(children, techniques=["fp16"], runtime="litert")
+    assert runtimes == ["litert", "onnxruntime", "onnxruntime"] and found["fp16"].status == "done"
+    run = workspace.run(supervise.id)
+    assert run.experiment.runtime == "onnxruntime" and ended(told)["baseline"].status == "done"
+    says = (
+        "can't be written as TFLite, for LiteRT, because the converter can't follow it: this run's files are"
+    )
+    assert says in run.experiment.runtime_note and run.experiment.runtime_note in found["baseline"].notes
+
+
 def test_finished_variants_are_not_made_again(supervise, workspace, monkeypatch):
     children = Children(trouble={("technique", "ptq_int4"): KeyboardInterrupt()})
     with pytest.raises(KeyboardInterrupt):

@@ -17,12 +17,20 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are for L
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("framework", "reach"), [("pytorch", "all"), ("keras", "all"), ("pytorch", "post_training")]
+    ("framework", "reach", "runtime"),
+    [
+        ("pytorch", "all", None),
+        ("keras", "all", None),
+        ("pytorch", "post_training", None),
+        ("pytorch", "all", "litert"),
+    ],
 )
 @pytest.mark.parametrize("task", ["technique", "timing"])
-def test_a_template_has_imported_everything_and_is_safe_to_fork(tmp_path, framework, reach, task):
+def test_a_template_has_imported_everything_and_is_safe_to_fork(
+    asked, tmp_path, framework, reach, runtime, task
+):
     model = inspect_model(f"digits/{framework}/small").model_copy(update={"reach": reach})
-    with templates.Templates(model, tmp_path / "log") as made:
+    with templates.Templates(asked(model=model, runtime=runtime), tmp_path / "log") as made:
         template = made.of(task)
         look, limits = {"act": "imported", "modules": template.modules}, Limits(seconds=120)
         found = sandbox.run("tests.wall.misbehaving", look, limits, template=template)
@@ -32,7 +40,7 @@ def test_a_template_has_imported_everything_and_is_safe_to_fork(tmp_path, framew
 
 @pytest.mark.parametrize("task", ["prepare_data", "memory", "profile"])
 def test_some_tasks_have_a_process_of_their_own(asked, tmp_path, task):
-    with templates.Templates(asked().model, tmp_path / "log") as made:
+    with templates.Templates(asked(), tmp_path / "log") as made:
         assert made.of(task) is None and made.of("technique") is not made.of("timing")
 
 
