@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NEVER = {
     "engine.backends.keras.framework": ("torch", "onnxruntime", "onnx"),
     "engine.backends.onnx.format": ("sympy", "onnxscript", "onnx_ir"),
+    "engine.backends.torch.export_tflite": ("litert_torch", "tensorflow", "onnx"),
     "engine.formats.torch.open": ("sympy", "onnxscript", "onnx_ir", "torchvision"),
     "engine.device.model": ("torch", "tensorflow", "keras", "onnxruntime", "ai_edge_litert"),
     "estimator.profile.graph": ("torch", "tensorflow", "keras"),
