@@ -4,12 +4,9 @@ FROM python:3.11-slim
 RUN useradd --create-home --uid 1000 edgewise
 WORKDIR /home/edgewise/app
 
-# PyTorch's own index has the CPU wheels, a tenth of the size of those with CUDA; the versions are the project's own.
 COPY requirements.txt .
 COPY requirements requirements
-RUN pip install --no-cache-dir --index-url https://download.pytorch.org/whl/cpu \
-        $(grep -hE '^torch(vision)?==' requirements/pytorch.txt) \
-    && pip install --no-cache-dir -r requirements.txt
+RUN pip install --no-cache-dir -r requirements.txt
 
 COPY --chown=edgewise . .
 USER edgewise

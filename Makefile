@@ -14,6 +14,8 @@ IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c '$(IN_RANGE)' 2>/dev/null && echo $$p && break; done)
 DEMO := build/demo
+# where PyTorch's own index can't be reached, each retry would wait once for every package
+export PIP_RETRIES ?= 0
 
 .PHONY: help app demo demo-pytorch demo-keras test coverage lint environment chromium
 

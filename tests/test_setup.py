@@ -12,6 +12,7 @@ from packaging.requirements import Requirement
 from tests.test_imports import OURS, ROOT, modules, sources
 
 FILES = ("requirements.txt", "requirements-test.txt")
+CPU_BUILD = "--extra-index-url https://download.pytorch.org/whl/cpu"
 
 
 def lines(name: str) -> list[str]:
@@ -21,7 +22,7 @@ def lines(name: str) -> list[str]:
         line = line.split("#")[0].strip()
         if line.startswith("-r "):
             found += lines(line.removeprefix("-r "))
-        elif line:
+        elif line and line != CPU_BUILD:
             found.append(line)
     return found
 
@@ -31,9 +32,13 @@ def requirements(name: str) -> list[Requirement]:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_every_version_is_pinned_and_no_index_is_named(name):
+def test_every_version_is_pinned_and_no_other_index_is_named(name):
     assert all(re.fullmatch(r"==[\w.+]+", str(r.specifier)) and not r.url for r in requirements(name))
     assert not any("index" in line or "://" in line for line in lines(name))
+
+
+def test_pytorch_comes_without_cuda():
+    assert CPU_BUILD in (ROOT / "requirements.txt").read_text().splitlines()
 
 
 def test_a_package_that_two_parts_need_has_one_version():
