@@ -222,6 +222,9 @@ class LayerSensitivity(Plain):
     loss_increase: float
 
 
+Kept = Literal["sure", "measured"]
+
+
 class Variant(Plain):
     """What one technique with one setting made: what it is, how it measured, how it was made.
 
@@ -238,6 +241,8 @@ class Variant(Plain):
     accuracy_low: float | None = None
     accuracy_high: float | None = None
     accuracy_drop_pp: float | None = None
+    accuracy_drop_low_pp: float | None = None
+    accuracy_drop_high_pp: float | None = None
     p_value: float | None = None
     worst_class_recall: float | None = None
     per_class_recall: list[float | None] = []
@@ -261,6 +266,7 @@ class Variant(Plain):
     capability: Capability | None = None
     admissible: Literal["yes", "no", "unknown"] = "unknown"
     misses: dict[str, float] = {}
+    kept: dict[str, Kept] = {}
 
 
 class Flip(Plain):

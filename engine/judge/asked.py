@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from engine.judge.limits import check, estimated
+from engine.judge.promise import is_sure
 from engine.vocabulary import Constraints, Goal, Variant
 
 # in the balanced score one percentage point weighs as much as a factor of two in size and time
@@ -31,16 +32,21 @@ class Asked:
         return replace(self, constraints=self.constraints.model_copy(update={name: value}))
 
     def ranked(self, done: list[Variant], baseline: Variant) -> list[Variant]:
-        """Returns the admissible variants, best first; one whose limits can't all be checked comes after
-        those that can.
+        """Returns the admissible variants, best first. One whose limits can't all be checked comes after
+        those that can, and one that keeps a limit on accuracy as measured after those that keep it for
+        sure, unless only the baseline does: that is as it was given, and no reason to take nothing.
         """
         judged = [(v, self.check(v)[0]) for v in done]
+        prefers = any(
+            is_sure(v, self.constraints) for v, verdict in judged if verdict == "yes" and v != baseline
+        )
         free = self.constraints.max_accuracy_drop_pp is None and self.goal != Goal.accuracy
 
-        def key(entry: tuple[Variant, str]) -> tuple[bool, bool, float, float, str]:
+        def key(entry: tuple[Variant, str]) -> tuple[bool, bool, bool, float, float, str]:
             variant, verdict = entry
             wild = free and validation_drop_pp(variant, baseline) > FREE_DROP_PP
-            return verdict != "yes", wild, -self.score(variant, baseline), size(variant), variant.id
+            unsure = prefers and not is_sure(variant, self.constraints)
+            return verdict != "yes", unsure, wild, -self.score(variant, baseline), size(variant), variant.id
 
         return [v for v, _ in sorted(((v, verdict) for v, verdict in judged if verdict != "no"), key=key)]
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.vocabulary import Constraints, Experiment, Variant
+from engine.judge.measure import wilson_interval
+from engine.vocabulary import Constraints, Experiment, Kept, Variant
 
 ROUNDING = 1e-9  # what is exactly at its limit is within it
 
@@ -23,6 +24,8 @@ class Limit:
         option: Of the command line.
         value: What a variant has, on a device, cautiously or not; None where it is not known.
         is_least: The figure must be as large, not as small, as the limit.
+        at_worst: The end of the figure's 95 % interval that speaks against a variant; None where that is not
+            known. No function where the figure is no share of test images.
     """
 
     id: str
@@ -32,6 +35,7 @@ class Limit:
     option: str
     value: Callable[[Variant, str, bool], float | None]
     is_least: bool = False
+    at_worst: Callable[[Variant], float | None] | None = None
 
     def miss(self, value: float, limit: float) -> float:
         """Returns by how much a figure breaks the limit, in the limit's unit; 0 or less where it keeps it."""
@@ -67,6 +71,7 @@ LIMITS = {
             "pp",
             "--max-accuracy-drop",
             lambda variant, device, cautious: variant.accuracy_drop_pp,
+            at_worst=lambda variant: variant.accuracy_drop_high_pp,
         ),
         Limit("max_size_mb", "size", "", "MB", "--max-size-mb", _size),
         Limit(
@@ -102,6 +107,7 @@ LIMITS = {
             "--min-recall",
             lambda variant, device, cautious: variant.worst_class_recall,
             is_least=True,
+            at_worst=lambda variant: worst_recall_low(variant.confusion),
         ),
     )
 }
@@ -133,10 +139,36 @@ def check(
     return ("unknown" if is_unknown else "yes"), {}
 
 
+def kept(variant: Variant, constraints: Constraints) -> dict[str, Kept]:
+    """Returns, for each limit on accuracy that is kept, `sure` where the end of the 95 % interval that speaks
+    against the variant keeps it too, else `measured`: test images are a sample, and a limit is a promise.
+    """
+    found: dict[str, Kept] = {}
+    for name, most in constraints.set_limits().items():
+        limit = LIMITS[name]
+        if limit.at_worst is None or (value := limit.value(variant, "", False)) is None:
+            continue
+        if limit.miss(value, most) <= ROUNDING:
+            worst = limit.at_worst(variant)
+            is_sure = worst is not None and limit.miss(worst, most) <= ROUNDING
+            found[name] = "sure" if is_sure else "measured"
+    return found
+
+
+def worst_recall_low(counts: list[list[int]]) -> float | None:
+    """Returns the lowest lower end of the classes' recalls, from counts [true class, predicted class]; None
+    without any.
+    """
+    return min(
+        (wilson_interval(row[i], sum(row))[0] for i, row in enumerate(counts) if sum(row)), default=None
+    )
+
+
 def judged(variant: Variant, constraints: Constraints, device: str, cautious: bool = False) -> Variant:
-    """Returns the variant with `admissible` and `misses` set for these limits."""
+    """Returns the variant with `admissible`, `misses` and `kept` set for these limits."""
     admissible, misses = check(variant, constraints, device, cautious)
-    return variant.model_copy(update={"admissible": admissible, "misses": misses})
+    known = {} if admissible == "no" else kept(variant, constraints)
+    return variant.model_copy(update={"admissible": admissible, "misses": misses, "kept": known})
 
 
 def judge(variant: Variant, experiment: Experiment) -> Variant:

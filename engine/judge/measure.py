@@ -1,8 +1,7 @@
 """Figures from predictions, files and clocks. Pure functions over NumPy; no framework, no opinion.
 
 Sources: Wilson's score interval (Wilson 1927), McNemar's exact test (McNemar 1947), both as in Dietterich
-    1998,
-"Approximate statistical tests for comparing supervised classification learning algorithms".
+1998, "Approximate statistical tests for comparing supervised classification learning algorithms".
 """
 
 import math
@@ -59,6 +58,33 @@ def mcnemar_p(baseline_right: np.ndarray, variant_right: np.ndarray) -> float:
     return min(1.0, 2 * math.fsum(math.exp(value) for value in logs))
 
 
+def paired_interval(first: np.ndarray, second: np.ndarray, coverage: float = 0.95) -> tuple[float, float]:
+    """Returns the interval of the share that is right in `first` less that in `second` (bool [n] each, on
+    the same images).
+
+    Newcombe's tenth method (Statistics in Medicine 17, 1998, 2635-2650): Wilson's intervals of both shares,
+    put together by how much the two go along. It holds near 100 % and where hardly any image differs.
+    """
+    n = len(first)
+    if n == 0:
+        return -1.0, 1.0
+    both, neither = int(np.sum(first & second)), int(np.sum(~first & ~second))
+    lost, won = int(np.sum(first & ~second)), int(np.sum(~first & second))
+    one, other = (both + lost) / n, (both + won) / n
+    (low, high), (its_low, its_high) = (
+        wilson_interval(count, n, coverage) for count in (both + lost, both + won)
+    )
+    spread = math.sqrt((both + lost) * (won + neither) * (both + won) * (lost + neither))
+    along: float = both * neither - lost * won
+    if along > 0:
+        along = max(along - n / 2, 0)  # Newcombe's correction for continuity
+    phi = along / spread if spread else 0.0
+    below = (one - low) ** 2 - 2 * phi * (one - low) * (its_high - other) + (its_high - other) ** 2
+    above = (high - one) ** 2 - 2 * phi * (high - one) * (other - its_low) + (other - its_low) ** 2
+    difference = (lost - won) / n
+    return difference - math.sqrt(max(below, 0.0)), difference + math.sqrt(max(above, 0.0))
+
+
 def confusion(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """Returns counts [classes, classes], true class by row, predicted class by column."""
     table = np.zeros((classes, classes), np.int64)
@@ -78,7 +104,7 @@ def classification(
     predicted: np.ndarray, labels: np.ndarray, baseline: np.ndarray | None, classes: int
 ) -> dict[str, Any]:
     """Returns the accuracy figures of a `Variant` by field name; `baseline` are the baseline's predictions
-    [n].
+    [n], None for the baseline itself.
     """
     right = predicted == labels
     low, high = wilson_interval(int(right.sum()), len(labels))
@@ -92,12 +118,17 @@ def classification(
         "per_class_recall": recalls,
         "confusion": table.tolist(),
         "test_images": len(labels),
-        "accuracy_drop_pp": 0.0,
+        **dict.fromkeys(("accuracy_drop_pp", "accuracy_drop_low_pp", "accuracy_drop_high_pp"), 0.0),
         "p_value": 1.0,
     }
     if baseline is not None:
         baseline_right = baseline == labels
         figures["accuracy_drop_pp"] = round(100 * float(baseline_right.mean() - right.mean()), 6)
+        low, high = paired_interval(baseline_right, right)
+        figures |= {
+            "accuracy_drop_low_pp": round(100 * low, 6),
+            "accuracy_drop_high_pp": round(100 * high, 6),
+        }
         figures["p_value"] = mcnemar_p(baseline_right, right)
     return figures
 

@@ -1,6 +1,6 @@
 """Why a variant is recommended, in sentences."""
 
-from engine.judge import words
+from engine.judge import promise, words
 from engine.judge.asked import FREE_DROP_PP, Asked, measured_ms, size
 from engine.judge.limits import LIMITS, estimated
 from engine.vocabulary import Goal, Variant
@@ -37,6 +37,9 @@ def why(
         )
     if winner.capability and winner.capability.answer != "supported":
         reasons.append(winner.capability.why)
+    if winner.id != "baseline":
+        reasons += promise.sentences(winner, asked.constraints)
+    reasons += _less_sure(winner, done, baseline, asked)
     if binding:
         what = f"{LIMITS[binding].label}{LIMITS[binding].where}"
         reasons.append(f"Your limit on {what} decides: without it another variant would win.")
@@ -44,6 +47,23 @@ def why(
     if breaking:
         reasons.append(f"{breaking} of {len(done)} variants break a limit.")
     return reasons
+
+
+def _less_sure(winner: Variant, done: list[Variant], baseline: Variant, asked: Asked) -> list[str]:
+    """Returns a sentence where a variant that does better for the goal ranks behind as it is less sure."""
+    if not promise.is_sure(winner, asked.constraints):
+        return []
+    better = [
+        v
+        for v in done
+        if asked.check(v)[0] == "yes"
+        and not promise.is_sure(v, asked.constraints)
+        and asked.score(v, baseline) > asked.score(winner, baseline)
+    ]
+    if not better:
+        return []
+    best = max(better, key=lambda v: asked.score(v, baseline))
+    return [f"{best.id} does better for this goal and ranks behind: it keeps a limit only as measured."]
 
 
 def why_nearest(nearest: Variant, asked: Asked) -> list[str]:

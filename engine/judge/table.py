@@ -31,6 +31,8 @@ FIGURES = (
     "accuracy_low",
     "accuracy_high",
     "accuracy_drop_pp",
+    "accuracy_drop_low_pp",
+    "accuracy_drop_high_pp",
     "p_value",
     "worst_class_recall",
     "size_bytes",

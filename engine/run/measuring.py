@@ -32,7 +32,8 @@ ACCURACY_LIMIT_S, TIMING_LIMIT_S, LAST_TIMING_LIMIT_S = 900, 300, 600
 FIRST_S, LAST_S, LAST_MOST_S = 0.5, 1.0, 60.0  # of timing an artifact; all together in the last timing
 # what `measure.classification` gives; nothing else of a variant may come from that child
 ACCURACY = (
-    *("accuracy", "accuracy_low", "accuracy_high", "accuracy_drop_pp", "p_value", "worst_class_recall"),
+    *("accuracy", "accuracy_low", "accuracy_high", "accuracy_drop_pp"),
+    *("accuracy_drop_low_pp", "accuracy_drop_high_pp", "p_value", "worst_class_recall"),
     *("per_class_recall", "confusion", "test_images"),
 )
 FULL_RANGE = (

@@ -238,7 +238,7 @@ def _on_test_part(
     predicted = predict(test.images)
     if variant == "baseline":
         np.save(keep, predicted)
-    baseline = np.load(keep) if keep.exists() else None
+    baseline = np.load(keep) if variant != "baseline" and keep.exists() else None
     figures: dict[str, Any] = {
         "accuracy": measure.classification(predicted, test.labels, baseline, len(model.classes))
     }

@@ -101,9 +101,18 @@ def show_metrics(best: Variant, baseline: Variant, device: str, is_short: bool =
             delta_color="off" if is_same else "normal",
             delta_arrow="off" if is_same else "auto",
             width="content",
-            help=f"95 % interval {w.interval(best.accuracy_low, best.accuracy_high, 100, 1)} %",
+            help=_accuracy_help(best),
         )
     st.caption(_latency_words(best, device, is_short))
+
+
+def _accuracy_help(variant: Variant) -> str:
+    accuracy = w.interval(variant.accuracy_low, variant.accuracy_high, 100, 1)
+    low, high = variant.accuracy_drop_low_pp, variant.accuracy_drop_high_pp
+    lost = ""
+    if low is not None and high is not None and variant.id != "baseline":
+        lost = f"; of the change, paired image by image, {-high:+.2f} to {-low:+.2f}{w.NBSP}pp"
+    return f"95 % interval {accuracy} %{lost}" if accuracy else "not measured"
 
 
 def _change(before: float | None, after: float | None) -> str | None:
