@@ -100,7 +100,12 @@ def found(file: TFLite, layers: dict[str, tuple[np.ndarray, ...]]) -> dict[str, 
 
 
 def write(file: TFLite, place: Place, weight: np.ndarray, bias: np.ndarray | None = None) -> None:
-    """Stores a layer's weight, given in the order of TFLite, and its bias [out]."""
-    file.store(place.weight, weight.astype(np.float32))
+    """Stores a layer's weight, given in the order of TFLite, and its bias [out]; states their shapes."""
+    _store(file, place.weight, weight)
     if bias is not None:
-        file.store(place.bias, (bias + place.shift).astype(np.float32))
+        _store(file, place.bias, bias + place.shift)
+
+
+def _store(file: TFLite, index: int, values: np.ndarray) -> None:
+    file.store(index, values.astype(np.float32))
+    file.tensor(index).shape = np.array(values.shape, np.int32)

@@ -86,11 +86,15 @@ class TFLite:
         return copy.deepcopy(self)
 
     def bytes(self, compact: bool = True) -> bytes:
-        """Returns the file; tensors and buffers that nothing uses are left out, unless their places are still
-        needed.
+        """Returns the file. Tensors and buffers that nothing uses are left out, unless their places are still
+        needed; such buffers are emptied then.
         """
         if compact:
             self._compact()
+        used = {tensor.buffer for tensor in self.graph.tensors}
+        for number, buffer in enumerate(self.model.buffers):
+            if number not in used:
+                buffer.data = None
         builder = flatbuffers.Builder(1 << 20)
         builder.Finish(self.model.Pack(builder), b"TFL3")
         return bytes(builder.Output())

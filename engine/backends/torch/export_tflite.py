@@ -1,5 +1,5 @@
-"""Torch networks to float TFLite by LiteRT Torch: converted once a shape, afterwards only the weights are
-written anew.
+"""Torch networks to float TFLite by LiteRT Torch: converted once, afterwards only the weights are written
+anew, of other widths where channels were removed.
 
 The one conversion is done with made-up weights, all different, so that every weight's place in the file is
 found by its bytes. The converter takes seconds to import, so only a process that converts does it.
@@ -20,11 +20,14 @@ from torch import fx, nn
 from engine.backends.tflite.exported import Exported, Place, found, free_batch, rename, write
 from engine.backends.tflite.file import TFLite
 from engine.backends.tflite.plain import plain
+from engine.backends.tflite.resized import resize
 from engine.backends.torch.training import WEIGHTED
 from engine.device.model import LiteRT
 from engine.errors import EdgewiseError, shortened
 from engine.vocabulary import Preprocessing
 
+# what a layer's text says of its widths and its bias
+SIZES = re.compile(r"(?<=Conv2d\()\d+, \d+|(in|out)_features=\d+|groups=\d+|, bias=(True|False)")
 MOST_DIFFERENCE = 1e-3  # of an answer, relative to the largest: kernels add in another order, no more
 
 
@@ -38,52 +41,63 @@ def export(folded: nn.Module, preprocessing: Preprocessing, cache: Path) -> Expo
     example = torch.rand(
         (1, channels, preprocessing.height, preprocessing.width), generator=torch.Generator().manual_seed(0)
     )
-    template = cache / f"graph-{_signature(folded, example)}.tflite"
-    if template.exists():
-        return _filled(template, folded)
-    _make_template(folded, example, template)
-    made = _filled(template, folded)
-    try:
-        _compare(made.file, folded, example)
-    except EdgewiseError:
-        template.unlink()
-        raise
-    return made
+    family, widths = _family(folded, example), _widths(folded)
+    kept = cache / f"graph-{family}-{widths}.tflite"
+    if kept.exists():
+        return _filled(kept, folded)
+    relatives = sorted(cache.glob(f"graph-{family}-*.tflite"))
+    return (relatives and _resized(relatives[0], folded, example)) or _new(folded, example, kept)
 
 
 def _layers(network: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
     return {name: module for name, module in network.named_modules() if isinstance(module, WEIGHTED)}
 
 
-def _signature(network: nn.Module, example: torch.Tensor) -> str:
-    """Returns a hash of a network's code, tensor shapes and those values that are not written anew, the same
-    with and without a layer's bias: in the file every layer has one.
+def _family(network: nn.Module, example: torch.Tensor) -> str:
+    """Returns a hash of a network's code and of those values that are not written anew, the same for networks
+    whose layers have other values, other widths, or no bias: in the file every layer has one.
     """
     code = network.code if isinstance(network, fx.GraphModule) else ""
-    modules = re.sub(r", bias=(True|False)", "", str(network))
-    layers = _layers(network)
-    shapes = {name: tuple(module.weight.shape) for name, module in layers.items()}
-    digest = hashlib.sha256(repr((code, modules, shapes, tuple(example.shape))).encode())
-    own = {f"{name}.{which}" for name in layers for which in ("weight", "bias")}
+    digest = hashlib.sha256(repr((code, SIZES.sub("", str(network)), tuple(example.shape))).encode())
+    own = {f"{name}.{which}" for name in _layers(network) for which in ("weight", "bias")}
     for key, value in network.state_dict().items():
         if key not in own:
             digest.update(f"{key} {tuple(value.shape)}".encode() + value.detach().numpy().tobytes())
     return digest.hexdigest()[:24]
 
 
-def _filled(template: Path, network: nn.Module) -> Exported:
-    plan = json.loads(template.with_suffix(".places.json").read_text())
+def _widths(network: nn.Module) -> str:
+    shapes = {name: tuple(module.weight.shape) for name, module in _layers(network).items()}
+    return hashlib.sha256(repr(shapes).encode()).hexdigest()[:12]
+
+
+def _filled(kept: Path, network: nn.Module) -> Exported:
+    """Returns a kept file with this network's weights, whose shapes may be others."""
+    plan = json.loads(kept.with_suffix(".places.json").read_text())
     places = {name: Place(*row) for name, row in plan.items()}
-    file = TFLite.read(template)
+    file = TFLite.read(kept)
     for name, module in _layers(network).items():
-        if name in places:
-            weight, place = module.weight.detach().numpy(), places[name]
-            bias = np.zeros(len(weight), np.float32) if module.bias is None else module.bias.detach().numpy()
-            write(file, place, stored_order(place.kind, weight), bias if place.bias >= 0 else None)
+        weight, place = module.weight.detach().numpy(), places[name]
+        bias = np.zeros(len(weight), np.float32) if module.bias is None else module.bias.detach().numpy()
+        write(file, place, stored_order(place.kind, weight), bias if place.bias >= 0 else None)
     return Exported(file, places, {})
 
 
-def _make_template(network: nn.Module, example: torch.Tensor, target: Path) -> None:
+def _resized(relative: Path, network: nn.Module, example: torch.Tensor) -> Exported | None:
+    """Makes a file of other widths from one that was converted; None where that can't be done. It takes about
+    as long as to read it, so it is not kept.
+    """
+    made = _filled(relative, network)
+    try:
+        resize(made.file)
+        _compare(made.file, network, example)
+    except (EdgewiseError, ValueError, RuntimeError):  # NumPy's and LiteRT's words for shapes that don't fit
+        return None
+    return made
+
+
+def _new(network: nn.Module, example: torch.Tensor, kept: Path) -> Exported:
+    """Converts a network with made-up weights, keeps the file, and returns it with the network's own."""
     made_up = copy.deepcopy(network).eval()
     random = np.random.default_rng(0)
     stored: dict[str, tuple[np.ndarray, ...]] = {}
@@ -106,10 +120,20 @@ def _make_template(network: nn.Module, example: torch.Tensor, target: Path) -> N
             " written into the file"
         )
     rename(file, places)
+    _keep(file, places, kept)
+    made = _filled(kept, network)
+    try:
+        _compare(made.file, network, example)
+    except EdgewiseError:
+        kept.unlink()
+        raise
+    return made
+
+
+def _keep(file: TFLite, places: dict[str, Place], target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.with_suffix(".places.json").write_text(
-        json.dumps({name: list(vars(p).values()) for name, p in places.items()})
-    )
+    plan = {name: list(vars(place).values()) for name, place in places.items()}
+    target.with_suffix(".places.json").write_text(json.dumps(plan))
     partial = target.with_suffix(".partial")
     partial.write_bytes(file.bytes(compact=False))  # the places refer to the tensors as they are now
     partial.replace(target)
@@ -128,7 +152,7 @@ def _converted(network: nn.Module, example: torch.Tensor) -> bytes:
         ) from None
     litert_torch.config.show_progress = False
     try:
-        images_last = litert_torch.to_channel_last_io(network, args=[0])
+        images_last = litert_torch.to_channel_last_io(network, args=[0]).eval()
         made = litert_torch.convert(images_last, (example.permute(0, 2, 3, 1).contiguous(),))
         return bytes(made.model_content())
     except Exception as error:  # of any kind: the converter is a compiler of many passes

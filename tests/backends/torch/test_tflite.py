@@ -20,12 +20,12 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 1), dtype=np.uin
 class Network(nn.Module):
     """A bit of all: one channel in, padded pooling, depthwise and grouped layers, a gate, flattening."""
 
-    def __init__(self):
+    def __init__(self, n: int):
         super().__init__()
-        self.first = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+        self.first = nn.Sequential(nn.Conv2d(1, n, 3, padding=1, bias=False), nn.BatchNorm2d(n), nn.ReLU())
         self.pool = nn.MaxPool2d(3, 2, 1)
-        self.depthwise = nn.Sequential(nn.Conv2d(8, 8, 3, 2, 1, groups=8), nn.BatchNorm2d(8), nn.ReLU6())
-        self.grouped = nn.Conv2d(8, 16, 3, padding=1, groups=4)
+        self.depthwise = nn.Sequential(nn.Conv2d(n, n, 3, 2, 1, groups=n), nn.BatchNorm2d(n), nn.ReLU6())
+        self.grouped = nn.Conv2d(n, 16, 3, padding=1, groups=4)
         self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(16, 16, 1), nn.Sigmoid())
         self.end = nn.Linear(16 * 4 * 4, 5, bias=False)
 
@@ -34,9 +34,9 @@ class Network(nn.Module):
         return self.end(torch.flatten(x * self.gate(x), 1))
 
 
-def network(seed: int) -> nn.Module:
+def network(seed: int, width: int = 8) -> nn.Module:
     torch.manual_seed(seed)
-    made = Network().eval().requires_grad_(False)
+    made = Network(width).eval().requires_grad_(False)
     for layer in made.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.running_mean.normal_(0, 0.1)
@@ -62,10 +62,10 @@ def alike(backend, path, wanted) -> float:
 
 
 @pytest.mark.slow
-def test_another_networks_weights_are_written_and_nothing_is_converted(converted, tmp_path, monkeypatch):
+def test_other_weights_and_widths_are_written_and_nothing_is_converted(converted, tmp_path, monkeypatch):
     monkeypatch.setattr("engine.backends.torch.export_tflite._converted", lambda *_: pytest.fail("converted"))
     with_bias = converted.with_weights(network(1), {}, {"end": np.arange(5, dtype=np.float32)})
-    for other in (network(1), with_bias):
+    for other in (network(1), network(1, width=4), with_bias):
         path = converted.export(other, None, None, tmp_path / "other")
         assert np.allclose(converted.predict(path, IMAGES), converted.logits(other, IMAGES), atol=1e-5)
     found = profile(path)
