@@ -47,10 +47,12 @@ def open_backend(model: ModelFile, cache: Path, threads: int, format: str | None
 
 
 def modules_of(framework: str, format: str) -> tuple[str, ...]:
-    """Returns the modules that `backend_for` imports for these ids, and the converter where there is one."""
-    entry, export = FRAMEWORKS[framework], FRAMEWORKS[framework].exports[format]
-    places = (entry.networks, FORMATS[format], export.writer, export.needs)
-    return tuple(place.split(":")[0] for place in places if place)
+    """Returns the modules that `backend_for` imports for these ids; a converter is imported by the one child
+    that converts.
+    """
+    entry = FRAMEWORKS[framework]
+    places = (entry.networks, FORMATS[format], entry.exports[format].writer)
+    return tuple(place.split(":")[0] for place in places)
 
 
 def backend_for(

@@ -124,7 +124,7 @@ def _new(network: nn.Module, example: torch.Tensor, kept: Path) -> Exported:
     made = _filled(kept, network)
     try:
         _compare(made.file, network, example)
-    except EdgewiseError:
+    except Exception:
         kept.unlink()
         raise
     return made
