@@ -4,6 +4,7 @@ import pytest
 import seed
 from seed import words
 
+from engine import frameworks
 from engine.errors import BadInput
 from engine.formats import inspect
 from engine.run import jobs
@@ -55,6 +56,26 @@ def test_configure_builds_the_experiment(home, open_page, started):
     )
     assert asked.model.name == SMALL["model"] and asked.dataset == "digits"
     assert app.title[0].value == "Watch the run"
+
+
+def test_the_files_are_for_the_devices_runtime_unless_another_is_chosen(
+    home, open_page, started, monkeypatch
+):
+    monkeypatch.setattr(frameworks, "find_spec", lambda name: object())
+    app = open_page("configure", **SMALL)
+    app.radio[0].set_value("coral_dev_board").run()
+    assert app.segmented_control(key="runtime_coral_dev_board").value == "litert"
+    app.segmented_control(key="runtime_coral_dev_board").set_value("onnxruntime").run()
+    assert "Choose LiteRT" in words(app)
+    start_button(app).click().run()
+    assert not app.exception and started[0].runtime == "onnxruntime"
+
+
+def test_where_there_is_no_choice_none_is_offered_and_the_reason_is_said(home, open_page):
+    app = open_page("configure", model="digits/keras/small", dataset="digits")
+    app.radio[0].set_value("jetson_nano").run()
+    assert [c.label for c in app.segmented_control if c.label == "Files for"] == []
+    assert "Keras models can't be written as ONNX" in words(app)
 
 
 @pytest.mark.parametrize("typed", ("-1", "abc", "nan", "inf", "1e999", "<b>"))
