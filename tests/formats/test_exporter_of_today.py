@@ -149,3 +149,17 @@ def test_sizes_that_follow_from_shapes_are_bounded(tmp_path):
     check.check(saved(tmp_path, model))
     tidied = tidy(model, face_of(model, None))
     assert "Where" not in {node.op_type for node in tidied.graph.node}
+
+
+def test_activations_in_parts_are_put_together_again():
+    """Before opset 20 there is no GELU, and no opset has had SiLU."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.GELU(), nn.Conv2d(4, 4, 3), nn.SiLU(), nn.Flatten(), nn.Linear(3136, 5)
+    )
+    model = exported(network.eval(), dynamo=False, opset_version=14)
+    assert {"Erf", "Sigmoid"} <= {node.op_type for node in model.graph.node}
+    opened, why = _try_network(model, face_of(model, None), session_of(model))
+    assert opened is not None, why
+    kinds = [type(module).__name__ for module in opened.children()]
+    assert kinds == ["Conv2d", "GELU", "Conv2d", "SiLU", "Flatten", "Linear"]

@@ -15,6 +15,7 @@ from torch.fx.experimental.optimization import fuse
 
 from engine.backends.images import images_at_once
 from engine.backends.protocol import Facts, LayerInfo, Trained, Training
+from engine.backends.torch import attention as torch_attention
 from engine.backends.torch import channels as torch_channels
 from engine.backends.torch import training as torch_training
 from engine.backends.torch.training import WEIGHTED
@@ -35,13 +36,15 @@ class PyTorch:
     def __init__(self, preprocessing: Preprocessing, cache: Path, threads: int = 1):
         self.preprocessing, self.cache, self.threads = preprocessing, cache, threads
         torch.set_num_threads(threads)
+        torch.backends.mha.set_fastpath_enabled(False)  # an operator that no exporter knows
         p = preprocessing
         self.input_shape = (1 if p.color == "grey" else 3, p.height, p.width)
 
     # ---- opening and looking -------------------------------------------------------------------------------
 
     def load(self, model: ModelFile) -> nn.Module:
-        return open_network(model).eval().requires_grad_(False)
+        network = open_network(model).eval().requires_grad_(False)
+        return torch_attention.apart(network, torch.rand(self._example().shape))
 
     def facts(self, network: nn.Module) -> Facts:
         untraceable = torch_channels.why_untraceable(network)

@@ -148,7 +148,7 @@ def train(
     learner.optimizer.zero_grad(set_to_none=True)  # the network lives on, its gradients need not
     network.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
     grids = _harvest(learner.layers) if training.fake_bits else {}
-    activations = {name: (r.low, r.high) for name, r in learner.ranges.items()}
+    activations = {name: (r.low, r.high) for name, r in learner.ranges.items() if r.low is not None}
     return Trained(network, before, after, training.steps, grids, activations)
 
 

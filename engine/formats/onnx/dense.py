@@ -1,20 +1,23 @@
 """Dense layers of more than two axes, as attention and ConvNeXt have them: a product with a stored matrix,
 and the row that is added to it, as one operator of our own, which becomes a PyTorch layer and never leaves
-this room.
+this room; and activations likewise.
 """
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from engine.formats.onnx.activations import join_activations
 from engine.formats.onnx.batch import shapes_at
+from engine.formats.onnx.tidy import without_dead_ends
 
 ONE = 1  # image, where the batch is free
 DOMAIN = "edgewise"  # of the operator `Linear`: x [..., in], weight [in, out], bias [out]
 
 
 def joined(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Makes, in place, a `Linear` of each MatMul with a stored matrix and the Add of a row behind it.
+    """Makes, in place, a `Linear` of each MatMul with a stored matrix and the Add of a row behind it, and the
+    activations of `join_activations`.
 
     Their shapes are noted, because nothing can infer them through an operator of our own.
     """
@@ -27,6 +30,7 @@ def joined(model: onnx.ModelProto) -> onnx.ModelProto:
     image, gone = graph.input[0], []
     sizes = tuple(dim.dim_value or ONE for dim in image.type.tensor_type.shape.dim)
     shapes = shapes_at(model, image.name, sizes)
+    ours = join_activations(graph, DOMAIN)
     for node in graph.node:
         if node.op_type != "MatMul" or len(getattr(stored.get(node.input[1]), "dims", ())) != 2:
             continue
@@ -39,11 +43,13 @@ def joined(model: onnx.ModelProto) -> onnx.ModelProto:
             node.input.append(name)
             node.output[0] = users[0].output[0]
             gone.append(users[0])
-        if node.output[0] in shapes:
-            shape = shapes[node.output[0]]
-            graph.value_info.append(helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, shape))
+        ours.append(node)
+    for name in (node.output[0] for node in ours):
+        if name in shapes:
+            graph.value_info.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name]))
     for node in gone:
         graph.node.remove(node)
+    without_dead_ends(graph, graph.output[0].name)
     model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     return model
 

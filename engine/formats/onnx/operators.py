@@ -100,7 +100,8 @@ def register() -> None:
             known[key] = _converter(MAKERS[kind], own or None)
         elif own and not _says_more(kind, version, latest[kind]):
             known[key] = own
-    known[registry.OperationDescription(DOMAIN, "Linear", 1)] = _converter(MAKERS["Linear"], None)
+    for kind in ("Linear", "Gelu", "Swish"):
+        known[registry.OperationDescription(DOMAIN, kind, 1)] = _converter(MAKERS[kind], None)
 
 
 def _says_more(kind: str, version: int, before: int) -> bool:

@@ -89,6 +89,6 @@ def with_corrected_biases(backend: Backend, folded: Network, snapped: Network, i
     # two sweeps: correcting one layer changes the inputs of those behind it
     for _ in range(2):
         means = backend.output_means(corrected, images)
-        biases = {name: biases[name] + (wanted[name] - means[name]).astype(np.float32) for name in biases}
+        biases = {name: biases[name] + (wanted[name] - means[name]).astype(np.float32) for name in wanted}
         corrected = backend.with_weights(corrected, {}, biases)
     return corrected

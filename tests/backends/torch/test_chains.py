@@ -181,3 +181,33 @@ def test_what_is_left_is_written_and_runs_the_same(backend, network, part, tmp_p
     left = backend.remove_channels(network, dict.fromkeys(UNITS, 0.5), "l2", part, 0)
     scores = backend.predict(backend.export(left, None, None, tmp_path / "left"), part.images)
     np.testing.assert_allclose(scores, backend.logits(left, part.images), atol=1e-4)
+
+
+class Ghost(nn.Module):
+    """What a depthwise layer makes of channels stands beside them, and halves are shuffled by fixed sizes."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.one = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 1)
+        self.ghost, self.up = nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.ConvTranspose2d(16, 6, 2, 2)
+        self.last, self.scores = nn.Conv2d(6, 12, 3), nn.Linear(12, 5)
+
+    def forward(self, x):
+        y = torch.relu(self.one(torch.relu(self.stem(x))))
+        x = torch.cat([y, torch.relu(self.ghost(y))], 1)
+        x = x.reshape(-1, 2, 8, 32, 32).transpose(1, 2).reshape(-1, 16, 32, 32)
+        return self.scores(torch.relu(self.last(torch.relu(self.up(x)))).mean((2, 3)))
+
+
+def test_what_is_said_to_go_goes_whatever_share_and_importance(tmp_path):
+    network, backend = Ghost().eval(), backend_for("pytorch", PREPROCESSING, tmp_path)
+    facts = backend.facts(network)
+    free = [each.name for each in facts.layers if each.name not in facts.locked and not each.is_output]
+    assert {"stem", "last"} <= set(free) and "one" not in free
+    images = np.zeros((8, 32, 32, 3), np.uint8)
+    part = Part(images, np.arange(8) % 5)
+    for importance in ("l2", "taylor", "random"):
+        for ratio in (0.3, 0.5, 0.7):
+            left = backend.remove_channels(network, dict.fromkeys(free, ratio), importance, part, 0)
+            assert backend.cost(left)[1] < facts.parameters and backend.logits(left, images).shape == (8, 5)

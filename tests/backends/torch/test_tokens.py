@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from engine.backends import QuantSpec, backend_for, nearest_grid
+from engine.backends.torch.attention import apart
 from engine.vocabulary import Preprocessing
 
 HOW = Preprocessing(height=8, width=8, color="rgb", layout="NCHW", mean=[0.0], std=[1.0])
@@ -60,3 +61,38 @@ def test_every_layer_can_be_stored_in_four_bits(backend, tmp_path):
 def test_the_mean_output_of_a_layer_over_channels_last_is_one_a_channel(backend):
     means = backend.output_means(Rows().eval(), IMAGES)
     assert {name: len(mean) for name, mean in means.items()} == {"wide": 6, "one": 6, "other": 6, "scores": 5}
+
+
+class Attends(nn.Module):
+    """Attention over the pixels, with or without something beside them that it looks at."""
+
+    def __init__(self, batch_first: bool = True, masked: bool = False):
+        super().__init__()
+        torch.manual_seed(0)
+        self.wide, self.scores = nn.Conv2d(3, 8, 4, 4), nn.Linear(8, 5)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=batch_first)
+        self.mask = torch.eye(4, dtype=torch.bool) if masked else None
+
+    def forward(self, x):
+        x = self.wide(x).flatten(2).transpose(1, 2)
+        x = x if self.attention.batch_first else x.transpose(0, 1)
+        x = x + self.attention(x, x, x, need_weights=False, attn_mask=self.mask)[0]
+        return self.scores(x).mean(1 if self.attention.batch_first else 0)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_attention_comes_apart_into_layers(batch_first, backend, tmp_path):
+    network, x = Attends(batch_first).eval(), torch.rand(3, 3, 8, 8)
+    made = apart(network, x)
+    with torch.inference_mode():
+        torch.testing.assert_close(made(x), network(x), rtol=1e-4, atol=1e-5)
+    names = {"wide", "attention.inner", "attention.outer", "scores"}
+    assert {layer.name for layer in backend.facts(made).layers} == names
+    grids = {name: nearest_grid(weight, 4) for name, weight in backend.weights(made).items()}
+    path = backend.export(made, QuantSpec("weights", grids=grids), None, tmp_path / "int4")
+    assert [kind for _, kind in backend.stored_tensors(path)].count("int4") == len(names)
+
+
+def test_attention_under_a_mask_stays_as_it_is():
+    network = Attends(masked=True).eval()
+    assert apart(network, torch.rand(3, 3, 8, 8)) is network
