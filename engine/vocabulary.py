@@ -229,13 +229,15 @@ class Variant(Plain):
     """What one technique with one setting made: what it is, how it measured, how it was made.
 
     `capability` says what becomes of its file on the run's device; `per_class_recall` has an entry
-    a class, None for one without test images.
+    a class, None for one without test images. `usable` is False where its validation accuracy fell to
+    chance and the uploaded model's is not there: it is never recommended.
     """
 
     id: str
     technique: str
     status: Literal["done", "failed", "skipped"]
     reason: str = ""
+    usable: bool = True
     seconds: float = 0
     accuracy: float | None = None
     accuracy_low: float | None = None

@@ -124,8 +124,11 @@ def runs_there(variant: Variant, device: str) -> bool:
 def check(
     variant: Variant, constraints: Constraints, device: str, cautious: bool = False
 ) -> tuple[Literal["yes", "no", "unknown"], dict[str, float]]:
-    """Returns `yes`, `no` or `unknown`, and by how much each broken limit is missed, in the limit's unit."""
-    if variant.status != "done" or not runs_there(variant, device):
+    """Returns `yes`, `no` or `unknown`, and by how much each broken limit is missed, in the limit's unit.
+
+    What is not usable, or does not run there, is no answer to any limits.
+    """
+    if variant.status != "done" or not variant.usable or not runs_there(variant, device):
         return "no", {}
     misses, is_unknown = {}, False
     for name, limit in constraints.set_limits().items():

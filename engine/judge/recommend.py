@@ -50,7 +50,7 @@ def recommend(
 
 def _nothing(done: list[Variant], baseline: Variant, asked: Asked) -> Recommendation:
     """Returns what can be said where no variant is admissible."""
-    able = [v for v in done if runs_there(v, asked.device)]
+    able = [v for v in done if v.usable and runs_there(v, asked.device)]
     nearest = min(able, key=lambda v: _distance(v, asked)) if able else None
     if nearest:
         why = reasons.why_nearest(nearest, asked)

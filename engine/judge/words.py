@@ -67,7 +67,9 @@ def doubts(variant: Variant, classes: list[str]) -> list[str]:
 
 
 def misses(variant: Variant) -> str:
-    """Returns by how much a variant misses its limits, or an empty string."""
+    """Returns that a variant is at chance, by how much it misses its limits, or an empty string."""
+    if not variant.usable:
+        return "fell to chance"
     found = [
         f"{LIMITS[name].label} by {LIMITS[name].with_unit(f'{value:.3g}')}"
         for name, value in variant.misses.items()

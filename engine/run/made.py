@@ -14,7 +14,17 @@ from engine.wall.sandbox import Failed
 MOST_LETTERS = 5_000_000  # every page of the run reads it; that of a deep network has a hundred thousand
 # what only the child can know; everything else of a variant is measured or decided by the run
 TOLD = (
-    *("id", "status", "reason", "seconds", "seed", "validation_accuracy", "sparsity", "sparse_bytes"),
+    *(
+        "id",
+        "status",
+        "reason",
+        "usable",
+        "seconds",
+        "seed",
+        "validation_accuracy",
+        "sparsity",
+        "sparse_bytes",
+    ),
     *("artifacts", "steps", "notes", "versions"),
 )
 

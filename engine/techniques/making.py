@@ -28,6 +28,7 @@ class Making:
         self.notes: list[str] = []
         self.artifacts: list[Artifact] = []
         self.validation: float | None = None
+        self.usable = True
         self.figures: dict[str, Any] = {}
 
     def step(self, what: str, why: str, **parameters: Any) -> None:
@@ -145,6 +146,7 @@ class Making:
                 lambda images: self.bench.backend.predict(path, images)
             )
             if self.validation is not None and (fall := self.bench.fall(self.validation)):
+                self.usable = False
                 self.note(fall)
         return path
 
@@ -170,6 +172,7 @@ class Making:
             technique=self.bench.job.technique,
             status=status,
             reason=reason,
+            usable=self.usable,
             seed=self.seed,
             seconds=round(time.monotonic() - self.began, 2),
             validation_accuracy=self.validation,

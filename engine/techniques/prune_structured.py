@@ -49,21 +49,27 @@ def run(bench: Workbench) -> None:
 
 
 def cut_in_stages(bench: Workbench, making: Making, network: Network, ratio: float, share: float) -> Network:
-    """Removes channels in `STAGES` steps with a fine-tuning after each, the longest after the last."""
+    """Removes channels in `STAGES` steps with a fine-tuning after each, the longest after the last; none
+    follows one that leaves the accuracy at chance.
+    """
     left = 1.0
     for stage in range(1, STAGES + 1):
         wanted = (1 - ratio) ** (stage / STAGES)
         network = cut(bench, making, network, 1 - wanted / left, "taylor", fragility(bench))
         left = wanted
         part = share * (0.5 if stage == STAGES else 0.5 / (STAGES - 1))
-        network = making.train(
+        trained = making.train(
             network,
             part,
             f"Stage {stage} of {STAGES}: adapt before more channels go.",
             learning_rate(bench, network),
             teacher=bench.network(),
             mix=0.5,
-        ).network
+        )
+        network = trained.network
+        if stage < STAGES and bench.fall(trained.after):
+            making.step("stop", "Its validation accuracy is at chance: more stages would not bring it back.")
+            break
     return network
 
 

@@ -185,6 +185,16 @@ def test_when_nothing_is_left_the_nearest_is_named_with_its_miss():
     assert found.picks == {"quality": None, "balanced": None, "compact": None}
 
 
+def test_what_fell_to_chance_is_never_recommended():
+    """By size alone it would win, and be nearest where nothing keeps a limit."""
+    broken = variant("hybrid@smallest", 0.01, 0.1, 0.1, usable=False)
+    found = recommend([BASELINE, INT8, broken], Constraints(), Goal.size, DEVICE)
+    assert (found.winner, found.picks["compact"]) == ("ptq_int8", "ptq_int8")
+    assert "hybrid@smallest" not in found.ranking
+    assert check(broken, Constraints(), DEVICE) == ("no", {})
+    assert choose([BASELINE, INT8, broken], max_size_mb=0.005).nearest == "ptq_int8"
+
+
 def test_picks_are_the_winners_of_three_goals():
     assert choose().picks == {"quality": "baseline", "balanced": "ptq_int8", "compact": "hybrid@smallest"}
 
