@@ -51,6 +51,11 @@ def format_of(model: ModelFile, runtime: str | None) -> str:
     return wanted if wanted in exports else next(iter(exports))
 
 
+def converts(model: ModelFile, runtime: str | None) -> bool:
+    """Tells whether the files for a runtime come from a converter, which takes its time once a run."""
+    return bool(entry_of(model).exports[format_of(model, runtime)].needs)
+
+
 def settled(model: ModelFile, device: str, asked: str | None = None) -> tuple[str, str]:
     """Returns the runtime of a run and, where it is neither the one that was asked for nor the device's own,
     why, as a sentence.

@@ -89,7 +89,7 @@ if wrong:
     st.error(wrong, icon=":material/error:")
 elif not chosen:
     st.error("No technique is chosen: choose at least one.", icon=":material/error:")
-expected = plan.total_seconds(chosen, budget)
+expected = plan.total_seconds(chosen, budget, model, runtime)
 # the key keeps a click that comes while the label's time is still changing
 if st.button(
     f"Start the run, {w.about(expected)}",

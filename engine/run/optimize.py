@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from engine import runtimes
 from engine.ask import lacks
 from engine.backends.protocol import Facts
 from engine.errors import EdgewiseError
@@ -117,7 +118,8 @@ def plan(run: Supervisor, facts: Facts) -> dict[str, float]:
     chosen, budget_s = run.experiment.techniques, run.experiment.time_budget_s
     trained = [t for t in chosen if TECHNIQUES[t].trains and not why_not(run, TECHNIQUES[t], facts)]
     training_s = training_seconds(trained, budget_s)
-    run.plan(expected_seconds(chosen, training_s, budget_s))
+    converts = runtimes.converts(run.experiment.model, run.experiment.runtime)
+    run.plan(expected_seconds(chosen, training_s, budget_s, converts))
     return training_s
 
 

@@ -8,6 +8,7 @@ from engine.techniques import TECHNIQUES
 TRAINING_SHARE = 0.7  # of the time budget; the rest is for exports, measuring and sensitivity
 SENSITIVITY_SHARE = 0.05
 BASELINE_S = 8.0
+CONVERSION_S = 15.0  # of a converter that is imported and run once
 TECHNIQUE_S, VARIANT_S, TIMING_S = (
     6.0,
     2.0,
@@ -35,9 +36,11 @@ def sensitivity_seconds(budget_s: float) -> float:
     return SENSITIVITY_SHARE * budget_s
 
 
-def expected_seconds(chosen: list[str], training: dict[str, float], budget_s: float) -> dict[str, float]:
+def expected_seconds(
+    chosen: list[str], training: dict[str, float], budget_s: float, converts: bool = False
+) -> dict[str, float]:
     """Returns what each line of the run page is expected to take: `baseline`, `sensitivity` where something
-    needs it, the techniques, `timing`.
+    needs it, the techniques, `timing`. converts: whether the files come from a converter.
     """
     variants = {name: len(TECHNIQUES[name].variants) for name in chosen}
     shared = {"sensitivity": TECHNIQUE_S + sensitivity_seconds(budget_s)} if needs_sensitivity(chosen) else {}
@@ -45,7 +48,7 @@ def expected_seconds(chosen: list[str], training: dict[str, float], budget_s: fl
         name: TECHNIQUE_S + VARIANT_S * count + training.get(name, 0.0) for name, count in variants.items()
     }
     return {
-        "baseline": BASELINE_S,
+        "baseline": BASELINE_S + (CONVERSION_S if converts else 0.0),
         **shared,
         **lines,
         "timing": TIMING_S + VARIANT_S * sum(variants.values()),

@@ -4,7 +4,7 @@ import streamlit as st
 
 from engine import ask, datasets
 from engine.run.plan import expected_seconds, training_seconds
-from engine.runtimes import format_of
+from engine.runtimes import converts, format_of
 from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
 from engine.vocabulary import ModelFile
@@ -27,7 +27,7 @@ def checklist(model: ModelFile, dataset: str | None, device: str, runtime: str, 
     chosen = [
         name for name in TECHNIQUES if not reasons[name] and st.session_state.get(keys[name], default[name])
     ]
-    seconds = expected(chosen, budget)
+    seconds = expected(chosen, budget, model, runtime)
     with st.container(border=True, gap="xsmall"):
         for name, technique in TECHNIQUES.items():
             box, text, time = st.columns([4, 9, 2], gap="small", vertical_alignment="center")
@@ -57,12 +57,12 @@ def why_not(name: str, model: ModelFile, dataset: str | None) -> str:
     return why and f"{why[0].upper()}{why[1:].rstrip('.')}."
 
 
-def total_seconds(chosen: list[str], budget: float) -> float:
+def total_seconds(chosen: list[str], budget: float, model: ModelFile, runtime: str) -> float:
     """Returns the expected seconds of the whole run."""
-    return sum(expected(chosen, budget).values())
+    return sum(expected(chosen, budget, model, runtime).values())
 
 
-def expected(chosen: list[str], budget: float) -> dict[str, float]:
+def expected(chosen: list[str], budget: float, model: ModelFile, runtime: str) -> dict[str, float]:
     """Returns the expected seconds of each line of the run page, as the run itself will plan them."""
     training = training_seconds([name for name in chosen if TECHNIQUES[name].trains], budget)
-    return expected_seconds(chosen, training, budget)
+    return expected_seconds(chosen, training, budget, converts(model, runtime))
