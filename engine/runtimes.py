@@ -41,7 +41,7 @@ def entry_of(model: ModelFile) -> FrameworkEntry:
 def offered(model: ModelFile) -> list[str]:
     """Returns the runtimes that files of this model can be written for here, the usual one first."""
     exports = entry_of(model).exports
-    return [_of(format) for format, export in exports.items() if export.is_installed()]
+    return [of(format) for format, export in exports.items() if export.is_installed()]
 
 
 def format_of(model: ModelFile, runtime: str | None) -> str:
@@ -91,5 +91,6 @@ def _why_not(model: ModelFile, wanted: str, usual: str) -> str:
     return f"{what}: {_given(usual)}"
 
 
-def _of(format: str) -> str:
+def of(format: str) -> str:
+    """Returns the runtime that files of a format are measured with here."""
     return next(id for id, runtime in RUNTIMES.items() if runtime.format == format)

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from engine import runtimes
 from engine.errors import BadInput
 from engine.formats import recognise
 from engine.formats.inspect import inspect_model
@@ -40,7 +41,9 @@ def estimates_of(
         raise BadInput(f"No precision is called {precision!r}: choose float32, float16, int8 or int4.")
     calibrations = calibrations_in(Workspace(), chosen)
     how: dict[str, Any] = {"runtime": runtime, "threads": threads, "precision": precision}
-    return estimates_for(profile_of(model, runtime), calibrations, chosen, **how)
+    formats = {f for name in chosen if runtime for f in all_devices()[name].runtimes[runtime].formats}
+    profile = profile_of(model, runtimes.of(*formats) if len(formats) == 1 else None)
+    return estimates_for(profile, calibrations, chosen, **how)
 
 
 def _able(device: str, runtime: str | None) -> list[str]:
