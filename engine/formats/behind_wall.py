@@ -6,7 +6,6 @@ Started by `engine.formats.inspect`, never imported by a front.
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,20 +16,18 @@ from engine import formats
 from engine.datasets.trial import TrialPictures, trial_pictures
 from engine.device.preprocessing import preprocess
 from engine.errors import BadInput
+from engine.formats.choose import choose
 from engine.formats.class_order import by_labels
-from engine.formats.detect import Found, assume, detect
+from engine.formats.detect import Found
 from engine.formats.doubt import way_out
-from engine.formats.narrow import narrowed
-from engine.formats.opening import Opening
+from engine.formats.patience import Patience
 from engine.formats.sized import at_input_size, with_own_size
 from engine.vocabulary import ModelFile
 from engine.wall.child import serve
 from models.catalog import sha256_of
 
 MAX_UPLOAD = 600_000_000
-SECONDS = 22.0  # of the child's life, start and imports included, after which trying must end: it is given 28
-NARROWING_S = 10.0  # of which narrowing takes its share, where a file may hold several networks
-LEAST_SECONDS = 2.0  # for trying; with less left nothing is tried
+SECONDS = 75.0  # of the child's life, start and imports included, after which trying must end: it is given 90
 
 
 def look(request: dict, send, started: float | None = None) -> dict:
@@ -39,7 +36,8 @@ def look(request: dict, send, started: float | None = None) -> dict:
     started: when the time that it may take began, in seconds of `time.time`; now by default.
     """
     try:
-        return _look(request, time.monotonic() - (time.time() - started if started else 0.0) + SECONDS)
+        lived = time.time() - started if started else 0.0
+        return _look(request, Patience(wall=time.monotonic() - lived + SECONDS))
     except (
         BadInput
     ) as error:  # names from the file stand in it; they must not break the line or steer a terminal
@@ -47,7 +45,7 @@ def look(request: dict, send, started: float | None = None) -> dict:
         raise BadInput("".join(letter for letter in line if letter.isprintable())) from None
 
 
-def _look(request: dict, until: float) -> dict:
+def _look(request: dict, patience: Patience) -> dict:
     path = Path(request["path"])
     if path.stat().st_size > MAX_UPLOAD:
         raise BadInput(
@@ -66,10 +64,10 @@ def _look(request: dict, until: float) -> dict:
             openings = at_input_size(openings, *asked)
         elif pictures and pictures.usual_shape[0] != pictures.usual_shape[1]:
             openings = with_own_size(openings, *pictures.usual_shape[:2])
-        found, complete = _choose(openings, pictures, request["dataset"], until)
+        found, complete = choose(openings, pictures, request["dataset"], patience)
         doubt = ""
         if pictures is not None and request["architecture"] is None:
-            doubt = way_out(found, pictures, until, complete)
+            doubt = way_out(found, pictures, patience, complete)
     described = _describe(path, format, request["name"], found, pictures.classes if pictures else None)
     told = {"warnings": [*described.warnings, *why_not]}
     if not doubt and not complete and found.opening.facts.get("guess"):
@@ -96,45 +94,6 @@ def _labelled(request: dict) -> Iterator[tuple[TrialPictures | None, list[str]]]
         except BadInput as error:
             why_not = [f"The preprocessing was not checked on images: {error}"]
         yield pictures, why_not
-
-
-def _choose(
-    openings: list[Opening], pictures: TrialPictures | None, dataset: str | None, until: float
-) -> tuple[Found, bool]:
-    """Returns what is believed, and whether all that the file may be could be tried within the time."""
-    usable = [opening for opening in openings if opening.facts.get("reach") != "inspect"]
-    late = time.monotonic() + LEAST_SECONDS > until
-    if pictures is None or not usable or late:
-        found = assume((usable or openings)[0], dataset)
-        why = (
-            [
-                "This machine was too busy to try the preprocessing out on images within the time: the usual"
-                " one is assumed; open the file again later, and it will be tried."
-            ]
-            if late and pictures is not None and usable
-            else []
-        )
-        return replace(found, warnings=[*(why or found.warnings), *_open_choices(openings)]), not late
-    few = narrowed(usable, pictures, str(dataset), min(until, time.monotonic() + NARROWING_S))
-    found = detect(few.openings, pictures, str(dataset), until)
-    return replace(found, evidence=[*found.evidence, *few.evidence]), few.complete
-
-
-def _open_choices(openings: list[Opening]) -> list[str]:
-    """Says what bare weights leave open when there are no images to settle it."""
-    first = openings[0].architecture or ""
-    others = [opening.architecture for opening in openings[1:]]
-    if not first.startswith("chain:") and not any(others):
-        return []  # the file holds the network; several openings are several outputs of it
-    rest = (
-        f", {', '.join(map(str, others[:3]))} {'and more ' if len(others) > 3 else ''}fit as well"
-        if others
-        else ""
-    )
-    return [
-        f"Bare weights don't tell activation, pooling and image size: {first} is assumed{rest}; choose the"
-        " data set, and they will be tried on its images, or name the architecture."
-    ]
 
 
 def _describe(path: Path, format: str, name: str, found: Found, named: list[str] | None) -> ModelFile:

@@ -5,20 +5,19 @@ normalisation layers see the very means and deviations that they learnt. One tha
 another network.
 """
 
-import time
-
 import numpy as np
 
 from engine.datasets.trial import TrialPictures
-from engine.device.preprocessing import preprocess
 from engine.formats.detect import Found
+from engine.formats.learnt import strangeness
+from engine.formats.patience import Patience
 
-LOOKED_AT = 64  # pictures
+LEAST_LAYERS = 2  # that can tell
 SURE = 0.5  # of the way from chance to all
 STRANGE = 0.7  # from here on normalisation sees other numbers than it learnt
 
 
-def way_out(found: Found, pictures: TrialPictures, until: float, complete: bool = True) -> str:
+def way_out(found: Found, pictures: TrialPictures, patience: Patience, complete: bool = True) -> str:
     """Returns what is wrong and what to do, or "" where the network may be the user's. `complete`: whether
     there was the time to try all that it may be.
 
@@ -27,15 +26,12 @@ def way_out(found: Found, pictures: TrialPictures, until: float, complete: bool 
     guess, opening = found.opening.facts.get("guess", ""), found.opening
     if not guess or found.accuracy is None:
         return ""
-    chance = 1 / len(pictures.classes)
-    if found.accuracy >= chance + SURE * (1 - chance):
+    if believable(found, pictures):
         return ""
-    strangeness = opening.facts.get("strangeness")
-    if strangeness is not None and time.monotonic() < until:
-        shape = (opening.height, opening.width, opening.channels)
-        images = pictures.fitted(0, LOOKED_AT, shape)[0]
-        seen = strangeness(preprocess(images, found.preprocessing.model_dump()))
-        if seen is not None and np.isfinite(seen) and seen < STRANGE:
+    of_known_trunk = not (opening.architecture or "").startswith("chain:")
+    if of_known_trunk and not patience.over():
+        seen = strangeness(opening, found.preprocessing, pictures)
+        if len(seen) >= LEAST_LAYERS and np.median(seen) < STRANGE:
             return ""
     if not complete:
         return (
@@ -52,3 +48,9 @@ def way_out(found: Found, pictures: TrialPictures, until: float, complete: bool 
         " external_data=False)` and take model.onnx; or, where it is your network, name it:"
         f" --architecture '{opening.architecture}' (on the page: Architecture)."
     )
+
+
+def believable(found: Found, pictures: TrialPictures) -> bool:
+    """Tells whether at least half-way from chance to all is named rightly."""
+    chance = 1 / len(pictures.classes)
+    return (found.accuracy or 0.0) >= chance + SURE * (1 - chance)

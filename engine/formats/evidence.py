@@ -5,24 +5,26 @@ from collections.abc import Sequence
 from engine.datasets.trial import TrialPictures
 from engine.device.image import FITS
 from engine.formats.class_order import warning
-from engine.formats.trials import Trial
+from engine.formats.trials import Trial, surely_more
 
 OTHERS_NAMED = 6
 
 
-def sentences(
-    believed: Trial, tried: Sequence[Trial], first: Sequence[Trial], pictures: TrialPictures
-) -> list[str]:
+def sentences(believed: Trial, tried: Sequence[Trial], pictures: TrialPictures) -> list[str]:
     """Returns what speaks for the trial that is believed.
 
-    tried: each way on the most pictures that it was tried on. first: those of the first round, all on the
-    same pictures.
+    tried: each way on as many pictures as it was tried on.
     """
     on = f"{believed.count:,} validation images"
     if believed.opening.fixed is not None:
         return [f"The file tells its scaling; it gives {believed.accuracy:.1%} on {on}."]
     found = [_of_scalings(believed, tried, on), *_of_fits(believed, tried, pictures)]
-    same_network = [t for t in first if t.opening.architecture == believed.opening.architecture]
+    same_network = [
+        t
+        for t in tried
+        if t.opening.architecture == believed.opening.architecture
+        and (t.name, _way(t)) == (believed.name, _way(believed))
+    ]
     sizes = {
         (t.opening.height, t.opening.width): t.accuracy
         for t in sorted(same_network, key=lambda t: t.accuracy)
@@ -34,7 +36,7 @@ def sentences(
             "The file does not tell the size of its images;"
             f" {believed.opening.width}x{believed.opening.height} was taken: {others}."
         )
-    return found + _of_networks(believed, first)
+    return found + _of_networks(believed, tried)
 
 
 def _of_scalings(believed: Trial, tried: Sequence[Trial], on: str) -> str:
@@ -84,9 +86,9 @@ def _named(trial: Trial, pictures: TrialPictures) -> str:
     return how + (", upright by the EXIF note" if trial.spec.upright else ", as stored without the EXIF note")
 
 
-def _of_networks(believed: Trial, first: Sequence[Trial]) -> list[str]:
+def _of_networks(believed: Trial, tried: Sequence[Trial]) -> list[str]:
     networks: dict[str, float] = {}
-    for trial in first:
+    for trial in tried:
         name = trial.opening.architecture or ""
         networks[name] = max(trial.accuracy, networks.get(name, 0.0))
     chosen = believed.opening.architecture
@@ -95,8 +97,8 @@ def _of_networks(believed: Trial, first: Sequence[Trial]) -> list[str]:
     rest = sorted(((share, name) for name, share in networks.items() if name != chosen), reverse=True)
     named = ", ".join(f"{name} {share:.1%}" for share, name in rest[:3])
     return [
-        f"Of {len(networks)} networks that the weights fit, {chosen} does best on the first"
-        f" {first[0].count} images ({networks[chosen]:.1%}); {named}."
+        f"Of {len(networks)} networks that the weights fit, {chosen} does best on the validation images"
+        f" ({believed.accuracy:.1%}; on the same or fewer: {named})."
     ]
 
 
@@ -105,8 +107,10 @@ def class_order(believed: Trial, classes: list[str]) -> list[str]:
     return [classes[i] for i in believed.order] if believed.permuted and believed.order else []
 
 
-def warnings(believed: Trial, classes: list[str]) -> list[str]:
-    """Returns what is in doubt: an order of the classes that looks permuted, or that nothing works."""
+def warnings(believed: Trial, running: Sequence[Trial], classes: list[str]) -> list[str]:
+    """Returns what is in doubt: an order of the classes that looks permuted, that nothing works, or another
+    network that as many pictures speak for. running: the trials on as many pictures as the one believed.
+    """
     if order := class_order(believed, classes):
         return [warning(believed.accuracy, believed.reordered, order)]
     chance = 1 / len(classes)
@@ -118,4 +122,25 @@ def warnings(believed: Trial, classes: list[str]) -> list[str]:
             " not tried here. Choose the data set that it was trained on, or build the preprocessing into"
             " the model."
         ]
-    return []
+    return _level_networks(believed, running)
+
+
+def _level_networks(believed: Trial, running: Sequence[Trial]) -> list[str]:
+    """Says which other networks that the weights fit the pictures don't tell from the one believed, where
+    these answer otherwise at all.
+    """
+    names = dict.fromkeys(
+        str(trial.opening.architecture)
+        for trial in running
+        if trial.opening.facts.get("guess")
+        and trial.opening.architecture != believed.opening.architecture
+        and not surely_more(believed.right, trial.right)
+        and (trial.given != believed.given).any()
+    )
+    if not names:
+        return []
+    return [
+        f"The file does not tell {believed.opening.facts.get('guess')}: {believed.opening.architecture} is"
+        f" assumed, and {believed.count:,} pictures don't tell it from {', '.join(list(names)[:3])}. Where it"
+        " is one of these, name it: --architecture NAME (on the page: Architecture)."
+    ]

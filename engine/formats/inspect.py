@@ -16,7 +16,7 @@ from engine.wall import sandbox
 from models.catalog import CATALOG, ShippedModel, sha256_of
 
 LIMITS = sandbox.Limits(
-    memory_bytes=1_500_000_000, seconds=28, file_bytes=700_000_000, threads=2, programs=False
+    memory_bytes=1_500_000_000, seconds=90, file_bytes=700_000_000, threads=2, programs=False
 )
 MOST_NAME = 200  # letters of a file's name that are shown
 

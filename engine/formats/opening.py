@@ -18,6 +18,7 @@ class Opening:
         classes: How many scores it gives.
         predict: float32 images, preprocessed, to scores float32 [n, classes].
         variations: The same with other activations and the like; tried when the best opening is known.
+        sizes: The same at other image sizes that it can run at; tried then as well.
         fixed: Its preprocessing where the file tells (a quantized input's scale), so that nothing is tried.
     """
 
@@ -29,6 +30,7 @@ class Opening:
     predict: Callable[[np.ndarray], np.ndarray]
     layout: str = "NCHW"
     variations: Callable[[], Iterable["Opening"]] = tuple
+    sizes: Callable[[], Iterable["Opening"]] = tuple
     fixed: Preprocessing | None = None
     scaled_inside: bool = False
     facts: dict = field(default_factory=dict)

@@ -23,6 +23,7 @@ def candidates(opening: Opening, dataset: str, images: np.ndarray | None) -> lis
         ("−1..1", 1 / 255, [0.5], [0.5]),
         ("0..255", 1.0, [0.0], [1.0]),
         ("1..0 (inverted)", 1 / 255, [1.0], [-1.0]),
+        ("−0.5..0.5", 1 / 255, [0.5], [1.0]),
     ]
     if dataset in PRESETS and len(PRESETS[dataset][0]) == c:
         rows.append(("the data set's usual mean and deviation", 1 / 255, *PRESETS[dataset]))

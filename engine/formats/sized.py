@@ -32,12 +32,10 @@ def with_own_size(openings: list[Opening], height: int, width: int) -> list[Open
 
 def _sized(opening: Opening, height: int, width: int) -> Opening | None:
     def variations() -> list[Opening]:
-        # those of another size were for want of knowing it
-        same = [v for v in opening.variations() if (v.height, v.width) == (opening.height, opening.width)]
-        return [sized for variation in same if (sized := _sized(variation, height, width)) is not None]
+        return [sized for v in opening.variations() if (sized := _sized(v, height, width)) is not None]
 
     if (opening.height, opening.width) == (height, width):
-        return replace(opening, variations=variations)
+        return replace(opening, variations=variations, sizes=tuple)
     if opening.fixed is not None or opening.facts.get("reach") == "inspect":
         return None
     shape = (1, opening.channels, height, width)
@@ -49,4 +47,4 @@ def _sized(opening: Opening, height: int, width: int) -> Opening | None:
         return None
     if scores.shape != (1, opening.classes):
         return None
-    return replace(opening, height=height, width=width, variations=variations)
+    return replace(opening, height=height, width=width, variations=variations, sizes=tuple)

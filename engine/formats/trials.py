@@ -1,9 +1,8 @@
 """One way to open and feed a model, tried on labelled pictures; and which of several trials is believed."""
 
 import math
-import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -11,11 +10,13 @@ from engine.datasets.trial import TrialPictures
 from engine.device.preprocessing import preprocess
 from engine.errors import BadInput
 from engine.formats.opening import Opening
+from engine.formats.patience import Patience
 from engine.vocabulary import Preprocessing
 
 PIXELS_AT_ONCE = 64 * 64 * 64
 DOUBT = 0.05  # below this p-value a less usual candidate is believed
 DOUBT_OF_ORDER = 0.01  # and below this one a permutation, which was fitted to the same pictures
+NO_HURRY = Patience()
 
 
 @dataclass(frozen=True)
@@ -23,75 +24,82 @@ class Trial:
     """What a network named, fed in one way.
 
     Attributes:
-        right: bool [n], which of the pictures it named rightly; `accuracy` is their share.
-        order: For each output the class that it answers most often, where these are all different.
-        right_reordered: bool [n], which would be right if the outputs meant `order`.
+        given: int [n], the class that it named for each picture; -1 where a score is not finite.
+        labels: int [n], the class that each is of.
+        looked_at: How many pictures were read for it; broken ones have no answer.
         rank: How usual this way is among the candidates: 0 is the commonest.
     """
 
     opening: Opening
     name: str
     spec: Preprocessing
-    right: np.ndarray
-    order: tuple[int, ...] | None
-    right_reordered: np.ndarray
-    seconds: float
+    given: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    labels: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    looked_at: int = 0
     rank: int = 0
 
     @property
     def count(self) -> int:
-        """How many pictures were tried."""
-        return len(self.right)
+        """How many pictures it answered."""
+        return len(self.given)
+
+    @cached_property
+    def right(self) -> np.ndarray:
+        """bool [n], which of the pictures it named rightly."""
+        return self.given == self.labels
+
+    @cached_property
+    def order(self) -> tuple[int, ...] | None:
+        """For each output the class that it answers most often, where these are all different."""
+        return _order(self.given, self.labels, self.opening.classes)
+
+    @cached_property
+    def right_reordered(self) -> np.ndarray:
+        """bool [n], which would be right if the outputs meant `order`."""
+        meant = np.array([*(self.order or range(self.opening.classes)), -1])  # the last: no answer
+        return meant[self.given] == self.labels
 
     @property
     def accuracy(self) -> float:
         """The share named rightly with the classes in the data set's order."""
-        return float(self.right.mean())
+        return float(self.right.mean()) if self.count else 0.0
 
     @property
     def reordered(self) -> float:
         """The share named rightly if the outputs meant `order`."""
-        return float(self.right_reordered.mean())
+        return float(self.right_reordered.mean()) if self.count else 0.0
 
-    @property
+    @cached_property
     def permuted(self) -> bool:
         """Whether its answers point to another order of the classes, beyond chance."""
         return self.order is not None and surely_more(self.right_reordered, self.right, DOUBT_OF_ORDER)
 
+    def first(self, count: int) -> "Trial":
+        """Returns the trial of its first `count` answers."""
+        return replace(self, given=self.given[:count], labels=self.labels[:count], looked_at=0)
 
-def try_one(
-    opening: Opening,
-    name: str,
-    spec: Preprocessing,
-    pictures: TrialPictures,
-    count: int,
-    until: float = math.inf,
-) -> Trial:
-    """Tries one way on the first `count` pictures, on fewer where the time (`time.monotonic`) is over.
+    def on(self, pictures: TrialPictures, count: int, patience: Patience = NO_HURRY) -> "Trial":
+        """Returns the trial on the first `count` pictures, on fewer where the time is over; what was tried
+        before is kept. The first few are tried in any case.
 
-    Raises BadInput when none of the pictures can be read.
-    """
-    began = time.monotonic()
-    answers: list[np.ndarray] = []
-    labels: list[np.ndarray] = []
-    shape = (opening.height, opening.width, opening.channels)
-    # small steps, so that the time is looked at often enough
-    step = int(np.clip(PIXELS_AT_ONCE / (opening.height * opening.width), 4, 64))
-    for i in range(0, count, step):
-        if answers and time.monotonic() > until:
-            break
-        fitted, wanted = pictures.fitted(i, min(i + step, count), shape, (spec.fit, spec.upright))
-        if len(fitted):
-            scores = opening.predict(preprocess(fitted, spec.model_dump()))
-            answers.append(np.where(np.isfinite(scores).all(axis=1), scores.argmax(axis=1), -1))
-            labels.append(wanted)
-    if not answers:
-        raise BadInput("No picture of the validation part can be read: check the data set's pictures.")
-    given, truth = np.concatenate(answers), np.concatenate(labels)
-    order = _order(given, truth, opening.classes)
-    meant = np.array([*(order or range(opening.classes)), -1])  # the last: no answer
-    right_reordered = meant[given] == truth
-    return Trial(opening, name, spec, given == truth, order, right_reordered, time.monotonic() - began)
+        Raises BadInput when none of the pictures can be read.
+        """
+        opening, spec = self.opening, self.spec
+        answers, labels, done = [self.given], [self.labels], self.looked_at
+        shape = (opening.height, opening.width, opening.channels)
+        # small steps, so that the time is looked at often enough
+        step = int(np.clip(PIXELS_AT_ONCE / (opening.height * opening.width), 4, 64))
+        while done < count and not (done and patience.over()):
+            stop = min(done + step, count)
+            fitted, wanted = pictures.fitted(done, stop, shape, (spec.fit, spec.upright))
+            if len(fitted):
+                scores = opening.predict(preprocess(fitted, spec.model_dump()))
+                answers.append(np.where(np.isfinite(scores).all(axis=1), scores.argmax(axis=1), -1))
+                labels.append(wanted)
+            done = stop
+        if len(answers) == 1 and not self.count:
+            raise BadInput("No picture of the validation part can be read: check the data set's pictures.")
+        return replace(self, given=np.concatenate(answers), labels=np.concatenate(labels), looked_at=done)
 
 
 def _order(answers: np.ndarray, labels: np.ndarray, classes: int) -> tuple[int, ...] | None:
@@ -129,16 +137,6 @@ def best(trials: list[Trial]) -> Trial:
     return next(trial for trial in usual if not surely_more(top.right, trial.right))
 
 
-def unbeaten(trials: Iterable[Trial], believed: Trial) -> list[Trial]:
-    """Returns the trials that `believed` is not surely better than, itself among them."""
-    score = believed.right_reordered if believed.permuted else believed.right
-    return [t for t in trials if t is believed or not surely_more(score, _score(t, believed))]
-
-
-def _score(trial: Trial, believed: Trial) -> np.ndarray:
-    return trial.right_reordered if believed.permuted and trial.permuted else trial.right
-
-
 def surely_more(one: np.ndarray, other: np.ndarray, doubt: float = DOUBT) -> bool:
     """Tells by McNemar's mid-p test, one-sided, whether `one` (bool [n]) names more pictures rightly than
     chance would explain; by the shares where they are of different pictures.
@@ -148,8 +146,14 @@ def surely_more(one: np.ndarray, other: np.ndarray, doubt: float = DOUBT) -> boo
     """
     if len(one) != len(other):
         return bool(one.mean() > other.mean())
-    from scipy.stats import binom  # half a second, and needed for uploads alone
-
     won, lost = int((one & ~other).sum()), int((other & ~one).sum())
-    differ = won + lost
-    return won > lost and binom.sf(won, differ, 0.5) + binom.pmf(won, differ, 0.5) / 2 < doubt
+    return won > lost and _mid_p(won, won + lost) < doubt
+
+
+@cache
+def _mid_p(won: int, differ: int) -> float:
+    """Returns the chance that a fair coin thrown `differ` times wins more often than `won` times, and half of
+    that to win as often.
+    """
+    more = sum(math.comb(differ, k) for k in range(won + 1, differ + 1))
+    return (2 * more + math.comb(differ, won)) / 2 ** (differ + 1)

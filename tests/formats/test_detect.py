@@ -5,10 +5,10 @@ import pytest
 
 from engine.datasets.trial import TrialPictures
 from engine.errors import BadInput
-from engine.formats import detect as detecting
-from engine.formats import trials
+from engine.formats import patience
 from engine.formats.detect import assume, detect
 from engine.formats.opening import Opening
+from engine.formats.patience import Patience
 
 CLASSES = ["red", "green", "blue", "dark"]
 
@@ -92,19 +92,20 @@ class Clock:
     def monotonic(self) -> float:
         return self.now
 
+    process_time = monotonic
+
 
 @pytest.fixture
 def clock(monkeypatch):
     made_clock = Clock()
-    for module in (detecting, trials):
-        monkeypatch.setattr(module, "time", made_clock)
+    monkeypatch.setattr(patience, "time", made_clock)
     return made_clock
 
 
 @pytest.mark.parametrize(
     "seconds_an_image, openings, least",
     [
-        (0.0005, 1, 300),
+        (0.0005, 1, 200),
         (0.01, 1, 8),
         (0.2, 1, 4),
         pytest.param(0.01, 40, 8, marks=pytest.mark.slow),
@@ -119,32 +120,28 @@ def test_slow_networks_end_in_time_with_what_was_found(clock, seconds_an_image, 
         clock.now += seconds_an_image * len(x)
         return opening().predict(x)
 
-    made_slow = Opening("net", 224, 224, 3, 4, slow, facts={})
-    found = detect([made_slow] * openings, pictures(), "mine", until=3.0)
-    assert clock.now < 3 + 8 * seconds_an_image
+    made_slow = Opening("net", 160, 160, 3, 4, slow, facts={})
+    found = detect([made_slow] * openings, pictures(), "mine", Patience(wall=3.0))
+    assert clock.now < 3 + 10 * seconds_an_image
     tried = int(found.evidence[0].split(" on ")[1].split()[0].replace(",", ""))
     assert tried >= least and found.accuracy == 1.0
 
 
 def test_a_round_that_the_time_breaks_off_does_not_weaken_the_one_before(clock):
-    """The first round's images go through fast, the second round's first ones take all the time: what 64
-    images said stands.
+    """The first round's images go through fast, the second round's first ones take all the time: what the
+    first 8 images said stands.
     """
     seen = [0]
 
     def slowing(x: np.ndarray) -> np.ndarray:
         seen[0] += len(x)
-        clock.now += (
-            6 if seen[0] > 5 + 14 * 64 else 0
-        )  # one and four images to find out how fast it is, then 14 scalings on 64
+        clock.now += 6 if seen[0] > 16 * 8 else 0  # 16 scalings on 8
         return opening().predict(x)
 
-    found = detect([Opening(None, 64, 64, 3, 4, slowing, facts={})], pictures(), "mine", until=5.0)
-    assert (
-        found.accuracy == 1.0
-        and found.evidence[0].split(" on ")[1].startswith("64")
-        and seen[0] > 5 + 14 * 64
-    )
+    patient = Patience(wall=5.0)
+    found = detect([Opening(None, 64, 64, 3, 4, slowing, facts={})], pictures(), "mine", patient)
+    assert found.accuracy == 1.0 and seen[0] > 16 * 8
+    assert found.evidence[0].split(" on ")[1].startswith("8 ")
 
 
 def of_size(side: int, seed: int = 0, count: int = 120) -> TrialPictures:
@@ -201,7 +198,7 @@ def test_a_permutation_is_seen_behind_a_scaling_that_answers_one_class():
 
 
 def test_a_scaling_that_is_not_shown_worse_is_compared_on_as_many_pictures():
-    """Four scalings of five are level on 300 pictures: all four go on, though two places are for the best."""
+    """Five scalings of six are level: all five go on, until enough pictures show that they answer alike."""
     rng = np.random.default_rng(3)
     labels = np.arange(1_500) % 4
     images = rng.integers(1, 250, (1_500, 8, 8, 1)).astype(np.uint8)
@@ -215,8 +212,25 @@ def test_a_scaling_that_is_not_shown_worse_is_compared_on_as_many_pictures():
 
     trial = TrialPictures.of_arrays(images, labels, CLASSES)
     evidence = detect([Opening(None, 8, 8, 1, 4, predict)], trial, "mine").evidence[0]
-    assert "1,500 validation images" in evidence and evidence.count("100.0%") == 4
-    assert evidence.count(" on ") == 2 and "(inverted) 25.0% on 300" in evidence
+    assert "512 validation images" in evidence and evidence.count("100.0%") == 5
+    assert evidence.count(" on ") == 2 and "(inverted) 25.0% on 8" in evidence
+
+
+def test_a_small_difference_is_found_on_as_many_pictures_as_it_takes():
+    """One scaling names 2 of 100 pictures more rightly than the commoner one: few pictures don't show it."""
+    labels = np.arange(2_000) % 4
+    images = np.full((2_000, 8, 8, 1), 10, np.uint8)
+    images[:, 0, 0, 0], images[::50, 1, 1, 0] = 60 * labels, 200
+
+    def predict(x: np.ndarray) -> np.ndarray:
+        lowest, highest = (-1, 1) if x.min() < 0 else (0, 1 if x.max() <= 1 else 255)
+        pixels = np.rint((x[:, 0] - lowest) / (highest - lowest) * 255)
+        told = np.where((pixels[:, 1, 1] > 100) & (lowest == 0), 3, np.rint(pixels[:, 0, 0] / 60))
+        return np.eye(4, dtype=np.float32)[told.astype(int) % 4]
+
+    trial = TrialPictures.of_arrays(images, labels, CLASSES)
+    found = detect([Opening(None, 8, 8, 1, 4, predict)], trial, "mine")
+    assert found.preprocessing.mean == [0.5] and found.accuracy == 1.0
 
 
 def test_two_swapped_classes_of_four_are_named():

@@ -8,14 +8,14 @@ from torch.nn import functional
 
 from engine import ask, datasets
 from engine.errors import BadInput
-from engine.formats import behind_wall
+from engine.formats import behind_wall, detect, narrow
 
 
 @pytest.fixture(autouse=True)
 def no_hurry(monkeypatch):
     """What is tried may not hang on the speed of this machine."""
-    monkeypatch.setattr(behind_wall, "SECONDS", 200.0)
-    monkeypatch.setattr(behind_wall, "NARROWING_S", 100.0)
+    for module in (behind_wall, narrow, detect):
+        monkeypatch.setattr(module, "SECONDS", 200.0)
 
 
 def conv(inputs: int, outputs: int, *more: nn.Module) -> nn.Sequential:

@@ -4,14 +4,11 @@ import numpy as np
 import torch
 from torch import nn
 
-LEAST = 2  # layers that can tell
 
-
-def strangeness(network: nn.Module, x: np.ndarray) -> float | None:
-    """Returns how far the batch normalisation's inputs lie from the means and deviations that it keeps, for
-    these images (float32, preprocessed): about 0 as in training, 1 for a whole deviation or a factor of e.
-
-    None where the network has too few such layers.
+def strangeness(network: nn.Module, x: np.ndarray) -> list[float]:
+    """Returns how far the inputs of each batch normalisation lie from the means and deviations that it keeps,
+    for these images (float32, preprocessed): about 0 as in training, 1 for a whole deviation or a factor of
+    e. In the order in which they run.
     """
     seen: list[float] = []
 
@@ -35,4 +32,4 @@ def strangeness(network: nn.Module, x: np.ndarray) -> float | None:
     finally:
         for handle in handles:
             handle.remove()
-    return float(np.median(seen)) if len(seen) >= LEAST else None
+    return seen

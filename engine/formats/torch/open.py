@@ -142,7 +142,9 @@ def _module_openings(path: Path, architecture: str | None, size: int | None) -> 
         if fits_known:  # not in the order of registration, perhaps in another
             return []
         raise
-    facts = facts_of(network.state_dict(), open_size=True)
+    facts = facts_of(
+        network.state_dict(), open_size=True, strangeness=lambda x: norms.strangeness(network, x)
+    )
     if known and front:
         fitting = ("as_row", "as_row_of_pixels") if channels == 3 else (front,)
         return [_fronted(network, name, channels, side, classes, facts) for name in fitting]
@@ -161,7 +163,7 @@ def _module_openings(path: Path, architecture: str | None, size: int | None) -> 
         channels,
         classes,
         predict_with(network),
-        variations=lambda: at_sizes(opening, [(other, other) for other in other_sizes(side)], network),
+        sizes=lambda: at_sizes(opening, [(other, other) for other in other_sizes(side)], network),
         facts=facts,
     )
     if architecture or known:
@@ -250,9 +252,10 @@ def opening_of(
     which: tuple[str, tuple[str, ...]] = ("", ()),
     guess: str = "",
 ) -> Opening:
-    """Returns a network with these weights as an opening; its variations leave open what the weights do, and
-    try the image `sizes` (height, width) that it can run at. `which`: the end of its name, and what to say.
-    `guess`: what the weights leave open.
+    """Returns a network with these weights as an opening; its variations leave open what the weights do.
+
+    sizes: Of images (height, width) that are worth a trial. which: the end of its name, and what to say.
+    guess: what the weights leave open.
     """
     network: list[nn.Module] = []
     ending, notes = which
@@ -266,15 +269,14 @@ def opening_of(
         with torch.inference_mode():
             return made()(torch.from_numpy(x)).numpy()
 
-    def strangeness(x: np.ndarray) -> float | None:
+    def strangeness(x: np.ndarray) -> list[float]:
         return norms.strangeness(made(), x)
 
     def variations() -> list[Opening]:
-        other = [
+        return [
             opening_of(replace(candidate, architecture=name), one, (), which, guess)
             for name in architectures.variations(candidate.architecture, one.weights)
         ]
-        return other + (at_sizes(opening, sizes, made()) if sizes else [])
 
     opening = Opening(
         candidate.architecture + ending,
@@ -284,12 +286,13 @@ def opening_of(
         candidate.classes,
         predict,
         variations=variations,
+        sizes=lambda: at_sizes(opening, sizes, made()) if sizes else [],
         facts=facts_of(
             one.weights,
             evidence=list(notes),
             guess=guess,
             open_size=bool(sizes),
-            strangeness=None if candidate.architecture.startswith("chain:") else strangeness,
+            strangeness=strangeness,
         ),
     )
     return opening
@@ -303,7 +306,7 @@ def at_sizes(opening: Opening, sizes: Sequence[tuple[int, int]], network: nn.Mod
             torch_modules.check_growth(network, opening.channels, height, width)
         except Exception:  # a network may object to a size in any way
             continue
-        found.append(replace(opening, height=height, width=width, variations=tuple))
+        found.append(replace(opening, height=height, width=width, variations=tuple, sizes=tuple))
     return found
 
 
