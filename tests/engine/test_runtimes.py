@@ -61,3 +61,10 @@ def test_an_unknown_runtime_is_one_sentence(asked):
     ):
         with pytest.raises(BadInput, match="No runtime is called 'ncnn': choose one of onnxruntime, litert."):
             ask_for()
+
+
+@pytest.mark.parametrize(
+    ("model", "file", "layout"), [(PYTORCH, "a/model.tflite", "NHWC"), (PYTORCH, "model.onnx", "NCHW")]
+)
+def test_pictures_go_into_a_file_as_its_format_wants(model, file, layout):
+    assert inspect_model(model).preprocessing.as_fed(file).layout == layout

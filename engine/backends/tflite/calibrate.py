@@ -20,7 +20,9 @@ def ranges(file: TFLite, inputs: np.ndarray, rule: str, threads: int) -> dict[in
     where the
     8-bit distribution stays closest to the float one (Kullback-Leibler divergence, as TensorRT does).
     """
-    wanted = [i for i, t in enumerate(file.graph.tensors) if t.type == FLOAT and not file.is_constant(i)]
+    ends = (o.outputs for o in file.graph.operators)
+    made = sorted({int(i) for indices in (file.graph.inputs, *ends) for i in indices})
+    wanted = [i for i in made if file.tensor(i).type == FLOAT and not file.is_constant(i)]
     runner = _Runner(file.bytes(compact=False), wanted, inputs, threads)
     found: dict[int, tuple[float, float]] = {}
     for values in runner:

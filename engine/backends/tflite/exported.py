@@ -16,7 +16,8 @@ class Place:
     """Where a layer's weights are in the file: its operator and its weight's and bias's tensors (-1: none).
 
     `shift` is a constant that the converter added to the bias, such as the 3 of a hard sigmoid behind the
-    layer.
+    layer. `positions` is how many places of a picture a dense layer reads at once where its network flattens
+    them channels first and the file channels last; 1 where there is no difference.
     """
 
     operator: int
@@ -24,6 +25,15 @@ class Place:
     bias: int
     kind: str
     shift: float = 0.0
+    positions: int = 1
+
+    def columns_last(self, weight: np.ndarray) -> np.ndarray:
+        """Returns a dense layer's weight or codes [out, …] with its columns in the order of the file."""
+        flat = weight.reshape(len(weight), -1)
+        if self.positions == 1:
+            return flat
+        moved = flat.reshape(len(flat), -1, self.positions).swapaxes(1, 2)
+        return np.ascontiguousarray(moved).reshape(flat.shape)
 
 
 @dataclass

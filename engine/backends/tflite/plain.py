@@ -8,14 +8,20 @@ from engine.backends.tflite.file import TFLite
 RELUS = (schema.ActivationFunctionType.RELU, schema.ActivationFunctionType.RELU6)
 
 
-def plain(file: TFLite) -> None:
-    """Rewrites a float file in place; it computes what it did."""
+CHANNELS_FIRST = [0, 3, 1, 2]
+
+
+def plain(file: TFLite) -> dict[int, int]:
+    """Rewrites a float file in place; it computes what it did, but that these weight tensors of dense layers
+    want their columns channels last: how many positions each reads (`Place.positions`).
+    """
     for operator in file.graph.operators:
         op = file.op(operator)
         if op == "DEPTHWISE_CONV_2D":
             _of_one_channel(file, operator)
         elif op == "PADV2":
             _padded_with_least(file, operator)
+    return _without_transposes(file)
 
 
 def _of_one_channel(file: TFLite, operator) -> None:
@@ -48,3 +54,49 @@ def _padded_with_least(file: TFLite, operator) -> None:
         operator.builtinOptionsType = schema.BuiltinOptions.PadOptions
         operator.builtinOptions = schema.PadOptionsT()
         operator.opcodeIndex = file.make_operator("PAD", [], []).opcodeIndex
+
+
+def _without_transposes(file: TFLite) -> dict[int, int]:
+    """Takes out transposes to channels first whose readers can do with channels last: a mean over the
+    picture, and a flattening that dense layers read. Returns the positions by weight of those.
+    """
+    flattened: dict[int, int] = {}
+    gone = []
+    for operator in file.graph.operators:
+        if file.op(operator) != "TRANSPOSE" or list(file.values(int(operator.inputs[1]))) != CHANNELS_FIRST:
+            continue
+        readers, source = _readers(file, int(operator.outputs[0])), int(operator.inputs[0])
+        if readers and all(file.op(o) == "MEAN" and not o.builtinOptions.keepDims for o in readers):
+            for reader in readers:
+                axes = file.values(int(reader.inputs[1])).ravel()
+                moved = file.add_like(int(reader.inputs[1]), "_last", file.tensor(int(reader.inputs[1])).type)
+                file.store(moved, np.array([CHANNELS_FIRST[int(axis)] for axis in axes], np.int32))
+                reader.inputs = np.array([source, moved], np.int32)
+        elif len(readers) == 1 and file.op(readers[0]) == "RESHAPE" and (dense := _dense(file, readers[0])):
+            _, height, width, _ = map(int, file.tensor(source).shape)
+            flattened |= dict.fromkeys(dense, height * width)
+            readers[0].inputs = np.array([source, *readers[0].inputs[1:]], np.int32)
+        else:
+            continue
+        gone.append(operator)
+    file.graph.operators = [o for o in file.graph.operators if not any(o is each for each in gone)]
+    return flattened
+
+
+def _readers(file: TFLite, index: int) -> list:
+    """Returns the operators that read a tensor; none for one that leaves the graph."""
+    if index in map(int, file.graph.outputs):
+        return []
+    return [o for o in file.graph.operators if index in map(int, o.inputs)]
+
+
+def _dense(file: TFLite, flattening) -> list[int]:
+    """Returns the weights of the dense layers that read what is flattened to [1, n]; none where anything else
+    does, or a weight has another reader too.
+    """
+    after = int(flattening.outputs[0])
+    readers = _readers(file, after)
+    weights = [int(o.inputs[1]) for o in readers if file.op(o) == "FULLY_CONNECTED"]
+    plain_ones = len(weights) == len(readers) and len(file.tensor(after).shape) == 2
+    alone = all(file.is_constant(w) and len(_readers(file, w)) == 1 for w in weights)
+    return weights if plain_ones and alone else []

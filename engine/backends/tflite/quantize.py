@@ -58,7 +58,7 @@ def _insert_widening(file: TFLite, op: str, small: int, wide: int, version: int)
 def in_tflite_order(grid: Grid, place: Place) -> tuple[np.ndarray, int]:
     """Returns a grid's codes in the order of TFLite, and the axis of their channels."""
     if place.kind == "FULLY_CONNECTED":
-        return grid.codes.reshape(len(grid.codes), -1), 0
+        return place.columns_last(grid.codes), 0
     if place.kind == "DEPTHWISE_CONV_2D":
         return np.ascontiguousarray(grid.codes[:, 0].transpose(1, 2, 0)[None]), 3
     return np.ascontiguousarray(grid.codes.transpose(0, 2, 3, 1)), 0

@@ -11,6 +11,7 @@ import json
 import re
 import tempfile
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,8 @@ def _filled(kept: Path, network: nn.Module) -> Exported:
     for name, module in _layers(network).items():
         weight, place = module.weight.detach().numpy(), places[name]
         bias = np.zeros(len(weight), np.float32) if module.bias is None else module.bias.detach().numpy()
-        write(file, place, stored_order(place.kind, weight), bias if place.bias >= 0 else None)
+        ordered = place.columns_last(weight) if weight.ndim == 2 else stored_order(place.kind, weight)
+        write(file, place, ordered, bias if place.bias >= 0 else None)
     return Exported(file, places, {})
 
 
@@ -109,7 +111,7 @@ def _new(network: nn.Module, example: torch.Tensor, kept: Path) -> Exported:
         )
     file = TFLite(_converted(made_up, example))
     free_batch(file)
-    plain(file)
+    flattened = plain(file)
     places: dict[str, Place] = {}
     for kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):  # which of the two holds a layer is the converter's choice
         lacking = {name: values for name, values in stored.items() if name not in places}
@@ -119,6 +121,9 @@ def _new(network: nn.Module, example: torch.Tensor, kept: Path) -> Exported:
             f"the converter to TFLite changed the weights of {', '.join(missing[:3])}, so they can't be"
             " written into the file"
         )
+    places = {
+        name: replace(place, positions=flattened.get(place.weight, 1)) for name, place in places.items()
+    }
     rename(file, places)
     _keep(file, places, kept)
     made = _filled(kept, network)

@@ -69,6 +69,7 @@ def test_other_weights_and_widths_are_written_and_nothing_is_converted(converted
         path = converted.export(other, None, None, tmp_path / "other")
         assert np.allclose(converted.predict(path, IMAGES), converted.logits(other, IMAGES), atol=1e-5)
     found = profile(path)
+    assert "TRANSPOSE" not in {layer.op for layer in found.layers}
     assert [layer.op for layer in found.layers if layer.macs] == (
         ["CONV_2D", "DEPTHWISE_CONV_2D", "CONV_2D", "CONV_2D", "FULLY_CONNECTED"]
     )
