@@ -159,6 +159,9 @@ def _edge_tpu(
     chosen = machine.runtimes["edgetpu"].precisions[precision]
     if file_format != "tflite" or chosen.verdict != "native":
         return Capability(answer="falls back", why=chosen.why or "The Edge TPU takes only full INT8 TFLite.")
+    if profile is not None and not full_int8(profile, precision):
+        why = machine.runtimes["edgetpu"].precisions["float32"].why
+        return Capability(answer="falls back", why=why)
     left = sorted(op for op in operators if op not in EDGE_TPU_OPERATORS and op != "edgetpu-custom-op")
     if left:
         counts = {op: left.count(op) for op in dict.fromkeys(left)}

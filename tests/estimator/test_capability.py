@@ -56,7 +56,8 @@ def test_full_int8_means_activations_too():
     layer = convolution("a", 8, 8, precision="int8")
     assert full_int8(profile_of([layer], "int8", "tflite"))
     mixed = layer.model_copy(update={"activation_precision": "float32"})
-    assert not full_int8(profile_of([layer, mixed], "int8", "tflite"))
+    profile = profile_of([layer, mixed], "int8", "tflite")
+    assert not full_int8(profile) and check("coral_dev_board", "int8", profile).answer == "falls back"
 
 
 def test_the_verdict_is_a_field_and_no_word_of_the_reason(monkeypatch):
