@@ -234,7 +234,9 @@ def _split(labels: np.ndarray, subsets: list[str]) -> dict[str, np.ndarray]:
 def _check_classes(counts: Counter, source: Path, usable: str) -> None:
     if len(counts) < 2:
         raise BadInput(
-            f"'{source.name}' has {len(counts)} class folders with pictures; a classifier needs two or more."
+            f"'{source.name}' has {['no', 'one'][len(counts)]} class folder with pictures; a classifier needs"
+            " two or more: put each class's pictures into a folder of its own, or add a labels.csv with the"
+            " columns file and label."
         )
     if len(counts) > MOST_CLASSES:
         raise BadInput(
