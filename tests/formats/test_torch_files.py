@@ -195,6 +195,17 @@ def test_pickled_torchvision_modules_give_the_same_scores(tmp_path, name):
     torch.testing.assert_close(again(x), network(x))
 
 
+@pytest.mark.parametrize("around", [nn.DataParallel, torch.optim.swa_utils.AveragedModel])
+def test_a_module_in_one_that_only_stands_around_it_is_opened(tmp_path, look, around):
+    made = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    )
+    torch.save({"model": around(made), "epoch": 3}, tmp_path / "around.pt")
+    found = look(tmp_path / "around.pt")
+    x = torch.rand(2, 1, *found.input_shape[:2])
+    torch.testing.assert_close(formats.open_network(found)(x), made(x).detach())
+
+
 def test_a_users_class_runs_in_the_order_of_its_layers_or_by_its_keys(tmp_path, look):
     path = file(tmp_path, Example())
     model = look(path)

@@ -106,6 +106,17 @@ def _circle(made) -> None:
     made._modules["again"] = made
 
 
+def wrapped(inside: object) -> bytes:
+    """A DataParallel around something; around itself where that is None."""
+    import torch
+
+    made = torch.nn.DataParallel(goods._module())
+    made._modules["module"] = inside if inside is not None else made
+    out = io.BytesIO()
+    torch.save(made, out)
+    return out.getvalue()
+
+
 def _not_a_module(made) -> None:
     made._modules["0"] = "conv"
 
@@ -231,6 +242,8 @@ CASES = [
     Case("module with hooks", "module_zip", lambda: module(_hooked), "hooks"),
     Case("module with another forward", "module_zip", lambda: module(_forward), "forward"),
     Case("module in a circle", "module_zip", lambda: module(_circle), "each other"),
+    Case("wrapper around itself", "module_zip", partial(wrapped, None), "no module"),
+    Case("wrapper around text", "module_zip", partial(wrapped, "os.system"), "no module"),
     Case("module of text", "module_zip", lambda: module(_not_a_module)),
     *(
         Case(f"script with {line}", "script", partial(script, line))

@@ -20,7 +20,7 @@ from torch import nn
 from engine.errors import BadInput
 from engine.formats.limits import MAX_OUTPUT
 from engine.formats.torch import check as torchfile
-from engine.formats.torch.pickle import SAVE_WEIGHTS, Record, Reference, Tensor
+from engine.formats.torch.pickle import SAVE_WEIGHTS, WRAPPERS, Record, Reference, Tensor
 from models.torchvision_shim import import_torchvision
 
 IN_ORDER = "modules_in_order"
@@ -76,8 +76,11 @@ def find(value: Any) -> Record:
     none.
     """
     for _ in range(4):
-        if is_module(value):
+        if is_module(value) and value.kind not in WRAPPERS:
             return value
+        if is_module(value):
+            value = value.attributes["_modules"].get("module")
+            continue
         inner = (
             [value[key] for key in ("model", "net", "network", "module", "state_dict", "ema") if key in value]
             if isinstance(value, dict)

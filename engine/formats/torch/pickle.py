@@ -278,7 +278,7 @@ def _stand_in(module: str, name: str) -> Any:
     ):
         return Reference(key)
     top = module.split(".")[0]
-    is_layer = (
+    is_layer = key in WRAPPERS or (
         module.startswith(("torch.nn.modules.", "torchvision.models.", "torchvision.ops."))
         and name.lstrip("_")[:1].isupper()
     )
@@ -359,6 +359,8 @@ class _OrderedDict(Mapping):
     """collections.OrderedDict as pickles call it: with nothing, or with a list of pairs."""
 
 
+# modules of torch's that only stand around another, as `module`
+WRAPPERS = ("torch.nn.parallel.data_parallel.DataParallel", "torch.optim.swa_utils.AveragedModel")
 _ALLOWED = {
     "collections.OrderedDict": _OrderedDict,
     "collections.defaultdict": _ignored,

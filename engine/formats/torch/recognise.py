@@ -12,7 +12,8 @@ from engine.store import zips
 
 # what a state dict's pickle names: tensors, and what options need; a module's names the classes of layers
 OF_STATE = re.compile(
-    r"(torch\.(?!nn\.modules)|torch\._utils|collections|numpy|_codecs|argparse|builtins|__builtin__|pathlib)"
+    r"(torch\.(?!nn\.modules|nn\.parallel|optim\.swa_utils)|torch\._utils|collections|numpy|_codecs|argparse"
+    r"|builtins|__builtin__|pathlib)"
 )
 
 
