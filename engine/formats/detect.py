@@ -159,9 +159,12 @@ def assume(opening: Opening, dataset: str | None = None) -> Found:
         if dataset
         else "No data set was given, so"
     )
+    what = f"the scaling {name} is assumed"
+    if opening.facts.get("open_size"):
+        what = f"the scaling {name} and images of {opening.width}x{opening.height} pixels are assumed"
     todo = (
         "what it gives on the test images tells whether that is right."
         if dataset
         else "choose the data set that the model was trained on, and it will be checked on its images."
     )
-    return Found(opening, spec, None, [], [f"{why} the scaling {name} is assumed: {todo}"])
+    return Found(opening, spec, None, [], [f"{why} {what}: {todo}"])

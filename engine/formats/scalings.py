@@ -40,7 +40,8 @@ def candidates(opening: Opening, dataset: str, images: np.ndarray | None) -> lis
     if c == 3:
         rows.append(("ImageNet's mean and deviation", 1 / 255, *IMAGENET))
         rows.append(("0..255 less ImageNet's mean", 1.0, [123.68, 116.779, 103.939], [1.0] * 3))
-    if (opening.architecture or "").startswith("torchvision/") and images is None and c == 3:
+    of_torchvision = opening.facts.get("of_torchvision") or "torchvision/" in (opening.architecture or "")
+    if of_torchvision and images is None and c == 3:
         rows.insert(0, rows.pop(-2))
     if opening.scaled_inside:
         rows.insert(0, rows.pop(2))

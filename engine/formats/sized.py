@@ -34,8 +34,9 @@ def _sized(opening: Opening, height: int, width: int) -> Opening | None:
     def variations() -> list[Opening]:
         return [sized for v in opening.variations() if (sized := _sized(v, height, width)) is not None]
 
+    facts = opening.facts | {"open_size": False}
     if (opening.height, opening.width) == (height, width):
-        return replace(opening, variations=variations, sizes=tuple)
+        return replace(opening, variations=variations, sizes=tuple, facts=facts)
     if opening.fixed is not None or opening.facts.get("reach") == "inspect":
         return None
     shape = (1, opening.channels, height, width)
@@ -47,4 +48,4 @@ def _sized(opening: Opening, height: int, width: int) -> Opening | None:
         return None
     if scores.shape != (1, opening.classes):
         return None
-    return replace(opening, height=height, width=width, variations=variations, sizes=tuple)
+    return replace(opening, height=height, width=width, variations=variations, sizes=tuple, facts=facts)

@@ -95,6 +95,11 @@ def is_known(record: Record) -> bool:
     return all(_class_of(module.kind) is not None for _, module in walk(record))
 
 
+def of_torchvision(record: Record) -> bool:
+    """Tells whether one of torchvision's classifiers is in it."""
+    return any(module.kind.startswith("torchvision.models.") for _, module in walk(record))
+
+
 def walk(record: Record) -> list[tuple[str, Record]]:
     """Returns all modules by path, the root first. Raises BadInput when they are too many, too deep or in a
     circle.

@@ -134,16 +134,19 @@ def _module_openings(path: Path, architecture: str | None, size: int | None) -> 
         or (fits_known and not fits_known[0].architecture.startswith("chain:"))
     ):
         return []
-    kind = record.kind
+    kind, of_torchvision = record.kind, torch_modules.of_torchvision(record)
     del record  # the network has weights of its own by now
     try:
-        front, side, channels, classes = _try_sizes(network, size)
+        front, side, channels, classes = _try_sizes(network, size or (224 if of_torchvision else None))
     except BadInput:
         if fits_known:  # not in the order of registration, perhaps in another
             return []
         raise
     facts = facts_of(
-        network.state_dict(), open_size=True, strangeness=lambda x: norms.strangeness(network, x)
+        network.state_dict(),
+        open_size=True,
+        of_torchvision=of_torchvision,
+        strangeness=lambda x: norms.strangeness(network, x),
     )
     if known and front:
         fitting = ("as_row", "as_row_of_pixels") if channels == 3 else (front,)
