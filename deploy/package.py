@@ -9,17 +9,24 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from deploy.readme import readme
+from deploy.service import DOCKERFILE, SERVICE
 from deploy.verify import verify
 from engine.device.model import COMMON_REQUIREMENTS, runtime_for
-from engine.errors import BadInput, EdgewiseError, one_line
+from engine.errors import BadInput, EdgewiseError
+from engine.runtimes import saturates_here
 from engine.store.files import read_json
 from engine.store.workspace import Workspace
 from engine.vocabulary import Artifact, Run, Variant
-from estimator.devices import all_devices
 from estimator.types import Profile
 
 DEVICE_CODE = Path(__file__).resolve().parent.parent / "engine" / "device"
-SCRIPTS = ("infer.py", "model.py", "image.py", "preprocessing.py", "benchmark.py")
+SCRIPTS = (
+    *("infer.py", "verify.py", "benchmark.py", "realtime.py", "serve.py"),
+    *("classifier.py", "model.py", "image.py", "preprocessing.py", "machine.py"),
+)
+ROUNDING = {"float32": 1e-3}  # of a probability, by precision, that kernels of two processors may differ by …
+COARSE = 0.02  # … and where values are rounded to 8 bits in between
 EPOCH = (2020, 1, 1, 0, 0, 0)  # one time for all entries, so that the same variant gives the same bytes
 
 
@@ -49,7 +56,7 @@ def build(run_id: str, variant_id: str, workspace: Workspace) -> Path:
     draft = target.with_suffix(".part")
     try:
         _write(draft, files)
-        verify(draft, run.experiment.model)
+        verify(draft, run.experiment.model, answers=not saturates_here(variant))
         draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
@@ -81,15 +88,44 @@ def contents(run: Run, variant: Variant, folder: Path) -> dict[str, bytes]:
     decoded = Path(primary.decoded_path or primary.path)
     profile = read_json(folder / decoded.with_suffix(".profile.json")) or {}
     name = f"model.{primary.format}"
+    carried = golden(folder, decoded)
+    pictures = [path.removeprefix("golden/") for path in carried if not path.endswith(".npy")]
     files = {
         name: stored,
-        "metadata.json": _json(metadata(run, variant, name, decoded, profile)),
-        "sample.png": (folder / "sample.png").read_bytes(),
+        "metadata.json": _json(metadata(run, variant, name, decoded, profile, pictures)),
+        "sample.png": carried["golden/00.png"],
         "requirements.txt": requirements(decoded).encode(),
         "README.md": readme(run, variant, name).encode(),
+        "edgewise.service": SERVICE.encode(),
+        "Dockerfile": DOCKERFILE.encode(),
+        **carried,
     }
     scripts = [*SCRIPTS, *(["decoder.py"] if primary.decoded_path else [])]
-    return files | {script: (DEVICE_CODE / script).read_bytes() for script in scripts}
+    files |= {script: (DEVICE_CODE / script).read_bytes() for script in scripts}
+    return files | {"SHA256SUMS": sums(files)}
+
+
+def golden(folder: Path, decoded: Path) -> dict[str, bytes]:
+    """Returns the golden pictures, what they are decoded and preprocessed to, and this artifact's scores of
+    them.
+
+    Raises EdgewiseError for a run that has none.
+    """
+    scores = (folder / decoded).with_suffix(".golden.npy")
+    if not scores.exists():
+        raise EdgewiseError(
+            "This run is of an earlier Edgewise and kept no golden pictures, by which a device"
+            " shows that it answers as this host: run the experiment again."
+        )
+    files = {f"golden/{path.name}": path.read_bytes() for path in sorted((folder / "golden").iterdir())}
+    return files | {"golden/scores.npy": scores.read_bytes()}
+
+
+def sums(files: dict[str, bytes]) -> bytes:
+    """Returns what `sha256sum -c` reads: a line a file."""
+    return "".join(
+        f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(files.items())
+    ).encode()
 
 
 def requirements(decoded: Path) -> str:
@@ -104,15 +140,18 @@ def shipped(variant: Variant) -> Artifact:
     return next((artifact for artifact in variant.artifacts if artifact.decoded_path), variant.artifacts[0])
 
 
-def metadata(run: Run, variant: Variant, name: str, decoded: Path, profile: dict[str, Any]) -> dict[str, Any]:
-    """Returns what the scripts and a reader need to know: how to feed the model, what it is, how it was
-    made.
+def metadata(
+    run: Run, variant: Variant, name: str, decoded: Path, profile: dict[str, Any], pictures: list[str]
+) -> dict[str, Any]:
+    """Returns what the scripts and a reader need to know: how to feed the model, what it is, how it was made.
+
+    pictures: the golden ones, in the order of the arrays beside them.
     """
     model, primary = run.experiment.model, shipped(variant)
     found = Profile.model_validate(profile) if profile else None
     estimate = variant.estimates.get(run.experiment.device)
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "variant": variant.id,
         "run": run.id,
         "device": run.experiment.device,
@@ -138,6 +177,10 @@ def metadata(run: Run, variant: Variant, name: str, decoded: Path, profile: dict
             "test_images": variant.test_images,
             "host": variant.host.model_dump() if variant.host else None,
         },
+        "golden": {
+            "pictures": pictures,
+            "tolerance": ROUNDING.get(found.precision if found else "float32", COARSE),
+        },
         "predicted": estimate.model_dump() if estimate else None,
         "steps": [step.model_dump() for step in variant.steps],
         "notes": variant.notes,
@@ -145,48 +188,6 @@ def metadata(run: Run, variant: Variant, name: str, decoded: Path, profile: dict
         "seed": variant.seed,
         "profile": profile,
     }
-
-
-def readme(run: Run, variant: Variant, name: str) -> str:
-    """Returns the package's README: what it is and the three commands that run it."""
-    machine = all_devices().get(run.experiment.device)
-    device = machine.name if machine else run.experiment.device
-    low, high = variant.accuracy_low, variant.accuracy_high
-    if variant.accuracy is None or low is None or high is None:
-        accuracy = "not measured, because the run had no labelled images"
-    else:
-        accuracy = (
-            f"{100 * variant.accuracy:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f},"
-            f" {variant.test_images:,} test images)"
-        )
-    lines = [
-        f"# {plain(variant.id)} for {device}",
-        "",
-        (
-            f"Made by Edgewise from `{plain(run.experiment.model.name)}`. Run these in this folder, on the"
-            " device:"
-        ),
-        "",
-        "    python3 -m pip install -r requirements.txt",
-        "    python3 infer.py sample.png",
-        "    python3 benchmark.py",
-        "",
-        f"- Model: `{name}`, {shipped(variant).bytes:,} bytes",
-        f"- Accuracy, measured on this file: {accuracy}",
-        "- `metadata.json` says how images become its input, how it was made and what was measured.",
-        (
-            "- `benchmark.py` writes benchmark-result.json; hand it back with `python -m engine calibrate"
-            f" {run.experiment.device} benchmark-result.json` and Edgewise corrects its predictions for your"
-            " device."
-        ),
-        "",
-    ]
-    return "\n".join(lines + [f"- {plain(note)}" for note in variant.notes]) + "\n"
-
-
-def plain(text: str) -> str:
-    """Returns text that is safe inside Markdown: names that came with an upload are data."""
-    return re.sub(r"[^\w\s.,:;%@/()+-]", "_", one_line(text))[:300]
 
 
 def _json(data: dict[str, Any]) -> bytes:

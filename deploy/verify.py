@@ -23,13 +23,15 @@ START_S = 30  # what the process that starts infer.py may take beside it
 MOST_SAID = 10_000  # characters of its output that are looked at
 
 
-def verify(package: Path, model: ModelFile) -> str:
+def verify(package: Path, model: ModelFile, answers: bool = True) -> str:
     """Unpacks the zip in a clean folder, runs its infer.py on its sample and returns the class it names.
 
-    Raises EdgewiseError when it does not run or names a class that the model does not have.
+    answers: whether its verify.py must find the answers that were measured; not where this processor can't
+    give them. Raises EdgewiseError when it does not run, answers otherwise than was measured, or names a
+    class that the model does not have.
     """
-    limits = Limits(memory_bytes=needed_bytes(model), seconds=TIMEOUT_S + START_S)
-    request = {"package": str(package.resolve()), "seconds": TIMEOUT_S}
+    limits = Limits(memory_bytes=needed_bytes(model), seconds=2 * TIMEOUT_S + START_S)
+    request = {"package": str(package.resolve()), "seconds": TIMEOUT_S, "answers": answers}
     try:
         said = sandbox.run("deploy.verify", request, limits)
     except EdgewiseError as error:
@@ -53,6 +55,11 @@ def verify(package: Path, model: ModelFile) -> str:
             "The package was built, but its infer.py names a class that the model does not have, so it is not"
             " offered."
         )
+    if (differs := said.get("differs")) is not None:
+        raise EdgewiseError(
+            "The package was built, but it does not answer as its file was measured"
+            f" ({shortened(str(differs).strip(), 300)}), so it is not offered."
+        )
     return str(named)
 
 
@@ -62,19 +69,29 @@ def answer(request: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> d
         with zipfile.ZipFile(request["package"]) as archive:
             archive.extractall(folder)
         try:
-            ran = subprocess.run(
-                [sys.executable, "infer.py", "sample.png", "--json", "--threads", "1"],
-                cwd=folder,
-                env={"HOME": folder, "PYTHONDONTWRITEBYTECODE": "1"},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=request["seconds"],
-            )
+            ran = _run(folder, request["seconds"], "infer.py", "sample.png", "--json", "--threads", "1")
+            found = {"output": ran.stdout[-MOST_SAID:], "errors": ran.stderr[-MOST_SAID:]}
+            if request["answers"] and ran.returncode == 0:
+                ran = _run(folder, request["seconds"], "verify.py", "--threads", "1")
+                if ran.returncode != 0:
+                    found["differs"] = (ran.stdout + ran.stderr)[-MOST_SAID:]
         except subprocess.TimeoutExpired:
             return {"late": True}
-    return {"output": ran.stdout[-MOST_SAID:], "errors": ran.stderr[-MOST_SAID:]}
+    return found
+
+
+def _run(folder: str, seconds: float, *words: str) -> subprocess.CompletedProcess[str]:
+    """Runs a script of the package; raises TimeoutExpired."""
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=folder,
+        env={"HOME": folder, "PYTHONDONTWRITEBYTECODE": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=seconds,
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""Whose machine this is."""
+"""Whose machine this is, and what its processor can."""
 
 import os
+import platform
+from pathlib import Path
 
 PRIVATE = ("", "0", "false", "no", "off")
 
@@ -10,3 +12,12 @@ def is_public() -> bool:
     uploaded program is run.
     """
     return os.environ.get("EDGEWISE_PUBLIC", "").strip().lower() not in PRIVATE
+
+
+def has_dot_product() -> bool:
+    """Tells whether this processor multiplies and adds 8-bit numbers without saturating at 16 bits."""
+    try:
+        words = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return platform.machine() == "arm64"  # Apple's processors all have dot-product instructions
+    return bool(words & {"avx512_vnni", "avx_vnni", "asimddp"})

@@ -4,9 +4,10 @@ usual one. The runtime settles the format of the files, and everything else foll
 
 from dataclasses import dataclass
 
+from engine import host
 from engine.errors import BadInput
 from engine.frameworks import FRAMEWORKS, FrameworkEntry
-from engine.vocabulary import ModelFile
+from engine.vocabulary import ModelFile, Variant
 from estimator.devices import load_device
 
 
@@ -74,6 +75,17 @@ def instead(wanted: str, usual: str, reason: str) -> str:
         f"This network can't be written as {runtime.format_title}, for {runtime.title}, because {reason}:"
         f" {_given(usual)}"
     )
+
+
+def saturates_here(variant: Variant) -> bool:
+    """Tells whether a variant's 8-bit weights of full range would saturate in this processor's kernels, so
+    that what its device answers is found here with exact arithmetic only.
+    """
+    full = any(
+        step.what == "quantize_static" and step.parameters.get("reduced_range") is False
+        for step in variant.steps
+    )
+    return full and any(a.format == "onnx" for a in variant.artifacts) and not host.has_dot_product()
 
 
 def _given(runtime: str) -> str:

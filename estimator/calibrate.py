@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import Field, FiniteFloat, PositiveInt
 
+from estimator.devices import Device
 from estimator.predict import estimate
 from estimator.types import Calibration, Correction, Frozen, Precision, Profile
 
@@ -37,6 +38,26 @@ class ModelResult(Frozen):
     memory_mb: FiniteFloat | None = Field(default=None, gt=0)
 
 
+class Machine(Frozen):
+    """What says which machine was measured, as its system tells; "" and None where it does not.
+
+    Attributes:
+        board: The model of the board that the firmware names.
+        before, during, after: Temperature (°C), clock (MHz) and power (W) around the measurement.
+    """
+
+    board: str = Field(default="", max_length=200)
+    cpu: str = Field(default="", max_length=200)
+    architecture: str = Field(default="", max_length=50)
+    cores: PositiveInt | None = None
+    kernel: str = Field(default="", max_length=200)
+    python: str = Field(default="", max_length=50)
+    governor: str = Field(default="", max_length=100)
+    before: dict[str, FiniteFloat | None] = {}
+    during: dict[str, FiniteFloat | None] = {}
+    after: dict[str, FiniteFloat | None] = {}
+
+
 class BenchmarkResult(Frozen):
     """What a package's benchmark writes on the device.
 
@@ -48,6 +69,8 @@ class BenchmarkResult(Frozen):
         int4_weights, mixed_precision: Whether weights are stored in INT4, and in several precisions; such a
             result says nothing of any one precision, so it calibrates none.
         models: One entry an artifact.
+        machine: What was measured; None from a package of an earlier version.
+        sustained_ms: Of the last model, after the minutes that were asked for.
     """
 
     schema_version: Literal[1] = 1
@@ -60,6 +83,19 @@ class BenchmarkResult(Frozen):
     int4_weights: bool = False
     mixed_precision: bool = False
     models: tuple[ModelResult, ...] = Field(min_length=1, max_length=1000)
+    machine: Machine | None = None
+    sustained_ms: LatencyResult | None = None
+
+
+def why_another(machine: Machine, device: Device) -> str:
+    """Returns why a machine can't be this device, or an empty string."""
+    if device.architecture and machine.architecture not in ("", device.architecture):
+        processor = f"{machine.cpu} ({machine.architecture})" if machine.cpu else machine.architecture
+        return f"it was measured on {processor}, which is no {device.name}"
+    if device.board and device.board not in machine.board:
+        named = f"calls itself {machine.board!r}" if machine.board else "names no board, as an emulator does"
+        return f"the machine that was measured {named}, and a {device.name} calls itself {device.board!r}"
+    return ""
 
 
 def calibrate(results: tuple[BenchmarkResult, ...]) -> Calibration:

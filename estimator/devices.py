@@ -54,6 +54,8 @@ class Device(Frozen):
             (ONNX) or `litert` (TFLite); "" for the framework's usual one.
         offered, order: Whether it is shown first, and at which place among those.
         dot_product: Whether its processor has the INT8 dot-product instructions of ARMv8.2.
+        architecture: What its 64-bit system calls the processor; "" where any may be (an accelerator on a
+            stick). board: What the firmware's model of the board contains, where one is known.
         relative: The device whose measurements stand in first where this one has none.
     """
 
@@ -83,6 +85,8 @@ class Device(Frozen):
     offered: bool = False
     order: int = 100
     dot_product: bool = False
+    architecture: str = ""
+    board: str = ""
     relative: str = ""
     notes: str = ""
     runtimes: dict[str, Runtime]

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TEST_FILES = ("test_images.npy", "test_labels.npy")
 READ_THE_RUN = (
     "deploy/test_package.py",
+    "deploy/test_scripts.py",
     "engine/test_cli.py",
     "run/test_jobs.py",
     "techniques/test_techniques.py",

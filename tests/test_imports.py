@@ -55,7 +55,13 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "engine.frameworks": (),
     "engine.vocabulary": ("engine.errors", "estimator.types", "estimator.capability"),
     "engine.events": ("engine.errors", "engine.vocabulary", "engine.messages"),
-    "engine.runtimes": ("engine.errors", "engine.frameworks", "engine.vocabulary", "estimator.devices"),
+    "engine.runtimes": (
+        "engine.errors",
+        "engine.host",
+        "engine.frameworks",
+        "engine.vocabulary",
+        "estimator.devices",
+    ),
     "engine.memory": ("engine.errors", "engine.vocabulary", "engine.frameworks"),
     "engine.wall": WORDS,
     "engine.store": (*WORDS, "estimator"),
@@ -91,11 +97,13 @@ FRONTS = (
 )
 # behind the wall, in a child, or in a command of its own
 WITH_FRAMEWORKS = (
-    *("engine.backends", "engine.formats", "engine.device.model", "estimator.profile", "estimator.fitting"),
+    *("engine.backends", "engine.formats", "estimator.profile", "estimator.fitting"),
+    *("engine.device.model", "engine.device.realtime"),
     *("models", "engine.starter.training"),
     "engine.datasets.presets",  # scikit-learn's digits and torchvision's downloads, fetched in a child
 )
-FLAT_SCRIPTS = {"infer", "preprocessing", "decoder", "benchmark", "image", "model"}  # a package is one folder
+# a package is one folder
+FLAT_SCRIPTS = {path.stem for path in (ROOT / "engine" / "device").glob("[a-z]*.py")}
 
 
 @cache
@@ -216,7 +224,7 @@ def test_runtimes_are_imported_where_they_are_used():
 
 
 def test_a_package_imports_nothing_of_ours():
-    allowed = {"numpy", "PIL", "onnxruntime", "ai_edge_litert", "tflite_runtime", *FLAT_SCRIPTS}
+    allowed = {"numpy", "PIL", "onnxruntime", "ai_edge_litert", "tflite_runtime", "cv2", *FLAT_SCRIPTS}
     for name in sources():
         if name.startswith("engine.device."):
             found = {other.split(".")[0] for other in modules(name) if not other.startswith("engine.device.")}

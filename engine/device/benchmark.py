@@ -1,4 +1,4 @@
-"""Times the model in this folder on this device: python benchmark.py [--threads N] [--runs N] [--output FILE]
+"""Times the model in this folder on this device: python benchmark.py [--threads N] [--runs N] [--minutes M]
 
 Writes a JSON file that Edgewise reads back to correct its predictions for this device:
 python -m engine calibrate DEVICE benchmark-result.json
@@ -9,20 +9,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
+from typing import Any
 
 import numpy as np
-from infer import load, read_image, read_metadata
+from classifier import HERE, BadPackage, Classifier
+from machine import facts, peak_memory_mb, state
 from preprocessing import preprocess
 
-
-def governor() -> str:
-    """Returns the processor's frequency governor, or "" where the system does not tell."""
-    try:
-        with open("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
+WARM_RUNS = 20
 
 
 def main() -> None:
@@ -30,49 +26,82 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--minutes", type=float, default=0.0, help="go on so long and time what is sustained")
     parser.add_argument("--output", default="benchmark-result.json")
     arguments = parser.parse_args()
-    metadata = read_metadata()
-    model = load(metadata, arguments.threads)
-    one = preprocess(
-        read_image(
-            os.path.join(os.path.dirname(os.path.abspath(__file__)), "sample.png"), metadata["preprocessing"]
-        )[None],
-        metadata["preprocessing"],
-    )
-    for _ in range(20):
+    try:
+        classifier = Classifier(arguments.threads)
+        with open(os.path.join(HERE, "sample.png"), "rb") as file:
+            picture = classifier.read(file.read())
+    except (BadPackage, OSError) as error:
+        sys.exit(str(error))
+    one, model = preprocess(picture[None], classifier.spec), classifier.model
+    for _ in range(WARM_RUNS):
         model.run_once(one)
-    times = []
-    for _ in range(arguments.runs):
-        began = time.perf_counter()
-        model.run_once(one)
-        times.append((time.perf_counter() - began) * 1000)
-    p50, p95, p99 = (float(value) for value in np.percentile(times, [50, 95, 99]))
-    result = {
-        "schema_version": 1,
-        "device": metadata["device"],
-        "runtime": model.id,
-        "runtime_version": model.version,
-        "threads": arguments.threads,
-        "precision": metadata["artifact"]["precision"],
-        "int4_weights": metadata["artifact"]["int4_weights"],
-        "mixed_precision": metadata["artifact"]["mixed_precision"],
-        "governor": governor(),
-        "models": [
-            {
-                "variant": metadata["variant"],
-                "sha256": metadata["artifact"]["sha256"],
-                "profile": metadata["profile"],
-                "latency_ms": {"p50": p50, "p95": p95, "p99": p99, "runs": arguments.runs},
-            }
-        ],
-    }
+    before = state()
+    latency = percentiles(timed(model, one, arguments.runs))
+    during = state()
+    sustained = None
+    if arguments.minutes:
+        ends = time.monotonic() + 60 * arguments.minutes
+        while time.monotonic() < ends:
+            sustained = percentiles(timed(model, one, arguments.runs))
+    result = written(classifier, arguments.threads, latency)
+    result["machine"] = {**facts(), "before": before, "during": during, "after": state()}
+    result["sustained_ms"] = sustained
     with open(arguments.output, "w") as file:
         json.dump(result, file, indent=1)
     print(
-        "p50 %.3f ms, p95 %.3f ms, p99 %.3f ms with %d threads; written to %s"
-        % (p50, p95, p99, arguments.threads, arguments.output)
+        "p50 %.3f ms, p95 %.3f ms, p99 %.3f ms with %d threads%s; written to %s"
+        % (
+            *(latency[name] for name in ("p50", "p95", "p99")),
+            arguments.threads,
+            "; p50 %.3f ms after %g minutes" % (sustained["p50"], arguments.minutes) if sustained else "",
+            arguments.output,
+        )
     )
+
+
+def timed(model: Any, one: np.ndarray, runs: int) -> list[float]:
+    """Returns the milliseconds of single images."""
+    times = []
+    for _ in range(runs):
+        began = time.perf_counter()
+        model.run_once(one)
+        times.append((time.perf_counter() - began) * 1000)
+    return times
+
+
+def percentiles(times: list[float]) -> dict[str, Any]:
+    """Returns p50, p95 and p99, and how many were timed."""
+    p50, p95, p99 = (float(value) for value in np.percentile(times, [50, 95, 99]))
+    return {"p50": p50, "p95": p95, "p99": p99, "runs": len(times)}
+
+
+def written(classifier: Classifier, threads: int, latency: dict[str, Any]) -> dict[str, Any]:
+    """Returns what `calibrate` reads."""
+    metadata = classifier.metadata
+    artifact = metadata["artifact"]
+    return {
+        "schema_version": 1,
+        "device": metadata["device"],
+        "runtime": classifier.model.id,
+        "runtime_version": classifier.model.version,
+        "threads": threads,
+        "precision": artifact["precision"],
+        "int4_weights": artifact["int4_weights"],
+        "mixed_precision": artifact["mixed_precision"],
+        "governor": facts()["governor"],
+        "models": [
+            {
+                "variant": metadata["variant"],
+                "sha256": artifact["sha256"],
+                "profile": metadata["profile"],
+                "latency_ms": latency,
+                "memory_mb": peak_memory_mb(),
+            }
+        ],
+    }
 
 
 if __name__ == "__main__":

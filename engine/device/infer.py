@@ -1,101 +1,96 @@
-"""Classifies images with the model in this folder: python infer.py IMAGE [IMAGE ...] [--json] [--threads N]
+"""Classifies pictures with the model in this folder: python infer.py PICTURE_OR_FOLDER [...] [--json]
+[--csv FILE]
 
-Needs what requirements.txt names and nothing else. metadata.json says how images become the model's input.
+Needs what requirements.txt names and nothing else. metadata.json says how pictures become the model's input.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import sys
-from typing import Any
+from typing import Any, Iterator
 
-import numpy as np
-from image import NoPicture, decode
-from model import open_model
-from preprocessing import preprocess
+from classifier import BadPackage, Classifier
+from image import FORMATS, NoPicture
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-
-
-def read_metadata() -> Any:
-    """Returns what metadata.json says about this package."""
-    with open(os.path.join(HERE, "metadata.json"), encoding="utf-8") as file:
-        return json.load(file)
-
-
-def read_image(path: str, spec: dict[str, Any]) -> np.ndarray:
-    """Returns an image file as uint8 [height, width, channels], fitted as the model wants."""
-    with open(path, "rb") as file:
-        content = file.read()
-    shape = (spec["height"], spec["width"], 1 if spec["color"] == "grey" else 3)
-    picture: np.ndarray = decode(content, shape, spec.get("fit", "stretch"), spec.get("upright", True))
-    return picture
-
-
-def model_path(metadata: dict[str, Any]) -> str:
-    """Returns the file that the runtime opens; an entropy-coded one is decoded beside it the first time."""
-    stored: str = os.path.join(HERE, metadata["artifact"]["file"])
-    if not stored.endswith(".ewz"):
-        return stored
-    import decoder
-
-    path: str = os.path.join(HERE, metadata["artifact"]["runs_as"])
-    if not os.path.exists(path):
-        with open(stored, "rb") as file:
-            model = decoder.decode(file.read())
-        with open(path + ".part", "wb") as file:
-            file.write(model)
-        os.replace(path + ".part", path)
-    return path
-
-
-def load(metadata: dict[str, Any], threads: int) -> Any:
-    """Returns the model, opened in its runtime as it was when it was measured."""
-    return open_model(model_path(metadata), threads, int4_weights=metadata["artifact"]["int4_weights"])
-
-
-def probabilities(scores: np.ndarray, kind: str) -> np.ndarray:
-    """Returns scores as probabilities [classes]; logits go through a softmax."""
-    if kind == "probabilities":
-        return scores
-    e = np.exp(scores - scores.max())
-    return np.asarray(e / e.sum())
+ENDINGS = tuple("." + name.lower() for name in (*FORMATS, "JPG", "TIF", "PGM"))
 
 
 def main() -> None:
-    """Classifies the images that are named on the command line."""
+    """Classifies the pictures that are named on the command line."""
+    arguments = parsed()
+    try:
+        classifier = Classifier(arguments.threads)
+        paths = list(pictures(arguments.images))
+        rows = [classified(classifier, path, arguments) for path in paths]
+    except (BadPackage, NoPicture, OSError) as error:
+        sys.exit(str(error))
+    if arguments.csv:
+        with open(arguments.csv, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, ["image", "class", "index", "probability"])
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def parsed() -> argparse.Namespace:
+    """Returns what the command line asks for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("images", nargs="+")
-    parser.add_argument("--json", action="store_true", help="print one JSON object an image")
+    parser.add_argument("images", nargs="+", help="pictures, or folders of them")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a picture")
+    parser.add_argument("--csv", metavar="FILE", help="write a table too")
+    parser.add_argument("--annotate", metavar="FOLDER", help="write each picture with its answer on it")
+    parser.add_argument("--min-confidence", type=float, default=0.0, help='below it the answer is "unsure"')
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    arguments = parser.parse_args()
-    metadata = read_metadata()
-    model = load(metadata, arguments.threads)
-    for path in arguments.images:
-        try:
-            image = read_image(path, metadata["preprocessing"])
-        except OSError as error:
-            sys.exit("%s can't be read as an image: %s" % (path, error))
-        except NoPicture as error:
-            sys.exit("%s can't be read as an image: it %s" % (path, error))
-        scores = model.predict(preprocess(image[None], metadata["preprocessing"]))[0]
-        shares = probabilities(scores, metadata["outputs"])
-        best = int(np.argmax(scores))
-        if arguments.json:
-            print(
-                json.dumps(
-                    {
-                        "image": path,
-                        "class": metadata["classes"][best],
-                        "index": best,
-                        "probability": float(shares[best]),
-                    }
-                )
-            )
-        else:
-            print("%s: %s (%.1f %%)" % (path, metadata["classes"][best], 100 * shares[best]))
+    return parser.parse_args()
+
+
+def pictures(named: list[str]) -> Iterator[str]:
+    """Yields what was named, and the pictures in the folders among it, in order."""
+    for path in named:
+        if not os.path.isdir(path):
+            yield path
+            continue
+        for folder, _, files in sorted(os.walk(path)):
+            for name in sorted(files):
+                if name.lower().endswith(ENDINGS):
+                    yield os.path.join(folder, name)
+
+
+def classified(classifier: Classifier, path: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Answers one picture, and says so. Raises NoPicture with the file's name."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+        answer = classifier.answer(classifier.read(content), arguments.min_confidence)
+    except OSError as error:
+        raise NoPicture("%s can't be read as an image: %s" % (path, error)) from None
+    except NoPicture as error:
+        raise NoPicture("%s can't be read as an image: it %s" % (path, error)) from None
+    row = {"image": path, **answer}
+    print(
+        json.dumps(row)
+        if arguments.json
+        else "%s: %s (%.1f %%)" % (path, row["class"], 100 * row["probability"])
+    )
+    if arguments.annotate:
+        annotate(path, "%s %.0f %%" % (row["class"], 100 * row["probability"]), arguments.annotate)
+    return row
+
+
+def annotate(path: str, text: str, folder: str) -> None:
+    """Writes a copy of a picture with a text in its corner."""
+    from PIL import Image, ImageDraw, ImageOps
+
+    os.makedirs(folder, exist_ok=True)
+    with Image.open(path) as opened:
+        picture = ImageOps.exif_transpose(opened).convert("RGB")
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle(draw.textbbox((2, 2), text), fill="black")
+    draw.text((2, 2), text, fill="white")
+    picture.save(os.path.join(folder, os.path.basename(path) + ".png"))
 
 
 if __name__ == "__main__":

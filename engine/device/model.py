@@ -28,7 +28,8 @@ class OnnxRuntime:
 
     id = "onnxruntime"
     suffixes = (".onnx",)
-    requirements = ("onnxruntime>=1.19",)
+    # 1.21.0 ends with an illegal instruction on ARM cores without dot products (onnxruntime issue 23957)
+    requirements = ("onnxruntime>=1.19,!=1.21.0",)
     BATCH, LEAST_BATCH = 64, 4
     BATCH_VALUES = 64 * 64 * 64 * 3  # of larger images fewer go through at once
 
@@ -102,7 +103,8 @@ class LiteRT:
 
     id = "litert"
     suffixes = (".tflite",)
-    requirements = ("ai-edge-litert>=1.0",)
+    # tried on emulated ARM cores: 1.1 crashes, up to 1.3 half floats give NaN, up to 1.4 INT4 answers shift
+    requirements = ("ai-edge-litert>=2.0.2",)
     BATCH = 32
 
     def __init__(

@@ -21,8 +21,8 @@ from engine.run.requests import (
 )
 from engine.run.supervisor import Supervisor, variants_of
 from engine.run.weighing import Weighing
+from engine.runtimes import saturates_here
 from engine.store.files import read_json, write_json
-from engine.techniques.shared.saturation import host_has_dot_product
 from engine.vocabulary import Host, Variant
 from engine.wall.sandbox import Failed
 from estimator import capability
@@ -69,7 +69,7 @@ def _measure(run: Supervisor, line: str, new: list[Variant], weighing: Weighing)
         return
     for variant in new:
         check_files(variant, run.folder)  # the child that made them is gone and can't change them any more
-    exact = tuple(variant.id for variant in new if needs_exact(variant))
+    exact = tuple(variant.id for variant in new if saturates_here(variant))
     artifacts = {variant.id: variant.artifacts[0] for variant in new}
     asked = MeasureAccuracy(**run.common(), artifacts=artifacts, exact=exact)
     figures = _read(FIGURES, run.ask(asked, line, ACCURACY_LIMIT_S))
@@ -117,15 +117,6 @@ def _read(kind: Any, answer: dict[str, Any]) -> Any:
         return kind.validate_python(answer)
     except ValidationError:
         raise Failed("its process answered with something else than it was asked for") from None
-
-
-def needs_exact(variant: Variant) -> bool:
-    """Tells whether an INT8 file of full range must not run on this processor's saturating kernels."""
-    quantized = any(
-        step.what == "quantize_static" and step.parameters.get("reduced_range") is False
-        for step in variant.steps
-    )
-    return quantized and file_to_run(variant).endswith(".onnx") and not host_has_dot_product()
 
 
 def file_to_run(variant: Variant) -> str:

@@ -20,6 +20,7 @@ from engine.device.model import open_model
 from engine.device.preprocessing import preprocess
 from engine.errors import BadInput
 from engine.judge import measure
+from engine.run import golden
 from engine.run.prepare import wanted
 from engine.run.requests import (
     FACTS,
@@ -140,15 +141,7 @@ def _baseline(bench: "Workbench") -> None:
     with bench.variant("baseline") as making:
         making.step("export", "The model as it was given, written for the device's runtime.")
         making.export(bench.network())
-        _write_sample(bench.data.validation or bench.data.calibration, bench.folder / "sample.png")
-
-
-def _write_sample(part: Part, path: Path) -> None:
-    """Writes one image as PNG: the package ships it and is tried with it."""
-    from PIL import Image
-
-    image = np.asarray(part.images[0])
-    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(path)
+        golden.write_pictures(bench.data.validation or bench.data.calibration, bench.folder / golden.FOLDER)
 
 
 def sensitivity(request: FindSensitivity, send: Send) -> dict[str, Any]:
@@ -222,10 +215,13 @@ def accuracy(request: MeasureAccuracy, send: Send) -> dict[str, Any]:
         path = _decoded(artifact, request.folder)
         figures = _contents(path)
         figures["compressed_bytes"] = measure.compressed_bytes(request.folder / artifact.path)
+        int4 = Profile.model_validate(figures["profile"]).int4_weights
+        loaded = open_model(path, request.threads, int4, exact=variant in request.exact)
+        how = request.model.preprocessing.as_fed(path)
+        golden.write_scores(
+            loaded.predict, how, request.folder / golden.FOLDER, path.with_suffix(".golden.npy")
+        )
         if test is not None:
-            int4 = Profile.model_validate(figures["profile"]).int4_weights
-            loaded = open_model(path, request.threads, int4, exact=variant in request.exact)
-            how = request.model.preprocessing.as_fed(path)
             figures |= _on_test_part(request, variant, partial(_predict, loaded, how), test)
         found[variant] = figures
     return found

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from engine.errors import BadInput
 from engine.store.files import read_json, write_json
 from engine.store.workspace import Workspace
-from estimator.calibrate import BenchmarkResult, calibrate
+from estimator.calibrate import BenchmarkResult, calibrate, why_another
 from estimator.devices import all_devices
 from estimator.types import Calibration
 
@@ -50,6 +50,8 @@ def add_calibration(device: str, path: Path, workspace: Workspace) -> dict[str, 
             f"{path.name} was measured for {result.device}, not for {device}: name that device, or choose"
             " another file."
         )
+    if result.machine is not None and (why := why_another(result.machine, all_devices()[device])):
+        raise BadInput(f"{path.name} is not taken, because {why}: run benchmark.py on the device itself.")
     folder = _folder(device, workspace)
     try:
         found = calibrate((result,))

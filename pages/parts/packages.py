@@ -56,7 +56,13 @@ def commands(path: Path, name: str) -> str:
         has_folder = len(tops) == 1 and not any(entry == next(iter(tops)) for entry in archive.namelist())
     folder = next(iter(tops)) if has_folder else Path(name).stem
     target = "" if has_folder else f" -d {folder}"
-    return (
-        f"unzip {name}{target}\ncd {folder}\npython3 -m pip install -r requirements.txt\npython3 infer.py"
-        " sample.png"
+    return "\n".join(
+        [
+            f"unzip {name}{target}",
+            f"cd {folder}",
+            "python3 -m venv .venv",
+            ".venv/bin/pip install -r requirements.txt",
+            ".venv/bin/python verify.py",
+            ".venv/bin/python infer.py sample.png",
+        ]
     )

@@ -38,25 +38,6 @@ VARIANTS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def built(digits_run):
-    """Returns the function that builds a variant's zip, once."""
-    return lambda name: package.build(digits_run.id, name, digits_run.workspace)
-
-
-@pytest.fixture
-def unpacked(built, tmp_path):
-    """Returns the function that unpacks a variant's zip in a clean folder."""
-
-    def unpack(name: str) -> Path:
-        folder = tmp_path / "clean"
-        with zipfile.ZipFile(built(name)) as archive:
-            archive.extractall(folder)
-        return folder
-
-    return unpack
-
-
 # whatever asks Python for a socket, a name or a connection ends the script
 NO_NETWORK = (
     "def look(event, given):\n"
@@ -140,6 +121,15 @@ def test_what_is_inside(digits_run, built):
         "image.py",
         "preprocessing.py",
         "benchmark.py",
+        "verify.py",
+        "realtime.py",
+        "serve.py",
+        "edgewise.service",
+        "Dockerfile",
+        "SHA256SUMS",
+        "golden/00.png",
+        "golden/00.jpg",
+        "golden/scores.npy",
         "requirements.txt",
         "sample.png",
         "README.md",
@@ -200,7 +190,8 @@ def test_a_benchmark_of_mixed_precision_corrects_no_prediction(unpacked):
 
 
 OPENED = """
-import json, infer
+import json
+from classifier import Classifier
 from model import OnnxRuntime
 asked = []
 class Seen(OnnxRuntime):
@@ -210,7 +201,7 @@ class Seen(OnnxRuntime):
         return asked[-1]
 import model
 model.RUNTIMES = (Seen,)
-infer.load(infer.read_metadata(), 1)
+Classifier(1)
 print(json.dumps(asked))
 """
 
@@ -316,6 +307,8 @@ def changed_facts(source: Path, **changes) -> bytes:
         ("ptq_int8", {"infer.py": b"print('[]')"}),
         ("ptq_int8", {"infer.py": b"print('{}')"}),
         ("ptq_int8", {"preprocessing.py": b""}),
+        ("ptq_int8", {"golden/scores.npy": None}),
+        ("ptq_int8", {"golden/05.png": b"no picture"}),
         ("ptq_int8", {"sample.png": b"no picture"}),
         ("ptq_int8", {"metadata.json": "classes"}),
         ("hybrid@smallest", {"model.ewz": "cut"}),
@@ -345,7 +338,7 @@ def test_an_infer_that_hangs_is_not_offered(digits_run, built, tmp_path, monkeyp
 
 
 def test_what_fails_its_trial_leaves_nothing(digits_run, monkeypatch):
-    def refuse(draft, model):
+    def refuse(draft, model, answers):
         raise EdgewiseError("The package was built, but its infer.py does not run, so it is not offered.")
 
     monkeypatch.setattr(package, "verify", refuse)

@@ -158,6 +158,8 @@ def test_every_figure_of_a_device_has_a_source():
         "default_onnx",
         "default_tflite",
         "relative",
+        "architecture",
+        "runtime",
         "notes",
         "runtimes",
         "sources",

@@ -98,7 +98,7 @@ def test_a_search_that_is_out_of_time_keeps_what_it_found(monkeypatch, widths, f
     ],
 )
 def test_weights_keep_to_7_bits_only_where_kernels_saturate(monkeypatch, saturates, device, host, seven, why):
-    monkeypatch.setattr(saturation, "host_has_dot_product", lambda: host)
+    monkeypatch.setattr(saturation.host, "has_dot_product", lambda: host)
     found = saturation.range_of_weights(saturates, device)
     assert found[0] == seven and why in found[1]
 

@@ -1,7 +1,6 @@
 """Whether 8-bit weights must keep to 7 bits: where kernels add 8-bit products in 16 bits."""
 
-import platform
-from pathlib import Path
+from engine import host
 
 
 def range_of_weights(saturates: bool, dot_product: bool) -> tuple[bool, str]:
@@ -15,18 +14,9 @@ def range_of_weights(saturates: bool, dot_product: bool) -> tuple[bool, str]:
         return False, "full range: the runtime adds 8-bit products in 32 bits on every processor"
     if dot_product:
         return False, "full range: the device has dot-product instructions"
-    if host_has_dot_product():
+    if host.has_dot_product():
         return (
             False,
             "full range: this processor adds 8-bit products without saturation (VNNI or dot product)",
         )
     return True, "reduced range: this processor's 8-bit multiply-add saturates at 16 bits (AVX2 without VNNI)"
-
-
-def host_has_dot_product() -> bool:
-    """Tells whether this processor multiplies and adds 8-bit numbers without saturating at 16 bits."""
-    try:
-        words = set(Path("/proc/cpuinfo").read_text().split())
-    except OSError:
-        return platform.machine() == "arm64"  # Apple's processors all have dot-product instructions
-    return bool(words & {"avx512_vnni", "avx_vnni", "asimddp"})

@@ -1,0 +1,104 @@
+"""A package's README: for that very device, what it is, how it is set up, tried and kept at work."""
+
+import re
+
+from engine.errors import one_line
+from engine.vocabulary import Run, Variant
+from estimator.devices import Device, all_devices
+
+
+def readme(run: Run, variant: Variant, name: str) -> str:
+    """Returns the README of one variant's package. name: of the model's file."""
+    machine = all_devices().get(run.experiment.device)
+    device = machine.name if machine else run.experiment.device
+    parts = [
+        f"# {plain(variant.id)} for {device}",
+        f"Made by Edgewise from `{plain(run.experiment.model.name)}`.",
+        set_up(machine),
+        TRY,
+        "## What to expect",
+        "\n".join(f"- {line}" for line in expected(run, variant, name, device)),
+        MORE.replace("DEVICE", run.experiment.device),
+    ]
+    if variant.notes:
+        parts += ["## How it was made", "\n".join(f"- {plain(note)}" for note in variant.notes)]
+    return "\n\n".join(parts) + "\n"
+
+
+def set_up(device: Device | None) -> str:
+    """Returns how the environment is made. The system's own Python refuses pip on today's Debian
+    (PEP 668).
+    """
+    lines = [
+        "## Set up",
+        "",
+        "In this folder, on the device, with Python 3.9 or later of a 64-bit system:",
+        "",
+        "    python3 -m venv .venv",
+        "    .venv/bin/pip install -r requirements.txt",
+    ]
+    if device is not None and device.family == "raspberry_pi":
+        lines += [
+            "",
+            "`python3-venv` comes from `sudo apt install python3-venv`. A 32-bit Raspberry Pi OS has no"
+            " version of the runtime: `uname -m` must say aarch64.",
+        ]
+    elif device is not None and device.family == "jetson":
+        lines += [
+            "",
+            "This package runs on the CPU of the board; its GPU takes an engine that TensorRT builds there.",
+        ]
+    return "\n".join(lines)
+
+
+TRY = """\
+## Try it
+
+    .venv/bin/python verify.py
+    .venv/bin/python infer.py sample.png
+    .venv/bin/python benchmark.py
+
+`verify.py` comes first: it shows that this device gives the answers that the host gave which made the
+package, and says whether decoding, preprocessing or the runtime is to blame where it does not."""
+
+MORE = """\
+## What else is here
+
+- `infer.py PICTURE_OR_FOLDER … [--json] [--csv FILE] [--annotate FOLDER] [--min-confidence 0.8]`: below that
+  probability the answer is "unsure".
+- `benchmark.py --minutes 10` times what the device sustains when it is warm, and notes temperature and clock.
+  Hand `benchmark-result.json` back with `python -m engine calibrate DEVICE benchmark-result.json`, and
+  Edgewise corrects its predictions for your device.
+- `realtime.py --source 0` classifies a camera (with `pip install opencv-python-headless`), `--source FOLDER`
+  pictures; `--source synthetic --headless --frames 300` shows what rate the device keeps up with.
+- `serve.py` answers `POST /predict` and `GET /health` on port 8000; `edgewise.service` starts it with the
+  system, the `Dockerfile` runs it in a container.
+- `metadata.json` says how pictures become the model's input, how it was made and what was measured.
+- `sha256sum -c SHA256SUMS` shows that nothing was changed."""
+
+
+def expected(run: Run, variant: Variant, name: str, device: str) -> list[str]:
+    """Returns what was measured and what is predicted, a line each."""
+    low, high = variant.accuracy_low, variant.accuracy_high
+    if variant.accuracy is None or low is None or high is None:
+        accuracy = "not measured, because the run had no labelled images"
+    else:
+        accuracy = (
+            f"{100 * variant.accuracy:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f},"
+            f" {variant.test_images:,} test images)"
+        )
+    stored = next((a for a in variant.artifacts if a.decoded_path), variant.artifacts[0])
+    lines = [f"Model: `{name}`, {stored.bytes:,} bytes", f"Accuracy, measured on this file: {accuracy}"]
+    estimate = variant.estimates.get(run.experiment.device)
+    if estimate is not None and estimate.latency_ms is not None:
+        lines.append(
+            f"Time for one picture, predicted for {device} and not measured there:"
+            f" {estimate.latency_ms:.3g} ms ({estimate.low_ms:.3g} to {estimate.high_ms:.3g}),"
+            f" {estimate.threads} threads"
+        )
+    return lines
+
+
+def plain(text: str) -> str:
+    """Returns text that is safe inside Markdown: names that came with an upload are data."""
+    return re.sub(r"[^\w\s.,:;%@/()+-]", "_", one_line(text))[:300]

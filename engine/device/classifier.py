@@ -1,0 +1,159 @@
+"""The model of a package with all that it takes to get from a picture to an answer; what the scripts
+share.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from typing import Any
+
+import numpy as np
+from image import decode
+from model import open_model
+from preprocessing import preprocess
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+UNSURE = "unsure"
+TRIED = 4  # golden inputs that are looked at before the first answer of a runtime's version
+
+
+class BadPackage(Exception):
+    """This package can't be used here; the message says why and what to do."""
+
+
+def read_metadata() -> Any:
+    """Returns what metadata.json says about this package. Raises BadPackage where it can't be read."""
+    try:
+        with open(os.path.join(HERE, "metadata.json"), encoding="utf-8") as file:
+            return json.load(file)
+    except (OSError, ValueError) as error:
+        raise BadPackage("metadata.json can't be read (%s): unpack the package again" % error) from None
+
+
+def golden(name: str) -> np.ndarray | None:
+    """Returns an array of the golden folder: `scores`, `inputs` or `pixels`; None where there is none."""
+    path = os.path.join(HERE, "golden", name + ".npy")
+    return np.load(path, allow_pickle=False) if os.path.exists(path) else None
+
+
+class Classifier:
+    """The package's model, opened in its runtime as it was when it was measured.
+
+    threads: for the runtime. tries: whether the first answers of a runtime's version are held against those
+    of the host that made the package. Raises BadPackage where it is damaged, or answers otherwise.
+    """
+
+    def __init__(self, threads: int, tries: bool = True):
+        if struct.calcsize("P") < 8:
+            raise BadPackage(
+                "this Python is a 32-bit one, which the runtime has no version for: use a 64-bit system"
+            )
+        self.metadata = read_metadata()
+        self.spec: dict[str, Any] = self.metadata["preprocessing"]
+        self.classes: list[str] = self.metadata["classes"]
+        artifact = self.metadata["artifact"]
+        try:
+            self.model: Any = open_model(model_path(artifact), threads, int4_weights=artifact["int4_weights"])
+        except ImportError as error:
+            raise BadPackage(
+                "%s: make the environment that README.md names and start with its Python" % error
+            ) from None
+        if tries:
+            self._try_once()
+
+    def read(self, content: bytes) -> np.ndarray:
+        """Decodes a picture file to uint8 [height, width, channels], fitted as the model wants; raises
+        image.NoPicture.
+        """
+        shape = (self.spec["height"], self.spec["width"], 1 if self.spec["color"] == "grey" else 3)
+        picture: np.ndarray = decode(
+            content, shape, self.spec.get("fit", "stretch"), self.spec.get("upright", True)
+        )
+        return picture
+
+    def scores(self, picture: np.ndarray) -> np.ndarray:
+        """Returns the model's scores float32 [classes] for one picture of `read`."""
+        found: np.ndarray = self.model.predict(preprocess(picture[None], self.spec))[0]
+        return found
+
+    def answer(self, picture: np.ndarray, least: float = 0.0) -> dict[str, Any]:
+        """Returns class, index and probability; below the probability `least` the class is "unsure"."""
+        shares = self.probabilities(self.scores(picture))
+        best = int(np.argmax(shares))
+        name = self.classes[best] if shares[best] >= least else UNSURE
+        return {"class": name, "index": best, "probability": float(shares[best])}
+
+    def probabilities(self, scores: np.ndarray) -> np.ndarray:
+        """Returns scores [classes] as probabilities; logits go through a softmax."""
+        if self.metadata["outputs"] == "probabilities":
+            return scores
+        e = np.exp(scores - scores.max())
+        return np.asarray(e / e.sum())
+
+    def _try_once(self) -> None:
+        """Raises BadPackage where this runtime gives other answers to the golden inputs than the host did:
+        some versions are wrong and say nothing. What was tried is noted in the folder, where that can be
+        written.
+        """
+        inputs, scores = golden("inputs"), golden("scores")
+        if inputs is None or scores is None:
+            return
+        note = os.path.join(HERE, ".tried")
+        now = "%s %s %s" % (self.model.id, self.model.version, self.metadata["artifact"]["sha256"])
+        try:
+            with open(note) as file:
+                if file.read() == now:
+                    return
+        except OSError:
+            pass
+        few = min(TRIED, len(inputs))
+        ours, theirs = self.model.predict(inputs[:few]), scores[:few]
+        if differing(self, ours, theirs).any():
+            raise BadPackage(
+                "%s %s answers otherwise here than where this package was made: run verify.py to see what"
+                " differs, and install the versions that requirements.txt names"
+                % (self.model.id, self.model.version)
+            )
+        try:
+            with open(note, "w") as file:
+                file.write(now)
+        except OSError:
+            pass  # a read-only folder: it is tried each time
+
+
+def differing(classifier: Classifier, ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Tells of two arrays of scores [n, classes] where the answer is another one (bool [n]), and not for
+    want of a difference between the best two: bounds of rounding are in metadata.json.
+    """
+    tolerance = classifier.metadata["golden"]["tolerance"]
+    shares = np.array([classifier.probabilities(row) for row in theirs])
+    second, first = np.sort(shares, axis=1)[:, -2:].T
+    return np.asarray((ours.argmax(1) != theirs.argmax(1)) & (first - second > tolerance))
+
+
+def model_path(artifact: dict[str, Any]) -> str:
+    """Returns the file that the runtime opens; an entropy-coded one is decoded beside it the first time.
+
+    Raises BadPackage for a file that is not the one that was measured.
+    """
+    stored: str = os.path.join(HERE, artifact["file"])
+    with open(stored, "rb") as file:
+        content = file.read()
+    if hashlib.sha256(content).hexdigest() != artifact["sha256"]:
+        raise BadPackage(
+            "%s is not the file that was measured: it was changed or damaged, so unpack the package again"
+            % artifact["file"]
+        )
+    if not stored.endswith(".ewz"):
+        return stored
+    import decoder
+
+    path: str = os.path.join(HERE, artifact["runs_as"])
+    if not os.path.exists(path):
+        with open(path + ".part", "wb") as file:
+            file.write(decoder.decode(content))
+        os.replace(path + ".part", path)
+    return path
