@@ -2,7 +2,7 @@
 
 import pytest
 
-from deploy.package import plain
+from deploy.readme import plain
 from engine.errors import one_line, shortened
 from engine.frameworks import FRAMEWORKS, MADE_HERE
 from models.catalog import CATALOG
