@@ -1,5 +1,6 @@
 """What a technique works with: networks of one framework, files of one format."""
 
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from engine.backends.images import images_at_once
 from engine.backends.protocol import Format, Framework, Graph, Network, QuantSpec
 from engine.device.model import open_model
 from engine.device.preprocessing import preprocess
-from engine.errors import BadInput
+from engine.errors import BadInput, EdgewiseError
 from engine.vocabulary import Preprocessing
 
 
@@ -50,7 +51,7 @@ class Backend:
         kept graph. Raises EdgewiseError where the network can't be written so.
         """
         target = path.with_name(path.name + self.format.suffix)
-        graph = self.exporter(self.framework.folded(network), self.framework.preprocessing, self.cache)
+        graph = self._exported(network)
         if spec is None:
             self.format.store(graph, target)
             return target
@@ -61,6 +62,18 @@ class Backend:
             inputs = preprocess(np.asarray(calibration), self._fed().model_dump())
         self.format.quantize(graph, spec, inputs, target, self.threads)
         return target
+
+    def _exported(self, network: Network) -> Graph:
+        try:
+            return self.exporter(self.framework.folded(network), self.framework.preprocessing, self.cache)
+        except (EdgewiseError, MemoryError):
+            raise
+        except Exception as error:  # an exporter's many ways to fail each mean the same here
+            traceback.print_exception(error)  # to the log
+            raise EdgewiseError(
+                f"this network can't be written as {self.format.suffix[1:].upper()}: one of its operations"
+                " has no counterpart there"
+            ) from None
 
     def predict(self, artifact: Path, images: np.ndarray) -> np.ndarray:
         """Runs a written artifact in its own runtime on uint8 images; returns float32 [n, classes]."""

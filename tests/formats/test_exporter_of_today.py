@@ -12,8 +12,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from engine.backends import open_backend
-from engine.formats.onnx import check
+from engine.backends import backend_for, open_backend
+from engine.errors import BadInput, EdgewiseError
+from engine.formats.onnx import check, written
+from engine.formats.onnx import network as network_
 from engine.formats.onnx.face import face_of, predictor, session_of
 from engine.formats.onnx.network import _try_network
 from engine.formats.onnx.plain import plain
@@ -163,3 +165,28 @@ def test_activations_in_parts_are_put_together_again():
     assert opened is not None, why
     kinds = [type(module).__name__ for module in opened.children()]
     assert kinds == ["Conv2d", "GELU", "Conv2d", "SiLU", "Flatten", "Linear"]
+
+
+def test_a_network_that_can_t_be_written_again_is_worked_on_as_a_graph(tmp_path, look, monkeypatch):
+    def fails(*_, **__):
+        raise torch.fx.proxy.TraceError("\x1b[31mproxy")
+
+    path = saved(tmp_path, exported(made(Attention), dynamo=False))
+    monkeypatch.setattr(written, "_by_script", fails)
+    model = look(path)
+    assert model.reach == "post_training"
+    assert model.warnings[0].startswith("Only post-training techniques apply, because PyTorch can't write it")
+    backend = open_backend(model, tmp_path / "cache", 1)
+    assert backend.facts(backend.load(model)).framework == "onnx"
+    monkeypatch.setattr(network_, "plain", lambda *_: fails_to_run())
+    model = look(path)
+    assert (model.reach, model.warnings[0]) == ("inspect", "It gives other scores.")
+    broken = backend_for("pytorch", model.preprocessing, tmp_path / "cache")
+    broken.exporter = fails
+    with pytest.raises(EdgewiseError, match="can't be written as ONNX") as told:
+        broken.export(made(Attention), None, None, tmp_path / "m")
+    assert "Trace" not in str(told.value) and "\x1b" not in str(told.value)
+
+
+def fails_to_run():
+    raise BadInput("It gives other scores.")

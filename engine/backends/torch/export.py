@@ -1,8 +1,6 @@
 """Torch networks to ONNX: exported once a shape, afterwards only the weights are written anew."""
 
 import hashlib
-import io
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +10,16 @@ from onnx import numpy_helper
 from torch import fx, nn
 
 from engine.backends.onnx.graph import Graph
+from engine.formats.onnx.written import as_onnx
 from engine.vocabulary import Preprocessing
 from estimator.profile import onnx_constants
-
-OPSET = 18
 
 
 def export(folded: nn.Module, preprocessing: Preprocessing, cache: Path) -> Graph:
     """Returns the ONNX graph of a network whose BatchNorm is folded, batch dynamic, input `input`, output
     `logits`.
 
-    The TorchScript-based exporter goes first: it takes 0.1 s where the torch.export-based one takes 2 to 15 s
-    and
-    both give the same operators for image classifiers; the latter is the fallback. A graph of the same
-    structure
-    and shapes in `cache` is reused with this network's weights.
+    A graph of the same structure and shapes in `cache` is reused with this network's weights.
     """
     channels = 1 if preprocessing.color == "grey" else 3
     example = torch.zeros(2, channels, preprocessing.height, preprocessing.width)
@@ -35,7 +28,7 @@ def export(folded: nn.Module, preprocessing: Preprocessing, cache: Path) -> Grap
         graph = Graph(onnx.load(str(template)))
         if _write_weights(graph, folded):
             return graph
-    model = _export(folded, example)
+    model = _computed_ahead(as_onnx(folded, example))
     _copy_shared(model.graph)
     _name_weights(model.graph, folded)
     cache.mkdir(parents=True, exist_ok=True)
@@ -51,34 +44,6 @@ def signature(network: nn.Module, example: torch.Tensor) -> str:
     modules = str(network) if isinstance(network, fx.GraphModule) else ""
     shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     return hashlib.sha256(repr((code, modules, shapes, tuple(example.shape))).encode()).hexdigest()[:24]
-
-
-def _export(network: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
-    options = {"input_names": ["input"], "output_names": ["logits"], "verbose": False}
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            torch.onnx.export(
-                network,
-                (example,),
-                buffer,
-                dynamo=False,
-                opset_version=OPSET,
-                dynamic_axes={"input": {0: "batch"}, "logits": {0: "batch"}},
-                **options,
-            )
-            return _computed_ahead(onnx.load_from_string(buffer.getvalue()))
-        except Exception:  # any operator that this exporter lacks; the other one then says what is wrong
-            program = torch.onnx.export(
-                network,
-                (example,),
-                dynamo=True,
-                opset_version=OPSET,
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
-                **options,
-            )
-            return program.model_proto
 
 
 def _computed_ahead(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -48,7 +48,8 @@ MatMulInteger Max MaxPool Mean MeanVarianceNormalization Min Mish Mod Mul Neg No
 QLinearMatMul
 QuantizeLinear Range Reciprocal ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
 ReduceSumSquare Relu
-Reshape Resize Round Selu Shape Sigmoid Sign Slice Softmax Softplus Softsign Swish SpaceToDepth Split Sqrt
+Reshape Resize Round ScatterND Selu
+Shape Sigmoid Sign Slice Softmax Softplus Softsign Swish SpaceToDepth Split Sqrt
 Squeeze Sub Sum Tanh
 ThresholdedRelu Tile Transpose Unsqueeze Upsample Where Xor
 """.split()

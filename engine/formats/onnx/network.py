@@ -20,9 +20,10 @@ from engine.formats.onnx import check as onnx_format
 from engine.formats.onnx.dense import joined
 from engine.formats.onnx.face import Face, faces_of, predictor, session_of
 from engine.formats.onnx.opset import raised
-from engine.formats.onnx.plain import OPSET
+from engine.formats.onnx.plain import OPSET, plain
 from engine.formats.onnx.tidy import bare, tidy
 from engine.formats.onnx.usual import as_two_classes, prepared, usual
+from engine.formats.onnx.written import why_not_written
 from engine.formats.opening import Opening
 from engine.vocabulary import ModelFile
 from models.torchvision_shim import import_torchvision
@@ -55,6 +56,9 @@ def _opening(model: onnx.ModelProto, face: Face, said: list[str], quantized: boo
         said.append(sentence)
     session = session_of(model)
     network, why = (None, "") if quantized else _try_network(model, face, session)
+    image = torch.zeros(2, face.channels, face.height, face.width)
+    if network is not None and (why := why_not_written(network, image)):
+        network = None
     reach = "inspect" if quantized else "all" if network is not None else "post_training"
     if quantized:
         warnings_.append(
@@ -63,6 +67,10 @@ def _opening(model: onnx.ModelProto, face: Face, said: list[str], quantized: boo
         )
     elif network is None:
         warnings_.append(f"Only post-training techniques apply, because {why}.")
+        try:
+            plain(model, face)
+        except BadInput as error:
+            reach, warnings_ = "inspect", [str(error)]
     facts = {
         "reach": reach,
         "warnings": warnings_,

@@ -12,6 +12,7 @@ from torch import nn
 
 from engine.errors import BadInput
 from engine.formats.onnx import network as onnx_network
+from engine.formats.onnx.written import why_not_written
 from engine.formats.opening import Opening
 from engine.formats.torch import architectures, checkpoint, rows
 from engine.formats.torch import script as torchscript
@@ -32,9 +33,10 @@ def openings(path: Path, format: str, architecture: str | None, size: int | None
     script = torchscript.load(path)
     weights = _weights_of(script)
     channels = next((value.shape[1] for value in weights.values() if value.ndim == 4), 1)
-    side = torchscript.image_size(script, channels, size)
-    if side is not None:
-        return [_opening(script, weights, channels, side, "")]
+    for given in dict.fromkeys((channels, 3, 1)):  # what a program cuts up first, it reads in more channels
+        side = torchscript.image_size(script, given, size)
+        if side is not None:
+            return [_opening(script, weights, given, side, "")]
     found = [
         _opening(rows.FRONTS[front][0](script), weights, channels, side, front)
         for front, channels, side in rows.fronts(script, first_inputs(weights), sides(size))
@@ -61,6 +63,9 @@ def _opening(
                 notes = (rows.note(front),) if front else ()
                 return opening_of(made, WeightSet("", weights, notes), (), ("", notes))
     warning = "The program's weights fit no network that is known here: only post-training techniques apply."
+    why = why_not_written(network, torch.zeros(2, channels, side, side))
+    if why:
+        warning = f"Nothing can be made of the program here, because {why}: {AS_ONNX}"
     return Opening(
         front or None,
         side,
@@ -70,7 +75,7 @@ def _opening(
         predict_with(network),
         facts=facts_of(
             weights,
-            reach="post_training",
+            reach="inspect" if why else "post_training",
             warnings=[warning],
             evidence=[rows.note(front)] if front else [],
         ),
