@@ -190,3 +190,43 @@ def test_a_network_that_can_t_be_written_again_is_worked_on_as_a_graph(tmp_path,
 
 def fails_to_run():
     raise BadInput("It gives other scores.")
+
+
+def counted(step: int) -> onnx.ModelProto:
+    """A graph that flattens by a Gather of all numbers, one picture after the other where `step` is 4."""
+    model = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["" : 18]>
+        strided (float[n, 3, 8, 8] image) => (float[n, 5] scores)
+        <float[4, 3, 1, 1] w, float[4, 5] m, int64[1] all = {{-1}}, int64[1] no = {{0}}, int64[1] one = {{1}},
+         int64 start = {{0}}, int64 by = {{1}}, int64 step = {{{step}}}, int64[4] four = {{0, 1, 2, 3}},
+         int64[2] rows = {{-1, 4}}>
+        {{
+            seen = Conv(image, w)
+            mean = GlobalAveragePool(seen)
+            row = Reshape(mean, all)
+            sizes = Shape(image)
+            first = Slice(sizes, no, one)
+            n = Squeeze(first, no)
+            count = Range(start, n, by)
+            begin = Mul(count, step)
+            begins = Unsqueeze(begin, one)
+            places = Add(begins, four)
+            view = Gather(row, places)
+            flat = Reshape(view, rows)
+            scores = MatMul(flat, m)
+        }}""")
+    random = np.random.default_rng(0)
+    for name, shape in (("w", (4, 3, 1, 1)), ("m", (4, 5))):
+        weight = random.random(shape, np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(weight, name))
+    return model
+
+
+def test_a_view_that_counts_its_numbers_is_a_reshape():
+    """Where they are counted, the shapes behind it are known to nobody, and the run ended there."""
+    model = counted(4)
+    tidied, images = tidy(model, face_of(model, None)), np.random.default_rng(1).random((3, 3, 8, 8))
+    assert "Gather" not in {node.op_type for node in tidied.graph.node}
+    given = [session_of(m).run(None, {"image": images.astype(np.float32)})[0] for m in (model, tidied)]
+    np.testing.assert_allclose(*given, atol=1e-5)
+    other = counted(2)
+    assert "Gather" in {node.op_type for node in tidy(other, face_of(other, None)).graph.node}

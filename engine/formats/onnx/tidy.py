@@ -6,6 +6,7 @@ an Add after the convolution. Techniques know layers, so the layers are put toge
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import onnx
@@ -18,6 +19,14 @@ from engine.formats.limits import MAX_VALUES
 from engine.formats.onnx.batch import SMALL, free, prime_for, set_batch, shapes_at
 from engine.formats.onnx.check import GENERATORS
 from engine.formats.onnx.face import Face
+
+MOST_STEPS = 16  # from a count to the numbers to take
+COUNTING: dict[str, Callable[..., np.ndarray]] = {
+    "Range": lambda start, stop, step: np.arange(start.item(), stop.item(), step.item() or 1),
+    "Mul": np.multiply,
+    "Add": np.add,
+    "Unsqueeze": lambda value, axes: np.expand_dims(value, tuple(axes.reshape(-1).tolist())),
+}
 
 
 def tidy(model: onnx.ModelProto, face: Face) -> onnx.ModelProto:
@@ -32,6 +41,7 @@ def tidy(model: onnx.ModelProto, face: Face) -> onnx.ModelProto:
     graph = made.graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     _write_paddings_out(graph, ranks)
+    _reshape_for_strides(graph, constants, ranks)
     _flatten(graph, constants, ranks, fixed or prime)
     _join_dense(graph, constants, ranks)
     _join_bias(graph, constants)
@@ -95,6 +105,41 @@ def _should_fold(node: ir.Node) -> bool | None:
         sizes = list(node.outputs[0].shape or [SMALL + 1])
     small = all(isinstance(size, int) for size in sizes) and math.prod(sizes) <= SMALL
     return small or (None if node.op_type == "Pad" else False)
+
+
+def _reshape_for_strides(
+    graph: onnx.GraphProto, constants: dict[str, np.ndarray], ranks: dict[str, list[int]]
+) -> None:
+    """Reads a Gather of all numbers in their order, which PyTorch's exporter makes of some views, as the
+    reshape that it is: where the numbers to take are counted, nobody knows the shape any more.
+    """
+    makers = {output: node for node in graph.node for output in node.output}
+    for node in graph.node:
+        row = ranks.get(node.input[0], []) if node.op_type == "Gather" else []
+        if len(row) != 1:
+            continue
+        taken = _counted(node.input[1], makers, constants)
+        if taken is not None and np.array_equal(taken.reshape(-1), np.arange(row[0])):
+            name = f"{node.output[0]}_shape"
+            _add(graph, constants, np.array(taken.shape, np.int64), name)
+            node.op_type, node.input[1] = "Reshape", name
+            del node.attribute[:]
+
+
+def _counted(
+    name: str, makers: dict[str, onnx.NodeProto], constants: dict, steps: int = MOST_STEPS
+) -> np.ndarray | None:
+    """Returns numbers that are worked out from one count and constants; None for any other."""
+    node = makers.get(name)
+    if name in constants or node is None or node.op_type not in COUNTING or not steps:
+        return constants.get(name)
+    unknown = [other for other in node.input if other not in constants]
+    if len(unknown) > 1:
+        return None
+    given = [_counted(other, makers, constants, steps - 1) for other in node.input]
+    if any(value is None for value in given):
+        return None
+    return COUNTING[node.op_type](*given)
 
 
 def _flatten(
