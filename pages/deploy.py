@@ -4,6 +4,7 @@ import streamlit as st
 
 from deploy import package
 from engine.errors import EdgewiseError
+from engine.runtimes import saturates_here
 from pages.parts import packages, session
 from pages.parts import wording as w
 
@@ -61,7 +62,10 @@ if built is None:
     st.stop()
 
 st.success(
-    "The package was unpacked in a clean folder and gave the answers there that were measured.",
+    "The package was unpacked in a clean folder and ran there; this processor can't give the answers of its"
+    " full 8-bit range, so `verify.py` shows them on the device."
+    if saturates_here(variant)
+    else "The package was unpacked in a clean folder and gave the answers there that were measured.",
     icon=":material/check_circle:",
 )
 st.download_button(

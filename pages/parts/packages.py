@@ -28,25 +28,21 @@ def file_name(run: Run, variant_id: str) -> str:
 
 
 def tree(path: Path) -> str:
-    """Returns the entries of a zip as an indented tree, each file with its size."""
-    lines, seen = [], set()
+    """Returns what lies in a zip, a line a file or a folder, with sizes."""
+    sizes: dict[str, list[int]] = {}
     with zipfile.ZipFile(path) as archive:
-        entries = sorted(
-            (entry for entry in archive.infolist() if not entry.is_dir()),
-            key=lambda entry: PurePosixPath(entry.filename).parts,
-        )
-    width = max(
-        (2 * entry.filename.count("/") + len(PurePosixPath(entry.filename).name) for entry in entries),
-        default=0,
+        for entry in archive.infolist():
+            if not entry.is_dir():
+                first, *rest = PurePosixPath(entry.filename).parts
+                sizes.setdefault(f"{first}/" if rest else first, []).append(entry.file_size)
+    names = {
+        name: name + (f" {len(found)} files" if name.endswith("/") else "") for name, found in sizes.items()
+    }
+    width = max(map(len, names.values()), default=0)
+    return "\n".join(
+        names[name].ljust(width + 3) + w.size(sum(sizes[name])).rjust(8)
+        for name in sorted(names, key=str.lower)
     )
-    for entry in entries:
-        *folders, name = PurePosixPath(entry.filename).parts
-        for depth in range(len(folders)):
-            if tuple(folders[: depth + 1]) not in seen:
-                seen.add(tuple(folders[: depth + 1]))
-                lines.append("  " * depth + folders[depth] + "/")
-        lines.append(f"{'  ' * len(folders)}{name}".ljust(width + 3) + w.size(entry.file_size).rjust(8))
-    return "\n".join(lines)
 
 
 def commands(path: Path, name: str) -> str:
