@@ -164,14 +164,6 @@ def _lying_value(model) -> None:
 
 TIMES = np.array([1, 1, 10**5, 10**5])
 ONNX = {
-    "a ScatterND beyond the edge": (
-        before(
-            whole("ScatterND", ["image", "places", "value"]),
-            places=np.array([[2**40, 0, 0, 0]]),
-            value=np.zeros(1, np.float32),
-        ),
-        "ScatterND",
-    ),
     "an Expand whose size is computed": (
         before(
             ("Shape", ["image"], "s", {}),
