@@ -84,6 +84,7 @@ def tried(name: str, form: str, folder: Path) -> dict[str, str]:
     import torch
 
     from engine.backends import QuantSpec, nearest_grid, open_backend
+    from engine.device.preprocessing import preprocess
     from engine.formats.behind_wall import look
     from engine.vocabulary import ModelFile
 
@@ -97,7 +98,7 @@ def tried(name: str, form: str, folder: Path) -> dict[str, str]:
     opened = backend.load(model)
     images = np.random.default_rng(0).integers(0, 256, (8, side, side, 3), np.uint8)
     with torch.inference_mode():
-        wanted = own(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255).numpy()
+        wanted = own(torch.from_numpy(preprocess(images, model.preprocessing.model_dump()))).numpy()
     given = backend.logits(opened, images)
     far = float(np.abs(given - wanted).max() / np.abs(wanted).max())
     found["scores"] = "the network's own" if far < ALIKE else f"off by {far:.2g}"
