@@ -251,3 +251,25 @@ HOSTILE = {
 def test_parts_that_fit_nothing_are_refused(kind):
     with pytest.raises(BadInput):
         checkpoint.split(HOSTILE[kind])
+
+
+BAD = {
+    "a stem of no channels": {"conv1.weight": torch.zeros(64, 0, 7, 7)},
+    "a stem of whole numbers": {"conv1.weight": torch.zeros(64, 3, 7, 7, dtype=torch.int8)},
+    "a stem of five dimensions": {"conv1.weight": torch.zeros(64, 3, 7, 7, 1)},
+    "a head for no class": {"fc.weight": torch.zeros(0, 512), "fc.bias": torch.zeros(0)},
+    "a head of one number": {"fc.weight": torch.zeros(()), "fc.bias": torch.zeros(())},
+    "a norm that is too short": {"bn1.running_mean": torch.zeros(3)},
+    "a mask of another shape": {"fc.weight_orig": torch.zeros(4, 512), "fc.weight_mask": torch.zeros(2, 2)},
+    "a length of another shape": {"fc.weight_g": torch.zeros(7, 1), "fc.weight_v": torch.zeros(4, 512)},
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_trunk_with_a_bad_end_is_refused_in_one_sentence(what, tmp_path):
+    """In an average, which goes before what it was made of."""
+    state = torchvision("resnet18", num_classes=4).state_dict()
+    bad = {key: value for key, value in state.items() if f"{key}_orig" not in BAD[what]} | BAD[what]
+    with pytest.raises(BadInput) as told:
+        openings(tmp_path, {"ema": {"module": bad}})
+    assert str(told.value).endswith(".") and "\n" not in str(told.value)

@@ -33,6 +33,11 @@ def fill(network: nn.Module, weights: Weights, name: str) -> nn.Module:
                 f"The weights don't fit {name}: '{key[:80]}' is {list(weights[key].shape)} in the file and"
                 f" {list(own[key].shape)} in the network; name another architecture, or {AS_ONNX}"
             )
+        if key in weights and own[key].is_floating_point() and not _are_numbers(weights[key]):
+            raise BadInput(
+                f"The weights don't fit {name}: '{key[:80]}' is empty or holds no floating-point numbers;"
+                f" save the network as it was trained, before it is quantized, or {AS_ONNX}"
+            )
     for key in own:  # in place, so that the versions that some layers look for stay with it
         own[key] = (
             torch.from_numpy(np.ascontiguousarray(weights[key]))
@@ -41,3 +46,7 @@ def fill(network: nn.Module, weights: Weights, name: str) -> nn.Module:
         )
     network.load_state_dict(own, assign=True)
     return network.float().eval().requires_grad_(False)
+
+
+def _are_numbers(weight: np.ndarray) -> bool:
+    return weight.dtype.kind == "f" and weight.size > 0
