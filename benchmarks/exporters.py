@@ -202,6 +202,7 @@ def main() -> None:
         print(rows[-1], flush=True)
     left_out = [name for name in NETWORKS if name not in names]
     figure = ", ".join(failed) or f"{len(rows) * len(FORMS)} files, no failure"
+    figure += f"; not run: {', '.join(left_out)}" if left_out else ""
     target = (
         "every classifier opens in every form with its own scores, and each sort of technique gives a file"
     )
