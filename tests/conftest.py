@@ -4,6 +4,7 @@ them.
 
 import shutil
 import threading
+import zipfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from deploy import package
 from engine import events
 from engine.formats.inspect import inspect_model
 from engine.run import jobs, worker
@@ -24,6 +26,7 @@ TEST_FILES = ("test_images.npy", "test_labels.npy")
 READ_THE_RUN = (
     "deploy/test_package.py",
     "deploy/test_scripts.py",
+    "emulated/test_arm64.py",
     "engine/test_cli.py",
     "run/test_jobs.py",
     "techniques/test_techniques.py",
@@ -190,3 +193,22 @@ def workspace(tmp_path, monkeypatch) -> Workspace:
 def asked():
     """Returns the function that makes an experiment on digits: `asked(techniques=[…])`."""
     return digits_experiment
+
+
+@pytest.fixture(scope="session")
+def built(digits_run):
+    """Returns the function that builds a variant's zip, once."""
+    return lambda name: package.build(digits_run.id, name, digits_run.workspace)
+
+
+@pytest.fixture
+def unpacked(built, tmp_path):
+    """Returns the function that unpacks a variant's zip in a clean folder."""
+
+    def unpack(name: str) -> Path:
+        folder = tmp_path / "clean"
+        with zipfile.ZipFile(built(name)) as archive:
+            archive.extractall(folder)
+        return folder
+
+    return unpack
