@@ -2,7 +2,8 @@
 
 Digits, in PyTorch and in Keras, with the four techniques that need no training, from the command line to the
 final table, each time in an empty home. `--baseline DIR` runs another checkout in turn with this one, so that
-both see the same machine at the same time:
+both see the same machine at the same time. A checkout with a `.venv` of its own is run in that, as its pins
+may be others:
 
     git worktree add ../before 0f82de2 && python -m benchmarks.startup --baseline ../before
 """
@@ -36,9 +37,10 @@ def timed(checkout: Path, model: str) -> tuple[float, float, int]:
         words = ["optimize", model, "--dataset", "digits", "--device", "raspberry_pi_4"]
         words += ["--techniques", TECHNIQUES, "--output", str(output)]
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        own = checkout / ".venv" / "bin" / "python"
         began, first = time.monotonic(), None
         process = subprocess.Popen(
-            [sys.executable, "-m", "engine", *words],
+            [str(own) if own.exists() else sys.executable, "-m", "engine", *words],
             cwd=checkout,
             env=environment | {"EDGEWISE_HOME": str(home)},
             stdout=subprocess.DEVNULL,
