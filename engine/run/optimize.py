@@ -45,14 +45,19 @@ class Sensitivity(BaseModel):
 
 
 def optimize(
-    experiment: Experiment, workspace: Workspace, run_id: str, on_event: Callable[[Event], None]
+    experiment: Experiment,
+    workspace: Workspace,
+    run_id: str,
+    on_event: Callable[[Event], None],
+    templates: Templates | None = None,
 ) -> list[Variant]:
     """Runs an experiment in its folder and returns its variants; finished ones of an interrupted run are
     kept.
 
-    Raises EdgewiseError when the baseline can't be made; a technique's failure is its variants' own.
+    templates: of this experiment, where somebody has begun them already; they end with the run. Raises
+    EdgewiseError when the baseline can't be made; a technique's failure is its variants' own.
     """
-    with Templates(experiment, workspace.folder(run_id) / "worker.log") as templates:
+    with templates or Templates(experiment, workspace.folder(run_id) / "worker.log") as templates:
         run = Supervisor(experiment, workspace, run_id, on_event, templates)
         with Weighing(run) as weighing:
             go_through(run, weighing)

@@ -4,8 +4,7 @@ import sys
 
 from engine.errors import reason_of
 from engine.events import Event, StateChanged
-from engine.run import jobs
-from engine.run.optimize import optimize
+from engine.run.templates import Templates
 from engine.store.workspace import ENDED, Workspace
 
 
@@ -22,12 +21,18 @@ def work(run_id: str) -> None:
             workspace.append(run_id, event)
 
         try:
-            optimize(workspace.experiment(run_id), workspace, run_id, on_event)
+            experiment = workspace.experiment(run_id)
+            with Templates(experiment, workspace.folder(run_id) / "worker.log") as templates:
+                from engine.run.optimize import optimize  # only now: they import meanwhile
+
+                optimize(experiment, workspace, run_id, on_event, templates)
             state = StateChanged(state="done")
         except Exception as error:  # a defect of ours must still end the run with a reason
             state = StateChanged(state="failed", reason=reason_of(error))
         if workspace.state(run_id) not in ENDED:
             on_event(state)
+    from engine.run import jobs
+
     jobs.tick(workspace)
 
 

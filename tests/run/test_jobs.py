@@ -311,14 +311,14 @@ def test_a_worker_leaves_an_ended_run_alone(workspace, asked, state, monkeypatch
     run_id = idle(workspace, asked)
     workspace.append(run_id, events.StateChanged(state=state))
     before = workspace.events(run_id)
-    monkeypatch.setattr(worker, "optimize", lambda *given: pytest.fail("it went to work"))
+    monkeypatch.setattr("engine.run.optimize.optimize", lambda *given: pytest.fail("it went to work"))
     worker.work(run_id)
     assert workspace.events(run_id) == before
 
 
 def test_a_second_worker_leaves_the_run_to_the_first(workspace, asked, monkeypatch):
     run_id = idle(workspace, asked)
-    monkeypatch.setattr(worker, "optimize", lambda *given: pytest.fail("it went to work"))
+    monkeypatch.setattr("engine.run.optimize.optimize", lambda *given: pytest.fail("it went to work"))
     with workspace.lease(run_id) as held:
         assert held
         worker.work(run_id)
@@ -333,7 +333,7 @@ def test_a_defect_of_ours_ends_the_run_with_a_reason_and_the_queue_goes_on(
 
     first, second = idle(workspace, asked), idle(workspace, asked)
     workspace.append(first, events.StateChanged(state="running"))
-    monkeypatch.setattr(worker, "optimize", stumble)
+    monkeypatch.setattr("engine.run.optimize.optimize", stumble)
     worker.work(first)
     assert workspace.run(first).reason.startswith("An internal error: ZeroDivisionError: division by zero")
     assert nothing_starts == [second]
