@@ -163,7 +163,7 @@ def _convert(model: onnx.ModelProto) -> nn.Module:
     import_torchvision()
     from onnx2torch import convert
 
-    from engine.formats.onnx import operators
+    from engine.formats.onnx import computing, operators, shaping  # noqa: F401  makers enter as they are imported
 
     operators.register()
     with warnings.catch_warnings():

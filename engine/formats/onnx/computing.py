@@ -1,0 +1,143 @@
+"""ONNX operators that compute: sums, pooling, activations and normalization, as PyTorch modules."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from engine.formats.onnx.operators import Call, Made, Node, maker
+
+PLAIN = {"ReduceMean": "mean", "ReduceSum": "sum", "ReduceMax": "amax", "ReduceMin": "amin"}
+
+
+def reduced(x: torch.Tensor, kind: str, axes: tuple[int, ...], keep: bool) -> torch.Tensor:
+    """Takes the mean, sum, greatest or least, product or norm over axes."""
+    if kind == "ReduceProd":
+        for axis in sorted((axis % x.dim() for axis in axes), reverse=True):
+            x = x.prod(axis, keepdim=keep)
+        return x
+    if kind in ("ReduceL1", "ReduceL2"):
+        return torch.linalg.vector_norm(x, int(kind[-1]), axes, keep)
+    if kind == "ReduceSumSquare":
+        return x.square().sum(axes, keepdim=keep)
+    function: Any = getattr(torch, PLAIN[kind])
+    return function(x, axes, keep)
+
+
+@maker(
+    *("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin"),
+    *("ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare"),
+)
+def _reduce(node: Node) -> Made:
+    axes, rank = node.numbers(1, "axes"), len(node.shape())
+    if not axes and node.given.get("noop_with_empty_axes"):
+        return nn.Identity(), 1
+    axes = sorted(axis % rank for axis in axes or range(rank))
+    keep = bool(node.given.get("keepdims", 1))
+    if node.kind == "ReduceMean" and rank == 4 and axes == [2, 3]:
+        pool = nn.AdaptiveAvgPool2d(1)
+        return (pool if keep else nn.Sequential(pool, nn.Flatten())), 1
+    return Call(reduced, kind=node.kind, axes=tuple(axes), keep=keep), 1
+
+
+@maker("GlobalAveragePool", "GlobalMaxPool")
+def _global(node: Node) -> Made:
+    if len(node.shape()) != 4:
+        return None
+    return (nn.AdaptiveAvgPool2d(1) if node.kind == "GlobalAveragePool" else nn.AdaptiveMaxPool2d(1)), 1
+
+
+@maker("AveragePool")
+def _average_pool(node: Node) -> Made:
+    given, kernel = node.given, node.given["kernel_shape"]
+    pads, rank = given.get("pads") or [0] * (2 * len(kernel)), len(kernel)
+    if any(step != 1 for step in given.get("dilations", [])) or rank > 2:
+        return None
+    if given.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        return None
+    options: dict[str, Any] = {
+        "kernel_size": tuple(kernel),
+        "stride": tuple(given.get("strides", [1] * rank)),
+        "ceil_mode": bool(given.get("ceil_mode")),
+    }
+    counted = bool(given.get("count_include_pad"))
+    even = pads[:rank] == pads[rank:] and all(
+        2 * pad <= side for pad, side in zip(pads, kernel, strict=False)
+    )
+    if even:
+        own = (nn.AvgPool1d, nn.AvgPool2d)[rank - 1]
+        return own(padding=tuple(pads[:rank]), count_include_pad=counted, **options), 1
+    pad = [number for axis in reversed(range(rank)) for number in (pads[axis], pads[axis + rank])]
+    return Call(averaged, pad=pad, counted=counted, options=options), 1
+
+
+def averaged(x: torch.Tensor, pad: list[int], counted: bool, options: dict) -> torch.Tensor:
+    """Averages over windows with other paddings before than behind; what is padded counts only if
+    `counted`.
+    """
+    pool = functional.avg_pool2d if len(pad) == 4 else functional.avg_pool1d
+    total = pool(functional.pad(x, pad), **options)
+    return total if counted else total / pool(functional.pad(torch.ones_like(x[:1, :1]), pad), **options)
+
+
+@maker("Clip")
+def _clip(node: Node) -> Made:
+    low, high = (
+        node.given.get(name, float(node.stored(place)) if node.has(place) else None)
+        for place, name in ((1, "min"), (2, "max"))
+    )
+    if low == 0 and (high is None or high == 6):
+        return (nn.ReLU() if high is None else nn.ReLU6()), 1
+    return Call(torch.clamp, min=low, max=high), 1
+
+
+@maker("PRelu")
+def _prelu(node: Node) -> Made:
+    slope = node.stored(1)
+    if slope.numel() != 1 and not (slope.dim() == 3 and slope.shape[1:] == (1, 1)):
+        return None
+    made = nn.PReLU(slope.numel())
+    made.weight.data = slope.reshape(-1).float()
+    return made, 1
+
+
+@maker("Gelu")
+def _gelu(node: Node) -> Made:
+    return nn.GELU(node.given.get("approximate", "none")), 1
+
+
+@maker("Mish")
+def _mish(node: Node) -> Made:
+    return nn.Mish(), 1
+
+
+@maker("Swish")
+def _swish(node: Node) -> Made:
+    alpha = float(node.given.get("alpha", 1.0))
+    return (nn.SiLU() if alpha == 1.0 else Call(swish, alpha=alpha)), 1
+
+
+def swish(x: torch.Tensor, alpha: float) -> torch.Tensor:
+    """Returns x times the sigmoid of alpha times x."""
+    return x * torch.sigmoid(alpha * x)
+
+
+@maker("GroupNormalization")
+def _group_norm(node: Node) -> Made:
+    groups, channels = node.given["num_groups"], node.shape()[1]
+    made = nn.GroupNorm(groups, channels, eps=node.given.get("epsilon", 1e-5))
+    for parameter, place in ((made.weight, 1), (made.bias, 2)):  # before opset 21 one number a group
+        value = node.stored(place)
+        parameter.data = value.repeat_interleave(channels // value.numel())
+    return made, 1
+
+
+@maker("Linear")
+def _linear(node: Node) -> Made:
+    weight, biased = node.stored(1), node.has(2)
+    made = nn.Linear(weight.shape[0], weight.shape[1], bias=biased)
+    made.weight.data = weight.T.contiguous()
+    if biased:
+        made.bias.data = node.stored(2).clone()
+    return made, 1
