@@ -230,7 +230,8 @@ class Variant(Plain):
 
     `capability` says what becomes of its file on the run's device; `per_class_recall` has an entry
     a class, None for one without test images. `usable` is False where its validation accuracy fell to
-    chance and the uploaded model's is not there: it is never recommended.
+    chance and the uploaded model's is not there, or where it never names a class any more that the baseline
+    names: it is never recommended.
     """
 
     id: str

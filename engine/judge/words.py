@@ -5,6 +5,7 @@ from engine.vocabulary import Variant
 from estimator.devices import all_devices
 
 SIGNIFICANT = 0.05
+ENOUGH = 5  # test images of a class
 NAMED = 5  # classes that are named in one sentence
 UNLIKELY_PP = 5.0  # a larger gain is not of compression
 SAME_PP = 0.005  # rounded to two decimals it is nothing
@@ -46,8 +47,7 @@ def doubts(variant: Variant, classes: list[str]) -> list[str]:
     making a network smaller can't give.
     """
     found = []
-    table = variant.confusion
-    never = [i for i, row in enumerate(table) if sum(row) and not any(other[i] for other in table)]
+    table, never = variant.confusion, never_named(variant)
     if never:
         names = ", ".join(f"'{classes[i][:40]}' ({sum(table[i]):,} test images)" for i in never[:NAMED])
         more = f" and {len(never) - NAMED} more" if len(never) > NAMED else ""
@@ -66,10 +66,23 @@ def doubts(variant: Variant, classes: list[str]) -> list[str]:
     return found
 
 
+def never_named(variant: Variant, fewest: int = 1) -> list[int]:
+    """Returns the classes with `fewest` test images or more that no image was called."""
+    table = variant.confusion
+    return [i for i, row in enumerate(table) if sum(row) >= fewest and not any(other[i] for other in table)]
+
+
+def has_forgotten(variant: Variant, baseline: Variant) -> bool:
+    """Tells whether a variant never names a class any more that the baseline names, and that has enough test
+    images to say so.
+    """
+    return not set(never_named(variant, ENOUGH)) <= set(never_named(baseline))
+
+
 def misses(variant: Variant) -> str:
-    """Returns that a variant is at chance, by how much it misses its limits, or an empty string."""
+    """Returns what makes a variant no answer at all, by how much it misses its limits, or an empty string."""
     if not variant.usable:
-        return "fell to chance"
+        return "never names a class" if never_named(variant, ENOUGH) else "fell to chance"
     found = [
         f"{LIMITS[name].label} by {LIMITS[name].with_unit(f'{value:.3g}')}"
         for name, value in variant.misses.items()

@@ -89,7 +89,9 @@ def _measure(run: Supervisor, line: str, new: list[Variant], weighing: Weighing)
             *([FULL_RANGE] if variant.id in exact else []),
             *([run.experiment.runtime_note] if line == "baseline" and run.experiment.runtime_note else []),
         ]
-        run.write(judge(measured.model_copy(update={"notes": notes}), run.experiment))
+        baseline = measured if line == "baseline" else run.variants["baseline"]
+        usable = measured.usable and not words.has_forgotten(measured, baseline)
+        run.write(judge(measured.model_copy(update={"notes": notes, "usable": usable}), run.experiment))
         weighing.begin(variant.id, file_to_run(variant), _holds_int4(run, variant))
 
 

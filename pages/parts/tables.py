@@ -17,6 +17,8 @@ def standing(variant: Variant) -> str:
     """Returns in words, with a sign, where a variant stands."""
     if variant.status == "done" and not variant.usable:
         return "✗ at chance"
+    if not variant.usable:
+        return "✗ unusable"
     if variant.admissible == "yes" and variant.kept:
         return f"✓ met {'as measured' if 'measured' in variant.kept.values() else 'for sure'}"
     return STATUS.get(variant.status) or ADMISSIBLE[variant.admissible]

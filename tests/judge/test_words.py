@@ -49,3 +49,13 @@ def test_the_command_line_s_table_says_it(asked):
     rare = variant(confusion=confusion, parameters=10, size_bytes=10, compressed_bytes=9, macs=100)
     run = Run(id="x", state="done", experiment=experiment, created=0.0, variants=[rare])
     assert "  ! It never names" in table(run)
+
+
+def test_a_class_that_is_never_named_any_more_is_forgotten():
+    """Not where the model as it was given never named it either, or where it has hardly any images."""
+    whole, rare_lost = variant(confusion=[[95, 0], [1, 9]]), variant(confusion=[[95, 0], [10, 0]])
+    assert words.has_forgotten(rare_lost, whole) and not words.has_forgotten(whole, whole)
+    assert not words.has_forgotten(rare_lost, rare_lost)
+    assert not words.has_forgotten(variant(confusion=[[95, 0], [3, 0]]), whole)
+    assert words.misses(rare_lost.model_copy(update={"usable": False})) == "never names a class"
+    assert words.misses(whole.model_copy(update={"usable": False})) == "fell to chance"

@@ -61,11 +61,13 @@ ROLES = {  # role: legend, symbol, colour, size
 
 
 def points_of(variants: list[Variant], axis: Axis, device: str, winner: str | None) -> list[Point]:
-    """Returns the finished variants that have both figures; those without are left out."""
+    """Returns the finished variants that have both figures; those without, and what is not usable, are left
+    out.
+    """
     points = []
     for variant in variants:
         x = axis.value(variant, device)
-        if variant.status != "done" or variant.accuracy is None or not x:
+        if variant.status != "done" or not variant.usable or variant.accuracy is None or not x:
             continue
         role = (
             "winner"
