@@ -205,9 +205,9 @@ def test_many_kinds_of_pictures(make, tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "0 class folders"),
-        ({"readme.txt": b"x"}, "0 class folders"),
-        ({f"only/{i}.png": picture() for i in range(9)}, "1 class folders"),
+        ({}, "no class folder with pictures"),
+        ({"readme.txt": b"x"}, "no class folder with pictures"),
+        ({f"only/{i}.png": picture() for i in range(9)}, "one class folder with pictures"),
         (plain_files() | {f"few/{i}.png": picture() for i in range(4)}, "'few' .* has 4 pictures"),
         (plain_files() | {f"few/{i}.png": b"broken" for i in range(20)}, "'few' .* has 0 usable pictures"),
         (
