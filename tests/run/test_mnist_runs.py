@@ -1,5 +1,5 @@
-"""Every technique on the shipped large MNIST networks of both frameworks, as a user runs them, checked by
-reading the files.
+"""Every technique on shipped MNIST networks of both frameworks, as a user runs them, checked by reading the
+files.
 """
 
 import os
@@ -24,7 +24,7 @@ pytestmark = [
     ),
 ]
 
-MODELS = ("mnist/pytorch/large", "mnist/keras/large")
+MODELS = ("mnist/pytorch/medium", "mnist/keras/large")
 MOST_MEMORY = {"pytorch": 1_500_000_000, "keras": 1_600_000_000}
 RUNTIME = {"pytorch": "onnxruntime", "keras": "litert"}
 
