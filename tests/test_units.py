@@ -13,6 +13,7 @@ from tests.test_imports import ROOT
 ROOMS = ("engine", "estimator", "deploy", "pages", "models")
 # what is counted in powers of two because others count so
 BINARY = {
+    ("engine/device/machine.py", "1024"): "the kernel tells memory in KiB",
     ("engine/run/tasks.py", "1024"): "the kernel tells memory in KiB",
     ("engine/wall/processes.py", "1024"): "the kernel tells memory in KiB",
     ("engine/store/uploads.py", "2 ** 20"): "Streamlit's upload field counts in MiB",

@@ -18,7 +18,7 @@ from typing import Any
 from classifier import BadPackage, Classifier
 from image import NoPicture
 
-MOST_BYTES = 20 * 1024 * 1024
+MOST_BYTES = 20_000_000
 SILENT_S = 10  # a caller who says nothing for so long is let go
 
 

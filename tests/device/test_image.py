@@ -1,4 +1,4 @@
-"""One way to decode a picture: the engine's data sets and a package's infer.py see the same pixels."""
+"""One way to decode a picture: the engine's data sets and a package's scripts see the same pixels."""
 
 import io
 import json
@@ -49,15 +49,18 @@ PICTURES = {
     "packed.tif": written(Image.fromarray(COLOURS), "TIFF", compression="packbits"),
 }
 READ = """
-import json, sys, numpy as np, infer
-spec, names = json.loads(sys.argv[1]), sys.argv[2:]
-np.save("read.npy", np.stack([infer.read_image(name, spec) for name in names]))
+import json, sys, numpy as np
+from pathlib import Path
+from types import SimpleNamespace
+from classifier import Classifier
+package, names = SimpleNamespace(spec=json.loads(sys.argv[1])), sys.argv[2:]
+np.save("read.npy", np.stack([Classifier.read(package, Path(name).read_bytes()) for name in names]))
 """
 
 
-def read_by_infer(folder: Path, color: str, **way) -> np.ndarray:
+def read_by_a_package(folder: Path, color: str, **way) -> np.ndarray:
     """Returns the pictures [n, height, width, channels] as a package's code reads them."""
-    for script in ("infer.py", "model.py", "image.py", "preprocessing.py"):
+    for script in ("classifier.py", "model.py", "image.py", "preprocessing.py"):
         shutil.copy(DEVICE_CODE / script, folder)
     for name, content in PICTURES.items():
         (folder / name).write_bytes(content)
@@ -94,14 +97,14 @@ def test_data_sets_and_packages_read_the_same_pixels(tmp_path, color, channels, 
     )
     images = [image.tobytes() for part in parts.values() for image in np.asarray(part.images)]
     (tmp_path / "package").mkdir()
-    read = read_by_infer(tmp_path / "package", color, **way)
+    read = read_by_a_package(tmp_path / "package", color, **way)
     unseen = [name for name, image in zip(PICTURES, read, strict=True) if image.tobytes() not in images]
     assert unseen == []
 
 
 @pytest.mark.parametrize("name", ["16 bits.png", "deep.tif"])
 def test_16_bits_are_scaled_and_not_clipped(tmp_path, name):
-    read = read_by_infer(tmp_path, "grey")[list(PICTURES).index(name)]
+    read = read_by_a_package(tmp_path, "grey")[list(PICTURES).index(name)]
     np.testing.assert_array_equal(read[..., 0], (DEEP >> 8).astype(np.uint8))
 
 
