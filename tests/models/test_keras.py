@@ -67,6 +67,7 @@ for name in ARCHITECTURES:
 """
 
 
+@pytest.mark.slow
 def test_every_architecture_has_a_twin_that_answers_alike(tmp_path):
     import numpy as np
     import torch

@@ -43,6 +43,7 @@ def test_macs_by_hand():
     assert CATALOG["digits/pytorch/small"].macs == macs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", PYTORCH, ids=lambda model: model.id)
 def test_the_catalog_tells_the_true_accuracy(model, tmp_path):
     if model.dataset != "digits" and not os.environ.get("EDGEWISE_DATA"):

@@ -73,9 +73,8 @@ def test_what_is_asked_for_is_checked():
             parse(starter.Asked, {"dataset": "digits", **wrong})
 
 
-@pytest.mark.parametrize(
-    ("framework", "grey"), [("pytorch", False), pytest.param("keras", True, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("framework", "grey"), [("pytorch", False), ("keras", True)])
 def test_a_starter_learns_shapes_and_is_recognised(workspace, tmp_path, framework, grey):
     data = str(shapes(tmp_path / "shapes.zip", 60, grey))
     told = []
@@ -138,6 +137,7 @@ def test_a_starter_keeps_to_the_quota_of_uploads(workspace, trained_at_once):
     assert made.exists() and not old.exists()
 
 
+@pytest.mark.slow
 def test_the_command_line_trains_and_writes_a_file(workspace, tmp_path, capsys, monkeypatch):
     data, output = shapes(tmp_path / "shapes.zip", 20), tmp_path / "made" / "model.safetensors"
     monkeypatch.setattr(
