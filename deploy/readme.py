@@ -48,6 +48,12 @@ def set_up(device: Device | None) -> str:
             "",
             "This package runs on the CPU of the board; its GPU takes an engine that TensorRT builds there.",
         ]
+    elif device is not None and device.family == "coral":
+        lines += [
+            "",
+            "This package runs on the processor beside the Edge TPU; the Edge TPU takes what"
+            " `edgetpu_compiler` makes of the model, which was not run here.",
+        ]
     return "\n".join(lines)
 
 
@@ -72,7 +78,7 @@ MORE = """\
 - `realtime.py --source 0` classifies a camera (with `pip install opencv-python-headless`), `--source FOLDER`
   pictures; `--source synthetic --headless --frames 300` shows what rate the device keeps up with.
 - `serve.py` answers `POST /predict` and `GET /health` on port 8000; `edgewise.service` starts it with the
-  system, the `Dockerfile` runs it in a container.
+  system, the `Dockerfile` runs it in a container (its image was not built here).
 - `metadata.json` says how pictures become the model's input, how it was made and what was measured.
 - `sha256sum -c SHA256SUMS` shows that nothing was changed."""
 

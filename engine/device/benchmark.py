@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from classifier import HERE, BadPackage, Classifier
+from image import NoPicture
 from machine import facts, peak_memory_mb, state
 from preprocessing import preprocess
 
@@ -31,9 +32,8 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         classifier = Classifier(arguments.threads)
-        with open(os.path.join(HERE, "sample.png"), "rb") as file:
-            picture = classifier.read(file.read())
-    except (BadPackage, OSError) as error:
+        picture = classifier.read_file(os.path.join(HERE, "sample.png"))
+    except (BadPackage, NoPicture, OSError) as error:
         sys.exit(str(error))
     one, model = preprocess(picture[None], classifier.spec), classifier.model
     for _ in range(WARM_RUNS):

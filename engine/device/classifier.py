@@ -11,7 +11,7 @@ import struct
 from typing import Any
 
 import numpy as np
-from image import decode
+from image import NoPicture, decode
 from model import open_model
 from preprocessing import preprocess
 
@@ -74,6 +74,16 @@ class Classifier:
         )
         return picture
 
+    def read_file(self, path: str) -> np.ndarray:
+        """Reads a picture file as `read` does; raises NoPicture that names it."""
+        try:
+            with open(path, "rb") as file:
+                return self.read(file.read())
+        except OSError as error:
+            raise NoPicture("%s can't be read as an image: %s" % (path, error.strerror)) from None
+        except NoPicture as error:
+            raise NoPicture("%s can't be read as an image: it %s" % (path, error)) from None
+
     def scores(self, picture: np.ndarray) -> np.ndarray:
         """Returns the model's scores float32 [classes] for one picture of `read`."""
         found: np.ndarray = self.model.predict(preprocess(picture[None], self.spec))[0]
@@ -87,11 +97,11 @@ class Classifier:
         return {"class": name, "index": best, "probability": float(shares[best])}
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
-        """Returns scores [classes] as probabilities; logits go through a softmax."""
+        """Returns scores [..., classes] as probabilities; logits go through a softmax."""
         if self.metadata["outputs"] == "probabilities":
             return scores
-        e = np.exp(scores - scores.max())
-        return np.asarray(e / e.sum())
+        e = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        return np.asarray(e / e.sum(axis=-1, keepdims=True))
 
     def _try_once(self) -> None:
         """Raises BadPackage where this runtime gives other answers to the golden inputs than the host did:
@@ -129,8 +139,7 @@ def differing(classifier: Classifier, ours: np.ndarray, theirs: np.ndarray) -> n
     want of a difference between the best two: bounds of rounding are in metadata.json.
     """
     tolerance = classifier.metadata["golden"]["tolerance"]
-    shares = np.array([classifier.probabilities(row) for row in theirs])
-    second, first = np.sort(shares, axis=1)[:, -2:].T
+    second, first = np.sort(classifier.probabilities(theirs), axis=1)[:, -2:].T
     return np.asarray((ours.argmax(1) != theirs.argmax(1)) & (first - second > tolerance))
 
 

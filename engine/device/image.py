@@ -82,15 +82,15 @@ def shape_of(content: bytes) -> tuple[int, int, int, bool] | None:
         return None
 
 
-def fit(image: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Stretches uint8 [height, width, channels] to `image_shape`, turning grey into RGB or back as that
-    asks.
+def fit(image: np.ndarray, image_shape: tuple[int, int, int], how: str = "stretch") -> np.ndarray:
+    """Brings uint8 [height, width, channels] to `image_shape` in one of the FITS, turning grey into RGB or
+    back as that asks.
     """
-    if image.shape == image_shape:
+    if how == "stretch" and image.shape == image_shape:
         return image
     from PIL import Image
 
-    return _fitted(Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image), image_shape)
+    return _fitted(Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image), image_shape, how)
 
 
 def _fitted(image: Image.Image, image_shape: tuple[int, int, int], fit: str = "stretch") -> np.ndarray:

@@ -61,14 +61,7 @@ def pictures(named: list[str]) -> Iterator[str]:
 
 def classified(classifier: Classifier, path: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Answers one picture, and says so. Raises NoPicture with the file's name."""
-    try:
-        with open(path, "rb") as file:
-            content = file.read()
-        answer = classifier.answer(classifier.read(content), arguments.min_confidence)
-    except OSError as error:
-        raise NoPicture("%s can't be read as an image: %s" % (path, error)) from None
-    except NoPicture as error:
-        raise NoPicture("%s can't be read as an image: it %s" % (path, error)) from None
+    answer = classifier.answer(classifier.read_file(path), arguments.min_confidence)
     row = {"image": path, **answer}
     print(
         json.dumps(row)

@@ -120,7 +120,7 @@ def source(name: str, classifier: Classifier) -> Iterator[np.ndarray]:
     if name == "synthetic":
         return synthetic(classifier)
     if os.path.isdir(name):
-        return (read(classifier, path) for path in pictures([name]))
+        return (classifier.read_file(path) for path in pictures([name]))
     try:
         import cv2
     except ImportError:
@@ -136,7 +136,7 @@ def source(name: str, classifier: Classifier) -> Iterator[np.ndarray]:
 def synthetic(classifier: Classifier) -> Iterator[np.ndarray]:
     """Yields the golden pictures in turn, without end."""
     names = classifier.metadata["golden"]["pictures"] or ["../sample.png"]
-    read_ones = [read(classifier, os.path.join(HERE, "golden", name)) for name in names]
+    read_ones = [classifier.read_file(os.path.join(HERE, "golden", name)) for name in names]
     while True:
         yield from read_ones
 
@@ -151,17 +151,7 @@ def filmed(capture: Any, classifier: Classifier, name: str) -> Iterator[np.ndarr
             if name.isdigit():
                 raise OSError("camera %s gives no more pictures: is it still connected?" % name)
             return
-        yield fit(np.ascontiguousarray(picture[..., ::-1]), shape)
-
-
-def read(classifier: Classifier, path: str) -> np.ndarray:
-    """Reads one picture file; raises NoPicture with its name."""
-    try:
-        with open(path, "rb") as file:
-            picture: np.ndarray = classifier.read(file.read())
-            return picture
-    except NoPicture as error:
-        raise NoPicture("%s can't be read as an image: it %s" % (path, error)) from None
+        yield fit(np.ascontiguousarray(picture[..., ::-1]), shape, spec.get("fit", "stretch"))
 
 
 if __name__ == "__main__":

@@ -50,15 +50,14 @@ def compared(classifier: Classifier) -> dict[str, Any]:
     read, broken = [], []
     for number, name in enumerate(names):
         try:
-            with open(os.path.join(HERE, "golden", name), "rb") as file:
-                read.append(classifier.read(file.read()))
-        except (OSError, NoPicture) as error:
-            broken.append("%s %s" % (name, error))
+            read.append(classifier.read_file(os.path.join(HERE, "golden", name)))
+        except NoPicture as error:
+            broken.append(str(error))
             read.append(pixels[number])
     pictures = np.stack(read)
     ours = np.stack([classifier.scores(picture) for picture in pictures])
     wrong = differing(classifier, ours, scores)
-    apart = np.abs(probabilities(classifier, ours) - probabilities(classifier, scores)).max(axis=1)
+    apart = np.abs(classifier.probabilities(ours) - classifier.probabilities(scores)).max(axis=1)
     first = int(np.argmax(wrong)) if wrong.any() else None
     blame = "" if first is None else to_blame(classifier, pictures, pixels, inputs, scores)
     found = {
@@ -91,11 +90,6 @@ def to_blame(
     return "the runtime"
 
 
-def probabilities(classifier: Classifier, scores: np.ndarray) -> np.ndarray:
-    """Returns scores [n, classes] as probabilities."""
-    return np.stack([classifier.probabilities(row) for row in scores])
-
-
 def sentence(found: dict[str, Any]) -> str:
     """Returns what was found, for a person."""
     said = "%d of %d golden pictures get the answer that they got where this package was made" % (
@@ -109,7 +103,7 @@ def sentence(found: dict[str, Any]) -> str:
             found["to_blame"],
         )
     if found["unreadable"]:
-        said += "; can't be read: " + ", ".join(found["unreadable"])
+        said += "; " + ", ".join(found["unreadable"])
     return said + "."
 
 

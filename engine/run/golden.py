@@ -76,4 +76,5 @@ def write_scores(
     if not (folder / "inputs.npy").exists():
         np.save(folder / "pixels.npy", pixels)
         np.save(folder / "inputs.npy", inputs[: max(1, INPUT_BYTES // inputs[0].nbytes)])
+    # one at a time, as a device runs them: a runtime may round otherwise in batches
     np.save(target, np.concatenate([predict(inputs[i : i + 1]) for i in range(len(inputs))]))

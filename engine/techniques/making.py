@@ -13,6 +13,7 @@ from engine.backends.protocol import Network, QuantSpec, Trained, Training
 from engine.frameworks import FRAMEWORKS
 from engine.techniques import budget
 from engine.techniques.bench import CALIBRATION_IMAGES, Bench
+from engine.techniques.shared.encoding import encode
 from engine.vocabulary import Artifact, Step, Variant, variant_seed
 from models.catalog import sha256_of
 
@@ -162,6 +163,14 @@ class Making:
                 decoded_path=str(decoded.relative_to(root)) if decoded else None,
             )
         )
+
+    def add_coded(self, path: Path, coder: str, why: str) -> None:
+        """Adds a written file once more, entropy-coded; a package decodes it to the very same bytes."""
+        coded = path.with_suffix(".ewz")
+        coded.write_bytes(encode(path.read_bytes(), self.bench.backend.stored_tensors(path)))
+        sizes = {"model_bytes": path.stat().st_size, "coded_bytes": coded.stat().st_size}
+        self.step("entropy_code", why, coder=coder, **sizes)
+        self.add(coded, decoded=path)
 
     def write(self, status: Literal["done", "failed", "skipped"], reason: str = "") -> None:
         """Tells the run of the finished variant at once, so that a later death of this process loses none."""

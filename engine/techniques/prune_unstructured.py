@@ -11,7 +11,6 @@ import numpy as np
 from engine import memory
 from engine.backends.protocol import Facts, Network
 from engine.techniques import ptq_int8
-from engine.techniques.shared.encoding import encode
 from engine.techniques.shared.masks import cubic, global_masks
 from engine.techniques.technique import Technique
 from engine.techniques.workbench import Making, Workbench
@@ -105,16 +104,11 @@ def _finish(bench: Workbench, making: Making, network: Network) -> None:
     path = making.export(folded)
     del folded
     memory.release()  # traced networks hold on to themselves until they are looked for
-    coded = path.with_suffix(".ewz")
-    coded.write_bytes(encode(path.read_bytes(), bench.backend.stored_tensors(path)))
-    making.step(
-        "entropy_code",
+    making.add_coded(
+        path,
+        "interleaved rANS over the floats' highest bytes",
         "A zero costs about a bit; the loader in the package gives back the very same file.",
-        coder="interleaved rANS over the floats' highest bytes",
-        model_bytes=path.stat().st_size,
-        coded_bytes=coded.stat().st_size,
     )
-    making.add(coded, decoded=path)
     making.note(NOTE)
 
 

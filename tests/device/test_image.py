@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from engine import datasets
-from engine.device.image import NoPicture, decode, fit
+from engine.device.image import FITS, NoPicture, decode, fit
 
 DEVICE_CODE = Path(__file__).resolve().parents[2] / "engine" / "device"
 SIZE = (32, 32)
@@ -160,3 +160,11 @@ def test_a_picture_of_odd_proportions_is_fitted_or_refused_in_a_sentence(size, h
         assert decode(content, (32, 32, 3), how).shape == (32, 32, 3)
     except NoPicture as error:
         assert "damaged" in str(error)
+
+
+@pytest.mark.parametrize("how", FITS)
+@pytest.mark.parametrize("size", [SIZE, COLOURS.shape[:2]])
+def test_a_frame_of_a_camera_is_fitted_as_a_file_is(how, size):
+    shape = (*size, 3)
+    expected = decode(written(Image.fromarray(COLOURS), "PNG"), shape, how)
+    np.testing.assert_array_equal(fit(COLOURS, shape, how), expected)

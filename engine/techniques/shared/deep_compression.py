@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.backends.protocol import Network, QuantSpec, Trained
-from engine.techniques.shared.encoding import encode
 from engine.techniques.shared.masks import cubic, global_masks
 from engine.techniques.shared.narrowing import judged, judged_images, narrower, too_late
 from engine.techniques.workbench import Making, Workbench
@@ -147,17 +146,12 @@ def _ramp(
 
 def _export_coded(bench: Workbench, making: Making, trained: Trained) -> None:
     path = making.export(trained.network, QuantSpec("weights", grids=trained.grids))
-    encoded = path.with_suffix(".ewz")
-    encoded.write_bytes(encode(path.read_bytes(), bench.backend.stored_tensors(path)))
-    making.step(
-        "entropy_code",
-        "Frequent codes get fewer bits; the loader in the package decodes to the very same file.",
-        coder="interleaved rANS, 14-bit frequencies per tensor",
-        model_bytes=path.stat().st_size,
-        coded_bytes=encoded.stat().st_size,
-    )
     making.artifacts.clear()
-    making.add(encoded, decoded=path)
+    making.add_coded(
+        path,
+        "interleaved rANS, 14-bit frequencies per tensor",
+        "Frequent codes get fewer bits; the loader in the package decodes to the very same file.",
+    )
     making.note(
         "Stored entropy-coded; what is run and measured is the model it decodes to, which computes at float"
         " speed."
