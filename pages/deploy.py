@@ -45,9 +45,9 @@ if variant.admissible == "no":
 built = packages.built(run.id, picked)
 if built is None:
     st.write(
-        "The package holds the model, the code that runs it on the device, and up to 36 pictures of the data set,"
-        " by which the device shows that it answers as this host did. It is unpacked in a clean folder and run"
-        " there before you get it."
+        "The package holds the model, the code that runs it on the device, and up to 36 pictures of the data"
+        " set, by which the device shows that it answers as this host did. It is unpacked in a clean folder"
+        " and run there before you get it."
     )
     if st.button("Build the package", type="primary", icon=":material/package_2:"):
         with st.status("Packing, then running the package in a clean folder…", expanded=False) as status:

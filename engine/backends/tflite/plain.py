@@ -6,8 +6,6 @@ from ai_edge_litert import schema_py_generated as schema
 from engine.backends.tflite.file import TFLite
 
 RELUS = (schema.ActivationFunctionType.RELU, schema.ActivationFunctionType.RELU6)
-
-
 CHANNELS_FIRST = [0, 3, 1, 2]
 
 
