@@ -2,6 +2,7 @@
 them.
 """
 
+import os
 import shutil
 import threading
 import zipfile
@@ -20,6 +21,10 @@ from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
 from engine.vocabulary import Experiment, Run
 from engine.wall import sandbox
+
+# pytest's workers start with it: libraries whose threads spin while other tests are at work on the other cores
+# (see engine.wall.limits)
+os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
 
 ROOT = Path(__file__).resolve().parent.parent
 TEST_FILES = ("test_images.npy", "test_labels.npy")

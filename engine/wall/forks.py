@@ -20,8 +20,6 @@ import tempfile
 import traceback
 from typing import Any, NoReturn
 
-import threadpoolctl
-
 from engine.wall.child import ORDERS, PR_SET_PDEATHSIG
 
 LINE = "EDGEWISE_TEMPLATE"  # the variable that holds the number of the line to the parent, and the parent's
@@ -38,17 +36,16 @@ def main(modules: list[str]) -> None:
             importlib.import_module(name)
         except ImportError:  # the child that needs it says so, in its own words
             traceback.print_exc()
-    pools = threadpoolctl.ThreadpoolController()  # looked for once: it takes half as long as a fork
     gc.collect()
     gc.freeze()  # what is there now is never looked at again, so that its pages stay shared
     while True:
         order, files, _, _ = socket.recv_fds(line, MOST_BYTES, 3)
         if not order:
             return
-        _answer(line, json.loads(order), files, pools)
+        _answer(line, json.loads(order), files)
 
 
-def _answer(line: socket.socket, order: dict[str, Any], files: list[int], pools: Any) -> None:
+def _answer(line: socket.socket, order: dict[str, Any], files: list[int]) -> None:
     """Forks one child, says how it ended, and forgets it when the parent has killed its group."""
     pid = -1
     if (count := len(os.listdir("/proc/self/task"))) > 1:
@@ -59,7 +56,7 @@ def _answer(line: socket.socket, order: dict[str, Any], files: list[int], pools:
         except OSError as error:
             _say(line, {"refused": f"it can't be forked ({error.strerror})"})
     if pid == 0:
-        _become(line, order, files, pools)
+        _become(line, order, files)
     for file in files:
         os.close(file)
     if pid > 0:
@@ -71,7 +68,7 @@ def _answer(line: socket.socket, order: dict[str, Any], files: list[int], pools:
         os.waitpid(pid, 0)
 
 
-def _become(line: socket.socket, order: dict[str, Any], files: list[int], pools: Any) -> NoReturn:
+def _become(line: socket.socket, order: dict[str, Any], files: list[int]) -> NoReturn:
     """Makes this fork the child that was ordered."""
     try:
         parent = os.getppid()
@@ -88,10 +85,8 @@ def _become(line: socket.socket, order: dict[str, Any], files: list[int], pools:
         tempfile.tempdir = None
         _say(line, {"pid": os.getpid()})
         line.close()
-        # what NumPy does once, as it is imported: its threads and its seed
-        pools.limit(limits=int(order["environment"]["OPENBLAS_NUM_THREADS"]), user_api="blas")
         if numpy := sys.modules.get("numpy"):
-            numpy.random.seed()
+            numpy.random.seed()  # what it does once, as it is imported
         sys.argv = [order["module"]]
         sys.modules.pop(order["module"], None)  # it was imported for what it imports; now it is the program
         runpy.run_module(order["module"], run_name="__main__", alter_sys=True)

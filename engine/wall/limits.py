@@ -46,7 +46,9 @@ def environment(home: Path, limits: Limits) -> dict[str, str]:
         # program runs
         "OMP_NUM_THREADS": str(limits.threads),
         "OMP_WAIT_POLICY": "PASSIVE",
-        "OPENBLAS_NUM_THREADS": str(limits.threads),
+        # NumPy's too, whatever it is told of waiting: a factorization of 576x576 took 2 s in two threads and
+        # 0.04 s in one while the other core was at work. And one thread is what can be forked.
+        "OPENBLAS_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "2",
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "TF_ENABLE_ONEDNN_OPTS": "0",

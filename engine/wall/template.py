@@ -52,9 +52,8 @@ class Template:
                 stderr=output,
                 pass_fds=[theirs.fileno()],
                 cwd=ROOT,
-                # its pool of threads would stand in the way of a fork; a child sets it as it should be
                 env=environment(home, Limits(threads=threads))
-                | {"OPENBLAS_NUM_THREADS": "1", LINE: f"{theirs.fileno()} {os.getpid()}"},
+                | {LINE: f"{theirs.fileno()} {os.getpid()}"},
             )
         self._stack.callback(self._process.wait)
         self._stack.callback(self._process.kill)
