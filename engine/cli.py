@@ -10,13 +10,13 @@ import click
 from engine import __version__, ask, face
 from engine.cli_options import Number, feeding_options, json_option, limit_options
 from engine.errors import BadInput, EdgewiseError
-from engine.events import Event, LineChanged
+from engine.events import Event, LineChanged, Logged
 from engine.judge.printed import in_ms, table
 from engine.run import jobs
 from engine.runtimes import RUNTIMES
 from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
-from engine.vocabulary import Experiment, parse
+from engine.vocabulary import parse
 from estimator.devices import all_devices
 
 
@@ -101,7 +101,6 @@ def optimize(
         make_folder(output)
     if experiment.runtime_note:
         click.echo(f"Note: {experiment.runtime_note}", err=True)
-    say_too_few(experiment, workspace.home)
     run_id = jobs.start(experiment, workspace)
     if not as_json:
         click.echo(f"run {run_id}", err=True)
@@ -135,16 +134,6 @@ def make_folder(folder: Path) -> None:
         raise BadInput(
             f"{folder} can't be made ({error.strerror}): give another folder to --output."
         ) from None
-
-
-def say_too_few(experiment: Experiment, home: Path) -> None:
-    """Says on the error stream, before the run, which techniques the data set has too few images for."""
-    from engine.datasets import describe
-
-    if experiment.dataset is None:
-        return
-    for sentence in ask.too_few(describe(experiment.dataset, home), experiment.techniques):
-        click.echo(f"Note: {sentence}", err=True)
 
 
 @cli.command("train-starter")
@@ -340,6 +329,8 @@ def tell(event: Event) -> None:
             f"  {event.technique}: {event.status}" + (f", {event.reason}" if event.reason else ""),
             err=True,
         )
+    elif isinstance(event, Logged):
+        click.echo(f"  {event.technique}: {event.text}", err=True)
 
 
 def main() -> int:

@@ -14,6 +14,7 @@ from pydantic import PrivateAttr
 
 from deploy.package import build
 from engine import ask, vocabulary
+from engine.datasets import DATASETS
 from engine.errors import BadInput, EdgewiseError
 from engine.events import Event
 from engine.formats import class_order as class_orders
@@ -91,9 +92,9 @@ def inspect(
     """
     home = Workspace(workspace).home
     known = ask.dataset_named(dataset)
-    if known is not None:
-        prepare(known, home)
     path = Path(model).expanduser()
+    if known is not None and (path.exists() or known not in DATASETS):
+        prepare(known, home)  # a shipped model's facts need no pictures, and the run makes a preset ready
     file, called = (path, path.name) if path.exists() else (str(model), str(model))
     found = inspect_model(
         file,

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from engine import runtimes
+from engine import datasets, runtimes
+from engine.ask import too_few
 from engine.events import (
     Event,
     LineChanged,
@@ -21,7 +22,7 @@ from engine.events import (
 )
 from engine.memory import needed_bytes
 from engine.run import made
-from engine.run.prepare import prepare
+from engine.run.prepare import prepare, wanted
 from engine.run.requests import OfRun
 from engine.run.templates import Templates
 from engine.store.calibrations import calibrations_in
@@ -93,12 +94,17 @@ class Supervisor:
         return sandbox.run("engine.run.tasks", request.sent(), limits, watch, log, template)
 
     def prepare_data(self, line: str) -> None:
-        """Makes the run's data set ready; its progress is that of `line`."""
-        e = self.experiment
-        if e.dataset is not None:
-            log = self.folder / "worker.log"
-            watch = self._watch(line, "prepare_data")
-            prepare(e.dataset, self.workspace.home, e.model, watch, log)
+        """Makes the run's data set ready, and says what it has too little of; its progress is that of
+        `line`.
+        """
+        e, home = self.experiment, self.workspace.home
+        if e.dataset is None:
+            return
+        watch = self._watch(line, "prepare_data")
+        prepare(e.dataset, home, e.model, watch, self.folder / "worker.log")
+        made = datasets.describe(e.dataset, home, **wanted(e.dataset, e.model))
+        for sentence in too_few(made, e.techniques):
+            self.log(line, sentence)
 
     def _watch(self, line: str, task: str) -> Watch:
         began = time.monotonic()

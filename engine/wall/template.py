@@ -52,8 +52,7 @@ class Template:
                 stderr=output,
                 pass_fds=[theirs.fileno()],
                 cwd=ROOT,
-                env=environment(home, Limits(threads=threads))
-                | {LINE: f"{theirs.fileno()} {os.getpid()}"},
+                env=environment(home, Limits(threads=threads)) | {LINE: f"{theirs.fileno()} {os.getpid()}"},
             )
         self._stack.callback(self._process.wait)
         self._stack.callback(self._process.kill)

@@ -67,11 +67,3 @@ def test_what_is_wrong_is_one_sentence_before_anything_runs(workspace):
     with pytest.raises(BadInput, match="one device"):
         engine.estimate("digits/pytorch/small", "all")
     assert workspace.runs() == []
-
-
-def test_in_a_fresh_home_the_data_set_is_ready_before_the_run_is_asked_for(tmp_path):
-    from engine import datasets, face
-
-    model, home = "digits/pytorch/small", tmp_path / "home"
-    asked = face.ask_for(model, {}, dataset="digits", device="raspberry_pi_4", workspace=home)
-    assert asked.dataset == "digits" and datasets.describe("digits", home)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import events
+from engine import ask, events
 from engine.errors import BadInput, EdgewiseError
 from engine.run import measuring, optimize, tasks
 from engine.store import calibrations
@@ -88,7 +88,7 @@ class Children:
         return variant
 
     def prepare_data(self, request: dict) -> dict:
-        return {}
+        return tasks.answer(request, lambda message: None)
 
     def facts(self, request: dict) -> dict:
         return self.found
@@ -170,6 +170,14 @@ def test_variants_that_do_not_fit_into_memory_together_are_timed_in_lots_beside_
         sum("timed in lots, each with baseline: 1.000 ms" in getattr(e, "text", "") for e in told)
         == len(found) - 2
     )
+
+
+def test_what_the_data_set_has_too_little_of_is_said_at_the_start(supervise, monkeypatch):
+    monkeypatch.setattr(ask, "TO_CALIBRATE", 10_000)
+    told = supervise(Children(), techniques=["ptq_int8", "fp16"])[1]
+    said = [(e.technique, e.text) for e in told if isinstance(e, events.Logged)]
+    assert len(said) == 1 and said[0][0] == "baseline"
+    assert "fewer than 10000: INT8 after training may lose accuracy" in said[0][1]
 
 
 def test_sensitivity_is_asked_for_once_and_only_where_needed(supervise):
