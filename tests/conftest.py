@@ -22,8 +22,8 @@ from engine.techniques import TECHNIQUES
 from engine.vocabulary import Experiment, Run
 from engine.wall import sandbox
 
-# pytest's workers start with it: libraries whose threads spin while other tests are at work on the other cores
-# (see engine.wall.limits)
+# pytest's workers start with it: threads of libraries would spin while other tests are at work on the other
+# cores (see engine.wall.limits)
 os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
 
 ROOT = Path(__file__).resolve().parent.parent
