@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from engine.datasets.entries import Entries, opened
+from engine.datasets.filenames import read_names
 from engine.datasets.labels import read_tables
 from engine.datasets.layout import Layout, read_layout
 from engine.datasets.split import split_four_ways, stratified_order
@@ -190,7 +191,7 @@ def _pictures(names: tuple[str, ...]) -> tuple[list[str], list[str]]:
 
 def _layout(pictures: list[str], others: list[str], entries: Entries, source: Path) -> Layout:
     """Reads classes and parts from the folders' names, or, where these are no classes, from a table of
-    labels.
+    labels, or from the pictures' own names.
     """
     refused = None
     try:
@@ -201,6 +202,8 @@ def _layout(pictures: list[str], others: list[str], entries: Entries, source: Pa
         refused = error
     if (labelled := read_tables(pictures, others, entries.read)) is not None:
         return labelled
+    if (named := read_names(pictures)) is not None:
+        return named
     if refused is not None:
         raise refused
     return found

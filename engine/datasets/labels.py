@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
 
-from engine.datasets.layout import PARTS, UNLABELLED, Layout, part_of
+from engine.datasets.layout import PARTS, UNLABELLED, Layout, part_of, part_of_path
 
 MOST_TABLE_BYTES = 50_000_000
 MOST_COLUMNS = 1_010  # a column a class, and a few more
@@ -104,16 +104,11 @@ def _labelled(rows: list[list[str]], by_stem: dict[str, list[str]], table: str) 
         label, name = label_of(row), _picture(row[file_column], by_stem, folder)
         if name is None or not label:
             continue
-        spoken = part_of(row[split_column]) if split_column is not None else _part_of_path(name)
+        spoken = part_of(row[split_column]) if split_column is not None else part_of_path(name)
         part = spoken[0] if spoken and spoken[0] in PARTS else ""
         if spoken is None or spoken[0] != UNLABELLED:
             found.append((name, part, unicodedata.normalize("NFC", label)))
     return found
-
-
-def _part_of_path(name: str) -> tuple[str, tuple[str, ...]] | None:
-    spoken = [part for folder in PurePosixPath(name).parts[:-1] if (part := part_of(folder)) and not part[1]]
-    return spoken[-1] if spoken else None
 
 
 def _file_column(body: list[list[str]], by_stem: dict[str, list[str]]) -> int | None:

@@ -2,7 +2,7 @@
 
 Published sets lie in a handful of layouts: class folders; `train`, `val`, `test` above them (in any spelling,
 packed twice, with something before or behind the word, the other way round); a test part without labels;
-one folder of pictures beside a table of labels. What a name says is decided here and nowhere else.
+one folder of pictures beside a table of labels. What a folder's name says is decided here and nowhere else.
 """
 
 from __future__ import annotations
@@ -105,14 +105,25 @@ def part_of(folder: str) -> tuple[str, tuple[str, ...]] | None:
     """Returns the part that a folder's name speaks of and what else its name holds; None where it speaks of
     none.
 
-    `seg_train` gives ("train", ("seg",)), `Training Set` gives ("train", ()).
+    `seg_train` gives ("train", ("seg",)), `Training Set` and `train1` give ("train", ()).
     """
-    tokens = [token for token in re.split(r"[\s_.\-]+", folder.lower()) if token]
+    tokens = [
+        re.sub(r"(?<=[a-z])\d$", "", token) for token in re.split(r"[\s_.\-]+", folder.lower()) if token
+    ]
     spoken = [token for token in tokens if token in _WORDS]
     if len(spoken) != 1:
         return None
     rest = tuple(token for token in tokens if token not in _WORDS and token not in _FILLERS)
     return _WORDS[spoken[0]], rest
+
+
+def part_of_path(name: str) -> tuple[str, tuple[str, ...]] | None:
+    """Returns what `part_of` says of the innermost folder of a picture's path that is called by a part alone;
+    None where none is.
+    """
+    folders = name.split("/")[:-1]
+    spoken = [part for folder in folders if (part := part_of(folder)) and not part[1]]
+    return spoken[-1] if spoken else None
 
 
 def _parts(name: str) -> Path:

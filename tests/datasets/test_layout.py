@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.datasets.filenames import read_names
 from engine.datasets.labels import read_tables
 from engine.datasets.layout import part_of, read_layout
 from engine.errors import BadInput
@@ -221,3 +222,36 @@ def test_a_table_in_each_part():
 )
 def test_a_table_about_something_else_is_passed_over(content):
     assert read_tables(flat("images/"), ["x.csv"], lambda _: content) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [
+        ("train/{}.{}.jpg", ["cat", "dog"]),
+        ("images/{}_{:03d}.jpg", ["Abyssinian", "american_bulldog", "shiba-inu"]),
+        ("{} ({}).png", ["ok", "not ok"]),
+        ("{}{}.bmp", ["scratch", "dent"]),
+        ("{1}_{0}.png", ["frog", "truck"]),
+        ("{}_{:05d}.png", ["0", "1", "7"]),
+    ],
+)
+def test_classes_that_stand_in_the_names_of_the_pictures(name, classes):
+    names = [name.format(kind, i) for kind in classes for i in range(20)]
+    found = read_names(names + [f"test1/{i}.jpg" for i in range(10)])
+    assert sorted({kind for _, _, kind in found.pictures}) == sorted(classes)
+    assert {part for _, part, _ in found.pictures} == {""} and len(found.pictures) == len(names)
+    assert len(found.left_out) == 10 and "read from the pictures' names" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"{i:05d}.png" for i in range(40)],
+        [f"{kind}_{i:04d}.jpg" for kind in ("IMG", "DSC") for i in range(40)],
+        [f"{kind}_{i}.jpg" for kind in ("train", "test") for i in range(40)],
+        [f"picture of day {i} by nobody.jpg" for i in range(40)],
+        [f"{i}_{hash_}.jpg" for i in range(40) for hash_ in (f"a{i}", f"b{i}")],
+    ],
+)
+def test_names_that_tell_no_class_are_not_taken_for_one(names):
+    assert read_names(names) is None
