@@ -59,16 +59,20 @@ EDGE_TPU_OPERATORS = frozenset(
     )
 )
 ON_CHIP_BYTES = 8_000_000
+# the operators of ranges that are found at run time
+DYNAMIC = frozenset(("DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"))
+NO_DYNAMIC = "TensorRT takes no dynamically quantized graph"
 
 
 class Capability(Frozen):
     """An answer with its reason in one sentence; `operators` names those that fall back, with how many times
-    each.
+    each. `off_unit` tells that the file runs on the processor of a device that is chosen for another unit.
     """
 
     answer: Answer
     why: str = ""
     operators: dict[str, int] = {}
+    off_unit: bool = False
 
 
 def check(
@@ -97,10 +101,28 @@ def check(
             operators if operators is not None else (la.op for la in profile.layers) if profile else ()
         )
         return _edge_tpu(machine, precision, file_format, names, profile)
-    chosen = machine.runtimes[runtime].precisions[precision]
+    if runtime == "tensorrt" and profile is not None and DYNAMIC & {layer.op for layer in profile.layers}:
+        return Capability(
+            answer="falls back",
+            off_unit=True,
+            why=(
+                f"{NO_DYNAMIC}: on {machine.name} such a file runs on the processor, in ONNX Runtime. Choose"
+                " FP16."
+            ),
+        )
+    chosen, off_unit = machine.runtimes[runtime].precisions[precision], is_off_unit(machine, runtime)
     if chosen.verdict == "native":
-        return Capability(answer="supported", why=chosen.why)
-    return Capability(answer="pointless" if chosen.verdict == "pointless" else "falls back", why=chosen.why)
+        return Capability(answer="supported", why=chosen.why, off_unit=off_unit)
+    answer: Answer = "pointless" if chosen.verdict == "pointless" else "falls back"
+    return Capability(answer=answer, why=chosen.why, off_unit=off_unit)
+
+
+def is_off_unit(machine: Device, runtime: str) -> bool:
+    """Tells whether a runtime leaves the unit idle that a device is chosen for: the one that its usual
+    runtimes compute on.
+    """
+    usual = {machine.runtimes[name].unit for name in (machine.default_onnx, machine.default_tflite)}
+    return usual != {"cpu"} and machine.runtimes[runtime].unit == "cpu"
 
 
 def check_technique(
@@ -125,9 +147,7 @@ def check_technique(
             ),
         )
     if name == "dynamic_int8" and machine.default_runtime(file_format) == "tensorrt":
-        return Capability(
-            answer="pointless", why="TensorRT takes no dynamically quantized graph: choose FP16."
-        )
+        return Capability(answer="pointless", why=f"{NO_DYNAMIC}: choose FP16.")
     return answer
 
 
@@ -158,10 +178,11 @@ def _edge_tpu(
 ) -> Capability:
     chosen = machine.runtimes["edgetpu"].precisions[precision]
     if file_format != "tflite" or chosen.verdict != "native":
-        return Capability(answer="falls back", why=chosen.why or "The Edge TPU takes only full INT8 TFLite.")
+        why = chosen.why or "The Edge TPU takes only full INT8 TFLite."
+        return Capability(answer="falls back", why=why, off_unit=True)
     if profile is not None and not full_int8(profile, precision):
         why = machine.runtimes["edgetpu"].precisions["float32"].why
-        return Capability(answer="falls back", why=why)
+        return Capability(answer="falls back", why=why, off_unit=True)
     left = sorted(op for op in operators if op not in EDGE_TPU_OPERATORS and op != "edgetpu-custom-op")
     if left:
         counts = {op: left.count(op) for op in dict.fromkeys(left)}

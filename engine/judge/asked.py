@@ -33,8 +33,9 @@ class Asked:
 
     def ranked(self, done: list[Variant], baseline: Variant) -> list[Variant]:
         """Returns the admissible variants, best first. One whose limits can't all be checked comes after
-        those that can, and one that keeps a limit on accuracy as measured after those that keep it for
-        sure, unless only the baseline does: that is as it was given, and no reason to take nothing.
+        those that can, one that leaves the device's accelerator idle after those that run on it, and one
+        that keeps a limit on accuracy as measured after those that keep it for sure, unless only the
+        baseline does: that is as it was given, and no reason to take nothing.
         """
         judged = [(v, self.check(v)[0]) for v in done]
         prefers = any(
@@ -42,11 +43,17 @@ class Asked:
         )
         free = self.constraints.max_accuracy_drop_pp is None and self.goal != Goal.accuracy
 
-        def key(entry: tuple[Variant, str]) -> tuple[bool, bool, bool, float, float, str]:
+        def is_wild(variant: Variant) -> bool:
+            return free and validation_drop_pp(variant, baseline) > FREE_DROP_PP
+
+        reaches = any(verdict == "yes" and not (is_off_unit(v) or is_wild(v)) for v, verdict in judged)
+
+        def key(entry: tuple[Variant, str]) -> tuple[bool, bool, bool, bool, float, float, str]:
             variant, verdict = entry
-            wild = free and validation_drop_pp(variant, baseline) > FREE_DROP_PP
+            idle = reaches and is_off_unit(variant)
             unsure = prefers and not is_sure(variant, self.constraints)
-            return verdict != "yes", unsure, wild, -self.score(variant, baseline), size(variant), variant.id
+            worth = -self.score(variant, baseline)
+            return verdict != "yes", idle, unsure, is_wild(variant), worth, size(variant), variant.id
 
         return [v for v, _ in sorted(((v, verdict) for v, verdict in judged if verdict != "no"), key=key)]
 
@@ -71,6 +78,11 @@ class Asked:
             return ours
         here, there = measured_ms(variant), measured_ms(other)
         return here if here and there else 1.0
+
+
+def is_off_unit(variant: Variant) -> bool:
+    """Tells whether a variant's file leaves the unit idle that its run's device is chosen for."""
+    return variant.capability is not None and variant.capability.off_unit
 
 
 def size(variant: Variant) -> float:

@@ -1,7 +1,7 @@
 """Why a variant is recommended, in sentences."""
 
 from engine.judge import promise, words
-from engine.judge.asked import FREE_DROP_PP, Asked, measured_ms, size
+from engine.judge.asked import FREE_DROP_PP, Asked, is_off_unit, measured_ms, size
 from engine.judge.limits import LIMITS, estimated
 from engine.vocabulary import Goal, Variant
 
@@ -40,6 +40,7 @@ def why(
     if winner.id != "baseline":
         reasons += promise.sentences(winner, asked.constraints)
     reasons += _less_sure(winner, done, baseline, asked)
+    reasons += _off_unit(winner, done, baseline, asked)
     if binding:
         what = f"{LIMITS[binding].label}{LIMITS[binding].where}"
         reasons.append(f"Your limit on {what} decides: without it another variant would win.")
@@ -64,6 +65,26 @@ def _less_sure(winner: Variant, done: list[Variant], baseline: Variant, asked: A
         return []
     best = max(better, key=lambda v: asked.score(v, baseline))
     return [f"{best.id} does better for this goal and ranks behind: it keeps a limit only as measured."]
+
+
+def _off_unit(winner: Variant, done: list[Variant], baseline: Variant, asked: Asked) -> list[str]:
+    """Returns a sentence where a variant that does better for the goal ranks behind as it leaves the device's
+    accelerator idle.
+    """
+    if is_off_unit(winner):
+        return []
+    behind = [
+        v
+        for v in done
+        if is_off_unit(v)
+        and asked.check(v)[0] == "yes"
+        and asked.score(v, baseline) > asked.score(winner, baseline)
+    ]
+    if not behind:
+        return []
+    best = max(behind, key=lambda v: asked.score(v, baseline))
+    what = f"the accelerator of {words.device_name(asked.device)}"
+    return [f"{best.id} does better for this goal and ranks behind: it leaves {what} idle."]
 
 
 def why_nearest(nearest: Variant, asked: Asked) -> list[str]:

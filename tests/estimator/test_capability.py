@@ -60,6 +60,20 @@ def test_full_int8_means_activations_too():
     assert not full_int8(profile) and check("coral_dev_board", "int8", profile).answer == "falls back"
 
 
+def test_a_file_that_leaves_the_unit_idle_is_told():
+    layer = convolution("a", 8, 8, precision="int8")
+    full = profile_of([layer], "int8", "tflite")
+    mixed = profile_of([layer.model_copy(update={"activation_precision": "float32"})], "int8", "tflite")
+    dynamic = profile_of([layer.model_copy(update={"op": "ConvInteger"})], "int8", "onnx")
+    half = profile_of([layer], "float16", "onnx")
+    assert not check("coral_dev_board", "int8", full).off_unit
+    assert check("coral_dev_board", "int8", mixed).off_unit
+    assert check("jetson_orin_nano", "int8", dynamic).off_unit
+    assert not check("jetson_orin_nano", "float16", half).off_unit
+    assert check("jetson_orin_nano", "int8", full).off_unit  # TFLite runs on its processor
+    assert not check("raspberry_pi_4", "int8", mixed).off_unit  # which has no other unit
+
+
 def test_the_verdict_is_a_field_and_no_word_of_the_reason(monkeypatch):
     machine = load_device("jetson_nano")
     runtime = machine.runtimes["tensorrt"]

@@ -259,6 +259,24 @@ def test_what_does_not_run_there_breaks_no_limit():
     assert found.ranking == ["baseline"] and not any("break a limit" in r for r in found.reasons)
 
 
+@pytest.mark.parametrize("goal", [*Goal])
+def test_what_leaves_the_accelerator_idle_does_not_win_while_anything_runs_on_it(goal):
+    from estimator.capability import Capability
+
+    off = Capability(answer="falls back", why="The Edge TPU takes only full INT8.", off_unit=True)
+    on = Capability(answer="supported")
+    base = variant("baseline", 4.0, 8.0, 0.99, capability=off)
+    small = variant("hybrid@smallest", 0.1, 0.5, 0.989, capability=off)
+    full = variant("ptq_int8", 1.0, 4.0, 0.98, capability=on)
+    found = choose([base, small, full], goal)
+    assert found.winner == "ptq_int8" and found.ranking[-1] != "ptq_int8"
+    assert any("hybrid@smallest" in r or "baseline" in r for r in found.reasons if "idle" in r)
+    # where nothing does, or only what lost its accuracy, the others stand as they are
+    assert choose([base, small], Goal.size).winner == "hybrid@smallest"
+    lost = variant("ptq_int8", 0.05, 4.0, 0.5, capability=on)
+    assert choose([base, small, lost], Goal.size).winner == "hybrid@smallest"
+
+
 def test_there_is_one_table_of_limits():
     assert list(LIMITS) == list(Constraints.model_fields)
 
