@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.readme import readme
+from deploy.recipe import recipe
 from deploy.service import DOCKERFILE, SERVICE
 from deploy.verify import verify
 from engine.device.model import COMMON_REQUIREMENTS, runtime_for
@@ -96,6 +97,7 @@ def contents(run: Run, variant: Variant, folder: Path) -> dict[str, bytes]:
         "sample.png": carried["golden/00.png"],
         "requirements.txt": requirements(decoded).encode(),
         "README.md": readme(run, variant, name).encode(),
+        "recipe.py": recipe(run, variant, primary, folder).encode(),
         "edgewise.service": SERVICE.encode(),
         "Dockerfile": DOCKERFILE.encode(),
         **carried,

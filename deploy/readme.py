@@ -79,6 +79,7 @@ MORE = """\
   pictures; `--source synthetic --headless --frames 300` shows what rate the device keeps up with.
 - `serve.py` answers `POST /predict` and `GET /health` on port 8000; `edgewise.service` starts it with the
   system, the `Dockerfile` runs it in a container (its image was not built here).
+- `recipe.py` is not for the device: with Edgewise it makes this variant again from the original model.
 - `metadata.json` says how pictures become the model's input, how it was made and what was measured.
 - `sha256sum -c SHA256SUMS` shows that nothing was changed."""
 

@@ -11,11 +11,13 @@ What is named here is imported when it is first used, so that `import engine` co
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from engine.version import VERSION
+
 if TYPE_CHECKING:
     from engine.face import Run, estimate, inspect, optimize, package
     from engine.vocabulary import Experiment, Variant
 
-__version__ = "0.2.0"
+__version__ = VERSION
 __all__ = ["Experiment", "Run", "Variant", "estimate", "inspect", "optimize", "package"]
 
 _HOME = {

@@ -22,9 +22,9 @@ from engine.formats.inspect import inspect_model
 from engine.judge.table import row
 from engine.run import jobs
 from engine.run.estimate import estimates_of
-from engine.run.prepare import prepare
+from engine.run.prepare import data_sha256, prepare
 from engine.store.workspace import Workspace
-from engine.vocabulary import Constraints, Estimate, Experiment, ModelFile, Variant, parse
+from engine.vocabulary import Constraints, Estimate, Experiment, ModelFile, Pace, Variant, parse
 
 __all__ = ["Run", "ask_for", "estimate", "inspect", "optimize", "package"]
 
@@ -66,6 +66,12 @@ class Run(vocabulary.Run):
                 return found
         ids = ", ".join(v.id for v in self.variants)
         raise BadInput(f"This run has no variant {name!r}: choose one of {ids}.")
+
+    def data_sha256(self) -> str:
+        """Returns the SHA-256 of its data set, as it was prepared for its model (its labels and a sample of
+        its images); "" without one.
+        """
+        return data_sha256(self.experiment, self._home)
 
     def table(self) -> list[dict[str, Any]]:
         """Returns a row a variant of plain figures, ready for a data frame."""
@@ -148,6 +154,7 @@ def optimize(
     seed: int = 0,
     time_budget_s: float = 300,
     cautious: bool = False,
+    pace: Pace | dict[str, Any] | None = None,
     architecture: str | None = None,
     input_size: tuple[int, int] | None = None,
     class_order: str | Sequence[str] | None = None,
@@ -161,6 +168,7 @@ def optimize(
         runtime: What the files are for: `onnxruntime` (ONNX) or `litert` (TFLite); the device's by default.
         techniques: Ids; all by default.
         time_budget_s: Seconds that techniques which train share.
+        pace: Of a run that is repeated, which then takes the same steps of training.
         architecture, input_size, class_order: As `inspect` takes them.
         on_event: Called with each event of the run as it comes.
         limits: Fields of `Constraints`, such as `max_size_mb=0.5`.
@@ -183,6 +191,7 @@ def optimize(
         seed=seed,
         time_budget_s=time_budget_s,
         cautious=cautious,
+        pace=pace,
         architecture=architecture,
     )
     run_id = jobs.start(experiment, home)

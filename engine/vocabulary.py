@@ -26,6 +26,7 @@ __all__ = [
     "Preprocessing",
     "ModelFile",
     "Constraints",
+    "Pace",
     "Experiment",
     "Step",
     "Artifact",
@@ -146,6 +147,23 @@ class Constraints(Plain):
         return {name: value for name, value in self.model_dump().items() if value is not None}
 
 
+class Pace(Plain):
+    """How fast a run trained, and how many seconds of training its techniques had: asked for once more, they
+    come to the same steps on any machine.
+
+    Attributes:
+        step_s, image_s, evaluate_images_per_s: As in `engine.backends.Facts`.
+        training_s: By technique.
+        sensitivity_s: Of the sensitivity of each layer.
+    """
+
+    step_s: float = Field(ge=0)
+    image_s: float = Field(ge=0)
+    evaluate_images_per_s: float = Field(ge=0)
+    training_s: dict[str, float]
+    sensitivity_s: float = Field(ge=0)
+
+
 class Experiment(Plain):
     """All that defines a run. The pages, the command line and the HTTP routes build this and nothing else.
 
@@ -155,6 +173,7 @@ class Experiment(Plain):
     Attributes:
         runtime: What its files are written for (an id of `engine.runtimes`); None: the framework's usual one.
         runtime_note: Why that is not the runtime that was asked for or the device's own, else "".
+        pace: Of the run that this one repeats; None: its own, by what is measured here and the time budget.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -169,6 +188,7 @@ class Experiment(Plain):
     seed: int = Field(default=0, ge=0, lt=2**31)
     time_budget_s: int = Field(default=300, ge=10, le=86_400)
     cautious: bool = False
+    pace: Pace | None = None
 
 
 class Step(Plain):

@@ -35,7 +35,8 @@ DATA = (*WORDS, "engine.store", "engine.device", "models", "engine.datasets")
 FILES = (*DATA, "engine.wall", "engine.formats")
 WORK = (*FILES, "estimator", "engine.backends", "engine.judge.measure", "engine.techniques")
 FRONT = (
-    *(*WORDS, "engine.wall", "engine.store", "engine.datasets", "engine.judge", "engine.techniques"),
+    *(*WORDS, "engine.version", "engine.wall", "engine.store", "engine.datasets", "engine.judge"),
+    "engine.techniques",
     *("engine.ask", "engine.run", "engine.starter", "estimator", "models", "deploy"),
     # of the formats what knows no file's inside: the registry, and the question that goes behind the wall
     *("engine.formats.inspect", "engine.formats"),
@@ -73,7 +74,13 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "engine.ask": (*DATA, "estimator", "engine.techniques", "engine.formats", "engine.judge", "engine.wall"),
     "engine.run": (*WORK, "engine.judge", "engine.ask"),
     "engine.starter": (*WORK, "engine.judge", "engine.ask", "engine.run", "models.train"),
-    "deploy": (*WORDS, "engine.store", "engine.wall", "engine.device", "estimator"),
+    "engine.version": (),
+    "deploy": (
+        *(*WORDS, "engine.version", "engine.store", "engine.wall", "engine.device", "engine.datasets"),
+        *("engine.techniques", "engine.run", "estimator", "models"),
+    ),
+    # the text of a package's recipe.py, which nothing here imports
+    "deploy.recipe_template": ("engine.__init__", "engine.errors"),
     "engine": FRONT,
     "engine.face": FRONT,
     "engine.cli": ("engine.cli_options", *FRONT),

@@ -3,6 +3,7 @@ measurements, estimates and the recommendation. It imports no framework.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -18,6 +19,7 @@ from engine.run.plan import (
     expected_seconds,
     grace_s,
     needs_sensitivity,
+    pace_path,
     sensitivity_seconds,
     training_seconds,
 )
@@ -29,10 +31,11 @@ from engine.store.files import read_json, write_json
 from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
 from engine.techniques.technique import Technique
-from engine.vocabulary import Experiment, LayerSensitivity, Variant
+from engine.vocabulary import Experiment, LayerSensitivity, Pace, Variant
 from estimator.devices import load_device
 
 FACTS_LIMIT_S = 300
+SPEEDS = ("step_s", "image_s", "evaluate_images_per_s")
 TOLERANCE = 0.005  # of validation accuracy, where the user sets no limit
 LIMIT_SHARE = 0.7  # some of a limit is left for the difference between validation and test images
 
@@ -67,7 +70,7 @@ def optimize(
 def go_through(run: Supervisor, weighing: Weighing) -> None:
     """Takes a run through all its stages. Raises EdgewiseError when the baseline can't be made."""
     experiment, facts = run.experiment, look_over(run)
-    training_s = plan(run, facts)
+    pace = plan(run, facts)
     make_baseline(run, facts, weighing)
     sensitivity = None
     for technique in map(TECHNIQUES.__getitem__, experiment.techniques):
@@ -75,9 +78,9 @@ def go_through(run: Supervisor, weighing: Weighing) -> None:
             run.skip_technique(technique, reason)
             continue
         if sensitivity is None and needs_sensitivity([technique.id]):
-            sensitivity = find_sensitivity(run, facts)
+            sensitivity = find_sensitivity(run, facts, pace.sensitivity_s)
         rows = sensitivity.rows if sensitivity is not None else ()
-        stage(run, technique.id, facts, weighing, training_s.get(technique.id, 0.0), rows)
+        stage(run, technique.id, facts, weighing, pace.training_s.get(technique.id, 0.0), rows)
     if sensitivity is None and needs_sensitivity(experiment.techniques):
         run.skip("sensitivity", "no technique that needs it can be used on this model")
     time_all(run, weighing)
@@ -103,12 +106,15 @@ def look_over(run: Supervisor) -> Facts:
     try:
         return FACTS.validate_python(read_json(kept))
     except ValidationError:  # not found out yet
-        trains = any(TECHNIQUES[name].trains for name in run.experiment.techniques)
+        pace = run.experiment.pace
+        trains = pace is None and any(TECHNIQUES[name].trains for name in run.experiment.techniques)
         answer = run.ask(FindFacts(**run.common(), trains=trains), "baseline", FACTS_LIMIT_S)
     try:
         found = FACTS.validate_python(answer)
     except ValidationError:
         raise EdgewiseError("The model could not be looked over: its process answered nonsense.") from None
+    if pace is not None:
+        found = replace(found, **pace.model_dump(include=set(SPEEDS)))
     write_json(kept, FACTS.dump_python(found, mode="json"))
     return found
 
@@ -118,14 +124,21 @@ def why_not(run: Supervisor, technique: Technique, facts: Facts) -> str:
     return technique.why_not(facts) or lacks(technique, run.experiment.model, run.experiment.dataset)
 
 
-def plan(run: Supervisor, facts: Facts) -> dict[str, float]:
-    """Splits the time budget over the techniques that train; returns the seconds of each."""
+def plan(run: Supervisor, facts: Facts) -> Pace:
+    """Splits the time budget over the techniques that train, or as the run did that this one repeats; the
+    result is kept, by which this run can be repeated.
+    """
     chosen, budget_s = run.experiment.techniques, run.experiment.time_budget_s
     trained = [t for t in chosen if TECHNIQUES[t].trains and not why_not(run, TECHNIQUES[t], facts)]
-    training_s = training_seconds(trained, budget_s)
+    pace = run.experiment.pace or Pace(
+        **{name: getattr(facts, name) for name in SPEEDS},
+        training_s=training_seconds(trained, budget_s),
+        sensitivity_s=sensitivity_seconds(budget_s),
+    )
+    write_json(pace_path(run.folder), pace.model_dump(mode="json"))
     converts = runtimes.converts(run.experiment.model, run.experiment.runtime)
-    run.plan(expected_seconds(chosen, training_s, budget_s, converts))
-    return training_s
+    run.plan(expected_seconds(chosen, pace.training_s, budget_s, converts))
+    return pace
 
 
 def stage(
@@ -171,7 +184,7 @@ def tolerance(experiment: Experiment) -> float:
     return TOLERANCE if limit is None else LIMIT_SHARE * limit / 100
 
 
-def find_sensitivity(run: Supervisor, facts: Facts) -> Sensitivity:
+def find_sensitivity(run: Supervisor, facts: Facts, seconds: float) -> Sensitivity:
     """Finds the sensitivity of each layer once a run. A run goes on without it if that fails, and the failure
     is kept with its reason, so that nobody waits for it again.
     """
@@ -179,7 +192,7 @@ def find_sensitivity(run: Supervisor, facts: Facts) -> Sensitivity:
     found = _kept_sensitivity(kept)
     if found is None:
         run.begin("sensitivity")
-        found = _find_sensitivity(run, facts)
+        found = _find_sensitivity(run, facts, seconds)
         write_json(kept, found.model_dump(mode="json"))
     run.end("sensitivity", found.reason)
     return found
@@ -194,10 +207,9 @@ def _kept_sensitivity(path: Path) -> Sensitivity | None:
         return None
 
 
-def _find_sensitivity(run: Supervisor, facts: Facts) -> Sensitivity:
+def _find_sensitivity(run: Supervisor, facts: Facts, seconds: float) -> Sensitivity:
     if run.experiment.dataset is None:
         return Sensitivity(reason="it needs labelled images, and this run has none: choose a data set")
-    seconds = sensitivity_seconds(run.experiment.time_budget_s)
     asked = FindSensitivity(**run.common(), facts=facts, seed=run.experiment.seed, seconds=seconds)
     try:
         return Sensitivity.model_validate(run.ask(asked, "sensitivity", grace_s(facts) + 5 * seconds))

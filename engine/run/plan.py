@@ -2,6 +2,8 @@
 same.
 """
 
+from pathlib import Path
+
 from engine.backends import Facts
 from engine.techniques import TECHNIQUES
 
@@ -24,6 +26,11 @@ def training_seconds(trained: list[str], budget_s: float) -> dict[str, float]:
     """
     total = sum(TECHNIQUES[name].weight for name in trained) or 1
     return {name: TRAINING_SHARE * budget_s * TECHNIQUES[name].weight / total for name in trained}
+
+
+def pace_path(folder: Path) -> Path:
+    """Returns where a run keeps its pace, by which it can be repeated, given the run's folder."""
+    return folder / "cache" / "pace.json"
 
 
 def needs_sensitivity(techniques: list[str]) -> bool:

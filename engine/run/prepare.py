@@ -8,7 +8,7 @@ from engine import datasets
 from engine.datasets import DATASETS
 from engine.errors import BadInput
 from engine.run.requests import PrepareData
-from engine.vocabulary import ModelFile
+from engine.vocabulary import Experiment, ModelFile
 from engine.wall import sandbox
 from engine.wall.limits import Limits
 from engine.wall.sandbox import Watch
@@ -34,6 +34,15 @@ def prepare(
         return
     request = PrepareData(dataset=dataset, home=home, **how)
     sandbox.run("engine.run.tasks", request.sent(), LIMITS, watch, log)
+
+
+def data_sha256(experiment: Experiment, home: Path) -> str:
+    """Returns the fingerprint of an experiment's data set; "" where there is none, or none any more."""
+    if experiment.dataset is None:
+        return ""
+    with suppress(BadInput, OSError):
+        return datasets.fingerprint(experiment.dataset, home, **wanted(experiment.dataset, experiment.model))
+    return ""
 
 
 def wanted(dataset: str | None, model: ModelFile | None) -> dict[str, Any]:
