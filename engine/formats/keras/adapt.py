@@ -22,7 +22,7 @@ def image_shapes(model: keras.Model, size: int | None) -> tuple[list[tuple[int, 
     """
     shapes = [tuple(i.shape[1:]) for i in model.inputs]
     shape = shapes[0]
-    if len(shapes) == 1 and len(shape) == 1 and shape[0] and (found := _of_a_row(shape[0], size)):
+    if len(shapes) == 1 and len(shape) == 1 and shape[0] and (found := of_a_row(shape[0], size)):
         return found, False
     if len(shapes) == 1 and len(shape) == 2 and all(n and LEAST_SIDE <= n <= MOST_SIDE for n in shape):
         return [(*shape, 1)], False
@@ -41,7 +41,7 @@ def image_shapes(model: keras.Model, size: int | None) -> tuple[list[tuple[int, 
     )
 
 
-def _of_a_row(count: int, size: int | None) -> list[tuple[int, int, int]]:
+def of_a_row(count: int, size: int | None) -> list[tuple[int, int, int]]:
     """Returns the pictures that so many numbers may be: a square one, else one of the data set's height."""
     squares = [(math.isqrt(count // c), math.isqrt(count // c), c) for c in (1, 3)]
     of_size = [(size, count // c // size, c) for c in (1, 3)] if size else []
@@ -69,12 +69,17 @@ def taking(model: keras.Model, shape: tuple[int, int, int]) -> tuple[keras.Model
     made = keras.Model(image, function.call(x), name=model.name)
     if not flat:
         return made, []
+    return made, [note_of_flat(wanted, shape)]
+
+
+def note_of_flat(wanted: tuple[int, ...], shape: tuple[int, int, int]) -> str:
+    """Returns what is said of a reshape of a picture of `shape` in front of an input of `wanted` numbers."""
     numbers = f"{wanted[0]:,} numbers in a row" if len(wanted) == 1 else f"{wanted[0]}x{wanted[1]} numbers"
     color = "grey" if shape[2] == 1 else "colour"
-    return made, [
+    return (
         f"The network takes {numbers}: a reshape of a {shape[1]}x{shape[0]} {color} image, row after row, was"
         " put in front of it."
-    ]
+    )
 
 
 def giving_classes(model: keras.Model) -> tuple[keras.Model, list[str], list[str]]:

@@ -62,8 +62,8 @@ def try_network(
 def _build(graph: Graph, shape: tuple[int, int, int]) -> keras.Model:
     image = keras.Input(shape, name="input")
     values = {graph.inputs[0]: image}
-    if len(graph.tensors[graph.inputs[0]].shape) == 3:
-        values[graph.inputs[0]] = layers.Reshape(shape[:2])(image)
+    if len(wanted := graph.tensors[graph.inputs[0]].shape) < 4:
+        values[graph.inputs[0]] = layers.Reshape(wanted[1:])(image)
     constants: dict[int, np.ndarray] = {
         i: t.array() for i, t in enumerate(graph.tensors) if t.data is not None and t.kind in KINDS
     }

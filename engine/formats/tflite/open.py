@@ -23,6 +23,7 @@ def openings(path: Path, format: str, architecture: str | None, size: int | None
     facts = {
         "reach": "all",
         "warnings": [],
+        "evidence": _note_of_flat(given, (height, width, channels)),
         "layers": sum(op.name in WEIGHTED for op in graph.operators),
         "parameters": sum(
             math.prod(t.shape) for t in graph.tensors if t.data is not None and t.kind in (0, 1, 3, 9, INT4)
@@ -64,6 +65,7 @@ def openings(path: Path, format: str, architecture: str | None, size: int | None
             }
         elif classes == 1:
             classes, predict, told = _two_classes(network, predict)
+            told["evidence"] = facts["evidence"] + told.get("evidence", [])
             facts |= told
     color = "grey" if channels == 1 else "rgb"
     return [
@@ -105,6 +107,8 @@ def scores_of(path: Path, graph: Graph) -> tuple[Callable, tuple[int, int, int]]
 
 def _image(graph: Graph, given: Tensor) -> tuple[int, int, int, str]:
     shape = given.shape
+    if len(graph.inputs) == 1 and len(shape) == 2 and shape[0] == 1 and (row := _of_a_row(shape[1])):
+        return row
     if len(graph.inputs) != 1 or len(shape) not in (3, 4) or shape[0] != 1:
         raise BadInput(
             f"The TFLite network takes {[list(graph.tensors[i].shape) for i in graph.inputs][:3]} as input"
@@ -120,6 +124,23 @@ def _image(graph: Graph, given: Tensor) -> tuple[int, int, int, str]:
         f"The TFLite network takes {list(shape)[1:]} as input, which is no grey or colour image: it can only"
         " be estimated."
     )
+
+
+def _of_a_row(count: int) -> tuple[int, int, int, str] | None:
+    """Returns the square picture that a row of so many numbers is, a pixel after the other as TFLite lays
+    them; None where it is none.
+    """
+    from engine.formats.keras.adapt import of_a_row  # imports Keras, which takes seconds
+
+    return next(((*shape, "NHWC") for shape in of_a_row(count, None)), None)
+
+
+def _note_of_flat(given: Tensor, shape: tuple[int, int, int]) -> list[str]:
+    if len(given.shape) > 3:
+        return []
+    from engine.formats.keras.adapt import note_of_flat
+
+    return [note_of_flat(given.shape[1:], shape)]
 
 
 def _classes(graph: Graph, scores: Tensor) -> int:
