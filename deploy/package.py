@@ -9,16 +9,18 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from deploy import targets
 from deploy.readme import readme
 from deploy.recipe import recipe
 from deploy.service import DOCKERFILE, SERVICE
+from deploy.targets.job import Extra, Job
 from deploy.verify import verify
-from engine.device.model import COMMON_REQUIREMENTS, runtime_for
 from engine.errors import BadInput, EdgewiseError
 from engine.runtimes import saturates_here
 from engine.store.files import read_json
 from engine.store.workspace import Workspace
 from engine.vocabulary import Artifact, Run, Variant
+from estimator.devices import Device, all_devices
 from estimator.types import Profile
 
 DEVICE_CODE = Path(__file__).resolve().parent.parent / "engine" / "device"
@@ -28,6 +30,7 @@ SCRIPTS = (
 )
 ROUNDING = {"float32": 1e-3}  # of a probability, by precision, that kernels of two processors may differ by …
 COARSE = 0.02  # … and where values are rounded to 8 bits in between
+OPSET = 18  # that our ONNX files are written in
 EPOCH = (2020, 1, 1, 0, 0, 0)  # one time for all entries, so that the same variant gives the same bytes
 
 
@@ -91,19 +94,31 @@ def contents(run: Run, variant: Variant, folder: Path) -> dict[str, bytes]:
     name = f"model.{primary.format}"
     carried = golden(folder, decoded)
     pictures = [path.removeprefix("golden/") for path in carried if not path.endswith(".npy")]
+    device = all_devices().get(run.experiment.device)
+    added = Extra({}, "")
+    if device is not None:
+        found = Profile.model_validate(profile) if profile else None
+        added = targets.extra(Job(run, variant, device, folder / decoded, folder / "golden", found))
+    facts = metadata(run, variant, name, decoded, profile, pictures)
+    facts["artifact"]["older"] = older(device, added)
     files = {
         name: stored,
-        "metadata.json": _json(metadata(run, variant, name, decoded, profile, pictures)),
+        "metadata.json": _json(facts),
         "sample.png": carried["golden/00.png"],
-        "requirements.txt": requirements(decoded).encode(),
-        "README.md": readme(run, variant, name).encode(),
+        "requirements.txt": targets.requirements(device, decoded.suffix).encode(),
+        "README.md": readme(run, variant, name, added.text).encode(),
         "recipe.py": recipe(run, variant, primary, folder).encode(),
         "edgewise.service": SERVICE.encode(),
         "Dockerfile": DOCKERFILE.encode(),
         **carried,
+        **added.files,
     }
     scripts = [*SCRIPTS, *(["decoder.py"] if primary.decoded_path else [])]
-    files |= {script: (DEVICE_CODE / script).read_bytes() for script in scripts}
+    if device is not None and device.family in targets.ACCELERATORS:
+        scripts.append(targets.ACCELERATORS[device.family])
+    files |= {
+        script: targets.readable((DEVICE_CODE / script).read_text(), device).encode() for script in scripts
+    }
     return files | {"SHA256SUMS": sums(files)}
 
 
@@ -130,9 +145,13 @@ def sums(files: dict[str, bytes]) -> bytes:
     ).encode()
 
 
-def requirements(decoded: Path) -> str:
-    """Returns requirements.txt: what the scripts need, and what the runtime of this file needs."""
-    return "\n".join([*COMMON_REQUIREMENTS, *runtime_for(decoded).requirements]) + "\n"
+def older(device: Device | None, added: Extra) -> str:
+    """Returns the file that is opened in the place of the model's own, as the device's ONNX Runtime is too
+    old for it; "" where it need not be, or there is none.
+    """
+    runtime = device.runtimes.get("onnxruntime") if device else None
+    is_old = runtime is not None and runtime.opset is not None and runtime.opset < OPSET
+    return "model_trt.onnx" if is_old and "model_trt.onnx" in added.files else ""
 
 
 def shipped(variant: Variant) -> Artifact:

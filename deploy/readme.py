@@ -1,21 +1,26 @@
 """A package's README: for that very device, what it is, how it is set up, tried and kept at work."""
 
 import re
+from pathlib import PurePath
 
+from deploy.targets import proof
 from engine.errors import one_line
 from engine.vocabulary import Run, Variant
 from estimator.devices import Device, all_devices
 
 
-def readme(run: Run, variant: Variant, name: str) -> str:
-    """Returns the README of one variant's package. name: of the model's file."""
+def readme(run: Run, variant: Variant, name: str, added: str = "") -> str:
+    """Returns the README of one variant's package. name: of the model's file. added: by the device's family,
+    as Markdown.
+    """
     machine = all_devices().get(run.experiment.device)
     device = machine.name if machine else run.experiment.device
     parts = [
         f"# {plain(variant.id)} for {device}",
         f"Made by Edgewise from `{plain(run.experiment.model.name)}`.",
-        set_up(machine),
+        set_up(machine, PurePath(variant.artifacts[0].decoded_path or variant.artifacts[0].path).suffix),
         TRY,
+        *([added] if added else []),
         "## What to expect",
         "\n".join(f"- {line}" for line in expected(run, variant, name, device)),
         MORE.replace("DEVICE", run.experiment.device),
@@ -25,16 +30,21 @@ def readme(run: Run, variant: Variant, name: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def set_up(device: Device | None) -> str:
-    """Returns how the environment is made. The system's own Python refuses pip on today's Debian
-    (PEP 668).
+def set_up(device: Device | None, ending: str) -> str:
+    """Returns how the environment is made, for files of this ending. The system's own Python refuses pip on
+    today's Debian (PEP 668).
     """
+    # what comes with the system and not by pip must be seen from inside
+    sees = "--system-site-packages " if device and device.family in ("jetson", "coral") else ""
+    python = (
+        f"Python {device.python} of {device.system}" if device and device.python else "Python 3.9 or later"
+    )
     lines = [
         "## Set up",
         "",
-        "In this folder, on the device, with Python 3.9 or later of a 64-bit system:",
+        f"In this folder, with {python}, 64-bit:",
         "",
-        "    python3 -m venv .venv",
+        f"    python3 -m venv {sees}.venv",
         "    .venv/bin/pip install -r requirements.txt",
     ]
     if device is not None and device.family == "raspberry_pi":
@@ -43,17 +53,8 @@ def set_up(device: Device | None) -> str:
             "`python3-venv` comes from `sudo apt install python3-venv`. A 32-bit Raspberry Pi OS has no"
             " version of the runtime: `uname -m` must say aarch64.",
         ]
-    elif device is not None and device.family == "jetson":
-        lines += [
-            "",
-            "This package runs on the CPU of the board; its GPU takes an engine that TensorRT builds there.",
-        ]
-    elif device is not None and device.family == "coral":
-        lines += [
-            "",
-            "This package runs on the processor beside the Edge TPU; the Edge TPU takes what"
-            " `edgetpu_compiler` makes of the model, which was not run here.",
-        ]
+    if said := proof(device, ending):
+        lines += ["", said]
     return "\n".join(lines)
 
 

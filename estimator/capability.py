@@ -110,11 +110,25 @@ def check(
                 " FP16."
             ),
         )
+    if runtime == "tflm" and (refused := _micro(machine, precision, file_format, profile)):
+        return Capability(answer="pointless", why=refused)
     chosen, off_unit = machine.runtimes[runtime].precisions[precision], is_off_unit(machine, runtime)
     if chosen.verdict == "native":
         return Capability(answer="supported", why=chosen.why, off_unit=off_unit)
     answer: Answer = "pointless" if chosen.verdict == "pointless" else "falls back"
     return Capability(answer=answer, why=chosen.why, off_unit=off_unit)
+
+
+def _micro(machine: Device, precision: Precision, file_format: str, profile: Profile | None) -> str:
+    """Returns why a microcontroller can't run a file at all, or ""."""
+    chosen = machine.runtimes["tflm"].precisions[precision]
+    if file_format != "tflite":
+        return "TensorFlow Lite Micro takes TFLite files only: choose LiteRT."
+    if chosen.verdict == "unsupported":
+        return chosen.why
+    if profile is not None and precision == "int8" and not full_int8(profile):
+        return "TensorFlow Lite Micro takes 8-bit weights with 8-bit activations only: choose full INT8."
+    return ""
 
 
 def is_off_unit(machine: Device, runtime: str) -> bool:

@@ -10,6 +10,7 @@ from pydantic import Field
 from estimator.types import Frozen, Precision
 
 FOLDER = Path(__file__).parent / "devices"
+Proof = Literal["verified here", "emulated here", "not verified"]
 Verdict = Literal["native", "falls back", "pointless", "unsupported"]
 
 
@@ -35,11 +36,20 @@ class Arithmetic(Frozen):
 class Runtime(Frozen):
     """A runtime that runs on the device: on what, which file formats it takes, and what precisions run as on
     it.
+
+    Attributes:
+        version: That packages for this device are made for; "" where no package is made for the runtime.
+        opset: The latest version of ONNX's operators that it reads in full, for ONNX files.
+        proof: Where packages were seen to run in it: in this runtime on any processor of this project, on an
+            emulated processor of the device, or nowhere.
     """
 
     unit: Literal["cpu", "gpu", "tpu"]
     formats: tuple[Literal["onnx", "tflite"], ...]
     precisions: dict[Precision, Arithmetic]
+    version: str = ""
+    opset: int | None = None
+    proof: Proof = "not verified"
 
 
 class Device(Frozen):
@@ -56,12 +66,13 @@ class Device(Frozen):
         dot_product: Whether its processor has the INT8 dot-product instructions of ARMv8.2.
         architecture: What its 64-bit system calls the processor; "" where any may be (an accelerator on a
             stick). board: What the firmware's model of the board contains, where one is known.
+        system, python: What runs on it, and the version of Python in that; "" where there is none.
         relative: The device whose measurements stand in first where this one has none.
     """
 
     id: str
     name: str
-    family: Literal["raspberry_pi", "jetson", "coral", "rockchip"]
+    family: Literal["raspberry_pi", "jetson", "coral", "rockchip", "microcontroller"]
     soc: str
     cpu: str = ""
     cores: int | None = None
@@ -87,6 +98,8 @@ class Device(Frozen):
     dot_product: bool = False
     architecture: str = ""
     board: str = ""
+    system: str = ""
+    python: str = ""
     relative: str = ""
     notes: str = ""
     runtimes: dict[str, Runtime]

@@ -77,7 +77,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "engine.version": (),
     "deploy": (
         *(*WORDS, "engine.version", "engine.store", "engine.wall", "engine.device", "engine.datasets"),
-        *("engine.techniques", "engine.run", "estimator", "models"),
+        *("engine.techniques", "engine.run", "engine.backends", "estimator", "models"),
     ),
     # the text of a package's recipe.py, which nothing here imports
     "deploy.recipe_template": ("engine.__init__", "engine.errors"),
@@ -231,7 +231,8 @@ def test_runtimes_are_imported_where_they_are_used():
 
 
 def test_a_package_imports_nothing_of_ours():
-    allowed = {"numpy", "PIL", "onnxruntime", "ai_edge_litert", "tflite_runtime", "cv2", *FLAT_SCRIPTS}
+    runtimes = {"onnxruntime", "ai_edge_litert", "tflite_runtime", "tensorrt"}
+    allowed = {"numpy", "PIL", "cv2", *runtimes, *FLAT_SCRIPTS}
     for name in sources():
         if name.startswith("engine.device."):
             found = {other.split(".")[0] for other in modules(name) if not other.startswith("engine.device.")}

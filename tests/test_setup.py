@@ -69,7 +69,11 @@ def test_one_tensorflow_on_every_system():
 def test_all_that_is_imported_is_required():
     pinned = {re.sub("[-_.]+", "-", r.name.lower()) for r in requirements("requirements.txt")}
     # a package's own files, a runtime of old devices, and what a camera takes
-    flat = {path.stem for path in (ROOT / "engine" / "device").glob("*.py")} | {"tflite_runtime", "cv2"}
+    flat = {path.stem for path in (ROOT / "engine" / "device").glob("*.py")} | {
+        "tflite_runtime",
+        "tensorrt",
+        "cv2",
+    }
     where = packages_distributions()
     names = (
         {name.split(".")[0] for path in sources() for name in modules(path)}

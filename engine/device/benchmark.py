@@ -88,7 +88,7 @@ def written(classifier: Classifier, threads: int, latency: dict[str, Any]) -> di
         "runtime": classifier.model.id,
         "runtime_version": classifier.model.version,
         "threads": threads,
-        "precision": artifact["precision"],
+        "precision": getattr(classifier.model, "precision", artifact["precision"]),
         "int4_weights": artifact["int4_weights"],
         "mixed_precision": artifact["mixed_precision"],
         "governor": facts()["governor"],

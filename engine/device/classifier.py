@@ -5,6 +5,7 @@ share.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import struct
@@ -17,6 +18,8 @@ from preprocessing import preprocess
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 UNSURE = "unsure"
+# a file that is made on the device (or for it), with what opens it
+ACCELERATED = (("model.engine", "model_trt", "TensorRT"), ("model_edgetpu.tflite", "model_tpu", "EdgeTPU"))
 TRIED = 4  # golden inputs that are looked at before the first answer of a runtime's version
 
 
@@ -56,7 +59,7 @@ class Classifier:
         self.classes: list[str] = self.metadata["classes"]
         artifact = self.metadata["artifact"]
         try:
-            self.model: Any = open_model(model_path(artifact), threads, int4_weights=artifact["int4_weights"])
+            self.model: Any = opened(artifact, threads)
         except ImportError as error:
             raise BadPackage(
                 "%s: make the environment that README.md names and start with its Python" % error
@@ -138,9 +141,24 @@ def differing(classifier: Classifier, ours: np.ndarray, theirs: np.ndarray) -> n
     """Tells of two arrays of scores [n, classes] where the answer is another one (bool [n]), and not for
     want of a difference between the best two: bounds of rounding are in metadata.json.
     """
-    tolerance = classifier.metadata["golden"]["tolerance"]
+    tolerance = max(classifier.metadata["golden"]["tolerance"], getattr(classifier.model, "rounding", 0.0))
     second, first = np.sort(classifier.probabilities(theirs), axis=1)[:, -2:].T
     return np.asarray((ours.argmax(1) != theirs.argmax(1)) & (first - second > tolerance))
+
+
+def opened(artifact: dict[str, Any], threads: int) -> Any:
+    """Returns the model in its runtime: on the accelerator where this device has made a file for it, else as
+    it was measured, or in the form that an older runtime reads. Raises ImportError where the runtime is not
+    here, BadPackage for a damaged file.
+    """
+    for name, module, runtime in ACCELERATED:
+        path = os.path.join(HERE, name)
+        if os.path.exists(path):
+            return getattr(importlib.import_module(module), runtime)(path, threads)
+    path = model_path(artifact)
+    if artifact.get("older"):
+        path = os.path.join(HERE, artifact["older"])
+    return open_model(path, threads, int4_weights=artifact["int4_weights"])
 
 
 def model_path(artifact: dict[str, Any]) -> str:

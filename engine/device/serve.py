@@ -12,7 +12,8 @@ import os
 import sys
 import threading
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from socketserver import ThreadingMixIn
 from typing import Any
 
 from classifier import BadPackage, Classifier
@@ -22,7 +23,7 @@ MOST_BYTES = 20_000_000
 SILENT_S = 10  # a caller who says nothing for so long is let go
 
 
-class Server(ThreadingHTTPServer):
+class Server(ThreadingMixIn, HTTPServer):
     """Serves one classifier; one picture at a time goes through it."""
 
     daemon_threads = True

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deploy.package import requirements
+from deploy.targets import requirements
 from engine.device import model
 from engine.device.model import RUNTIMES, open_model, runtime_for
 from engine.judge import measure
@@ -47,7 +47,7 @@ def test_a_new_runtime_is_one_class_and_one_name(tmp_path, monkeypatch):
     path = tmp_path / "weights.csv"
     path.write_text("1,0,0,0\n0,0,0,1\n")
     opened = open_model(path, threads=2)
-    assert opened.id == "table" and opened.threads == 2 and "csv-reader>=1" in requirements(path)
+    assert opened.id == "table" and opened.threads == 2 and "csv-reader>=1" in requirements(None, ".csv")
     scores = opened.predict(np.arange(8, dtype=np.float32).reshape(2, 2, 2, 1))
     assert scores.tolist() == [[0, 3], [4, 7]]
     times = measure.time_interleaved({"it": lambda: opened.run_once(np.zeros((1, 2, 2, 1)))}, 0.05)

@@ -51,7 +51,7 @@ def test_a_run_estimates_for_it(dummy):
 def test_the_offered_come_first():
     found = list(devices.all_devices().values())
     assert [device.id for device in found if device.offered] == [device.id for device in found[:6]]
-    assert found[0].id == "raspberry_pi_3b" and found[5].id == "coral_dev_board" and len(found) == 14
+    assert found[0].id == "raspberry_pi_3b" and found[5].id == "coral_dev_board" and len(found) == 15
 
 
 def test_the_wide_multiplication_is_told_by_the_device():

@@ -167,7 +167,8 @@ def test_every_figure_of_a_device_has_a_source():
     for device in all_devices().values():
         stated = device.model_fields_set - plain
         assert stated <= set(device.sources), (device.id, stated - set(device.sources))
-        assert device.relative in all_devices()
+        # a class of devices has none that it is like
+        assert device.relative in all_devices() or device.family == "microcontroller"
 
 
 def test_onnx_runtime_on_the_pis_holds_on_networks_of_another_source(all_rows):
