@@ -3,6 +3,7 @@
 import streamlit as st
 
 from deploy import package
+from deploy.targets import overview
 from engine.errors import EdgewiseError
 from engine.runtimes import saturates_here
 from pages.parts import packages, session
@@ -12,6 +13,13 @@ home = session.workspace()
 st.title("Take it to the device")
 run = session.open_run(home)
 st.caption(w.subject(run.experiment))
+
+with st.expander("What each device gets"):
+    st.dataframe(overview.rows(), hide_index=True, width="stretch")
+    st.caption(
+        "Verified here: in this runtime on this kind of machine; emulated here: on an emulated core of the"
+        " device too. Nothing was run on a board, where `verify.py` shows what holds."
+    )
 
 done = [v for v in run.variants if v.status == "done" and v.artifacts]
 if not done:

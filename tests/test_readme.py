@@ -5,7 +5,9 @@ from pathlib import Path
 
 from benchmarks.readme import README, with_figures
 from benchmarks.record import RESULTS
+from deploy.targets import overview
 from engine.techniques import TECHNIQUES
+from estimator.devices import all_devices
 
 ROOT = README.parent
 
@@ -14,6 +16,12 @@ def test_figures_are_those_of_the_committed_results():
     text = README.read_text()
     assert with_figures(text) == text, "run python -m benchmarks.readme"
     assert len(list(RESULTS.glob("*.json"))) >= 1
+
+
+def test_the_devices_are_those_of_their_files():
+    text = README.read_text()
+    assert overview.with_table(text) == text, "run python -m deploy.targets.overview"
+    assert {row["device"] for row in overview.rows()} == {device.name for device in all_devices().values()}
 
 
 def test_every_linked_file_exists():

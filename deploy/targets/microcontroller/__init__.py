@@ -118,8 +118,9 @@ def _text(job: Job, size: int, arena: int) -> str:
     return (
         "## On the microcontroller\n\n"
         f"`micro/` holds the model as a C array ({size:,} bytes of flash) and `main.cc`, a program for"
-        f" TensorFlow Lite Micro (built for {runtime.version}; **{runtime.proof}** on a board, compiled here"
-        f" against stubs of its public API). The arena is set to {arena:,} bytes of RAM, computed from the"
-        " file; `arena_used_bytes()` says what is used. The resolver holds the operators of this file alone:"
+        f" TensorFlow Lite Micro (the API of its {runtime.version} branch; **{runtime.proof}** on a board,"
+        f" compiled here against stubs of that API). The arena is set to {arena:,} bytes of RAM, computed"
+        " from the file; `arena_used_bytes()` says what is used. The resolver holds the operators of this"
+        " file alone:"
         f" {used}.\n\nThe scripts beside it are for a PC: they show what the board shall answer."
     )
