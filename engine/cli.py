@@ -229,6 +229,22 @@ def package(run_id, variant, output, as_json) -> None:
 
 
 @cli.command()
+@click.argument("run_id", metavar="RUN")
+@click.option(
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The file to write; its ending tells how: .html, .md or .pdf.",
+)
+@json_option
+def report(run_id, output, as_json) -> None:
+    """Write a run's report: HTML that opens offline, Markdown, or PDF."""
+    face.report(run_id, output)
+    size = output.stat().st_size
+    show({"path": str(output), "bytes": size}, as_json, lambda: f"{output} ({size:,} bytes)")
+
+
+@cli.command()
 @json_option
 def runs(as_json) -> None:
     """List the runs of this workspace."""

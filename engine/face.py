@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import PrivateAttr
 
 from deploy.package import build
+from deploy.report import write as write_report
 from engine import ask, vocabulary
 from engine.datasets import DATASETS
 from engine.errors import BadInput, EdgewiseError
@@ -26,7 +27,7 @@ from engine.run.prepare import data_sha256, prepare
 from engine.store.workspace import Workspace
 from engine.vocabulary import Constraints, Estimate, Experiment, ModelFile, Pace, Variant, parse
 
-__all__ = ["Run", "ask_for", "estimate", "inspect", "optimize", "package"]
+__all__ = ["Run", "ask_for", "estimate", "inspect", "optimize", "package", "report"]
 
 Model = str | Path | ModelFile
 
@@ -233,4 +234,12 @@ def package(
         shutil.copyfile(built, target)
     except OSError as error:
         raise EdgewiseError(f"{target} can't be written ({error.strerror}): give another file.") from None
+    return target.resolve()
+
+
+def report(run: Run | str, output: str | Path, *, workspace: str | Path | None = None) -> Path:
+    """Writes a run's report as HTML, Markdown or PDF, as the ending of `output` says; returns its path."""
+    home = Workspace(run._home if isinstance(run, Run) and workspace is None else workspace)
+    target = Path(output).expanduser()
+    write_report(run.id if isinstance(run, Run) else run, target, home)
     return target.resolve()

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from engine.judge import recommend
-from pages.parts import charts, limits, session, tables, variants
+from pages.parts import charts, limits, reports, session, tables, variants
 from pages.parts import wording as w
 
 home = session.workspace()
@@ -30,6 +30,8 @@ chosen = run.recommendation or recommend.recommend(
 # ---- the recommendation ------------------------------------------------------------------------------------
 
 variants.show_recommendation(chosen, run, baseline)
+if run.recommendation:
+    reports.offer(run)
 
 # ---- the trade-off -----------------------------------------------------------------------------------------
 

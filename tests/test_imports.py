@@ -77,7 +77,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "engine.version": (),
     "deploy": (
         *(*WORDS, "engine.version", "engine.store", "engine.wall", "engine.device", "engine.datasets"),
-        *("engine.techniques", "engine.run", "engine.backends", "estimator", "models"),
+        *("engine.techniques", "engine.run", "engine.backends", "engine.judge", "estimator", "models"),
     ),
     # the text of a package's recipe.py, which nothing here imports
     "deploy.recipe_template": ("engine.__init__", "engine.errors"),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.judge.figures import NBSP
 from engine.judge.measure import wilson_interval
 from engine.vocabulary import Constraints, Experiment, Kept, Variant
 
@@ -177,3 +178,13 @@ def judged(variant: Variant, constraints: Constraints, device: str, cautious: bo
 def judge(variant: Variant, experiment: Experiment) -> Variant:
     """Returns the variant as its experiment's limits judge it."""
     return judged(variant, experiment.constraints, experiment.device, experiment.cautious)
+
+
+def in_words(constraints: Constraints) -> str:
+    """Returns the limits that are set: "accuracy drop ≤ 0.5 pp, latency ≤ 5 ms"."""
+    words = [
+        f"{LIMITS[name].label} {'≥' if LIMITS[name].is_least else '≤'}"
+        f" {LIMITS[name].with_unit(f'{value:g}').replace(' ', NBSP)}"
+        for name, value in constraints.set_limits().items()
+    ]
+    return ", ".join(words) or "no limits"

@@ -26,3 +26,14 @@ ALL: tuple[Technique, ...] = (
     distill.TECHNIQUE,
 )
 TECHNIQUES: dict[str, Technique] = {technique.id: technique for technique in ALL}
+
+
+def title_of(variant: str) -> str:
+    """Returns what a variant is called for people: "Structured pruning, 70 % of the channels gone"; the id
+    itself where no technique of that name is known (any more).
+    """
+    name, _, setting = variant.partition("@")
+    if name not in TECHNIQUES:
+        return "Your model" if name == "baseline" else variant
+    technique = TECHNIQUES[name]
+    return ", ".join([technique.title, *([technique.settings.get(setting, setting)] if setting else [])])

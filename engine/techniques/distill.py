@@ -62,4 +62,8 @@ TECHNIQUE = Technique(
     variants=(f"distill@{WIDTH}", f"distill@{WIDTH},alone"),
     why_not=why_not,
     run=run,
+    settings={
+        str(WIDTH): f"{WIDTH:.0%} of the width, taught by your model",
+        f"{WIDTH},alone": f"{WIDTH:.0%} of the width, trained on labels alone",
+    },
 )

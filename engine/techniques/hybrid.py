@@ -103,4 +103,6 @@ TECHNIQUE = Technique(
     run=run,
     calibrates=True,
     searches=True,
+    settings={str(r): f"{r:.0%} of the channels gone, INT8" for r in RATIOS}
+    | {"smallest": "the smallest file"},
 )

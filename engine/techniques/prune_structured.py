@@ -173,4 +173,6 @@ TECHNIQUE = Technique(
     + tuple(f"prune_structured@{r},iterative" for r in RATIOS),
     why_not=why_not,
     run=run,
+    settings={str(r): f"{r:.0%} of the channels gone" for r in RATIOS}
+    | {f"{r},iterative": f"{r:.0%} of the channels gone, step by step" for r in RATIOS},
 )

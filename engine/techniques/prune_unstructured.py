@@ -136,4 +136,6 @@ TECHNIQUE = Technique(
     + tuple(f"prune_unstructured@{t},iterative" for t in TARGETS),
     why_not=why_not,
     run=run,
+    settings={str(r): f"{r:.0%} of the weights zero" for r in TARGETS}
+    | {f"{r},iterative": f"{r:.0%} of the weights zero, step by step" for r in TARGETS},
 )

@@ -115,4 +115,5 @@ TECHNIQUE = Technique(
     why_not=why_not,
     run=run,
     searches=True,
+    settings={"mixed": "fragile layers in INT8"},
 )

@@ -76,4 +76,5 @@ TECHNIQUE = Technique(
     why_not=why_not,
     run=run,
     calibrates=True,
+    settings={"int4": "INT4 weights"},
 )

@@ -1,7 +1,7 @@
 """What a technique says of itself."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from engine.backends.protocol import Facts
@@ -18,11 +18,12 @@ class Technique:
         trains: Whether it fine-tunes and so needs labelled images.
         weight: Its share of the time budget relative to the others; 0 for what needs no training.
         needs: Shared results that must be there first; `sensitivity` is the only one.
-        variants: The ids it will make, in order.
+        variants: The ids it will make, in order: `id`, or `id@setting`.
         why_not: The reason why it can't be applied to a network, or "".
         run: Makes the variants one by one, each finished through the workbench.
         calibrates: Whether calibration images set something in its files.
         searches: Whether it chooses among networks by their accuracy on the validation part.
+        settings: What a setting means, for people: "70 % of the channels gone".
     """
 
     id: str
@@ -37,3 +38,4 @@ class Technique:
     run: Callable[[Workbench], None]
     calibrates: bool = False
     searches: bool = False
+    settings: Mapping[str, str] = field(default_factory=dict)
