@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from deploy import targets
+from deploy import emulator, targets
 from deploy.readme import readme
 from deploy.recipe import recipe
 from deploy.service import DOCKERFILE, SERVICE
@@ -31,6 +31,7 @@ SCRIPTS = (
 ROUNDING = {"float32": 1e-3}  # of a probability, by precision, that kernels of two processors may differ by …
 COARSE = 0.02  # … and where values are rounded to 8 bits in between
 OPSET = 18  # that our ONNX files are written in
+EMULATED = ".emulated"  # beside a package: the processor that it was verified on besides
 EPOCH = (2020, 1, 1, 0, 0, 0)  # one time for all entries, so that the same variant gives the same bytes
 
 
@@ -54,17 +55,29 @@ def build(run_id: str, variant_id: str, workspace: Workspace) -> Path:
     folder = workspace.folder(run_id)
     target = folder / "packages" / f"{re.sub(r'[^A-Za-z0-9.]+', '-', variant_id)}.zip"
     files = contents(run, variant, folder)
-    if _holds(target, files):
+    device, note = all_devices().get(run.experiment.device), target.with_suffix(EMULATED)
+    board = emulator.found(device, files["requirements.txt"])
+    if _holds(target, files) and (board is None or note.exists()):
         return target
     target.parent.mkdir(exist_ok=True)
     draft = target.with_suffix(".part")
+    start = board.command(board.site(files["requirements.txt"])) if board else None
+    note.unlink(missing_ok=True)
     try:
         _write(draft, files)
-        verify(draft, run.experiment.model, answers=not saturates_here(variant))
+        verify(draft, run.experiment.model, answers=not saturates_here(variant), emulated=start)
         draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
+    if board is not None and device is not None:
+        note.write_text(device.cpu)
     return target
+
+
+def emulated_on(package: Path) -> str:
+    """Returns the processor that was emulated when a package was verified there too, else ""."""
+    note = package.with_suffix(EMULATED)
+    return note.read_text() if note.exists() else ""
 
 
 def _holds(package: Path, files: dict[str, bytes]) -> bool:

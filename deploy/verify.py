@@ -23,15 +23,23 @@ START_S = 30  # what the process that starts infer.py may take beside it
 MOST_SAID = 10_000  # characters of its output that are looked at
 
 
-def verify(package: Path, model: ModelFile, answers: bool = True) -> str:
+def verify(
+    package: Path, model: ModelFile, answers: bool = True, emulated: dict[str, Any] | None = None
+) -> str:
     """Unpacks the zip in a clean folder, runs its infer.py on its sample and returns the class it names.
 
     answers: whether its verify.py must find the answers that were measured; not where this processor can't
-    give them. Raises EdgewiseError when it does not run, answers otherwise than was measured, or names a
-    class that the model does not have.
+    give them. emulated: what starts an emulated board's Python (`deploy.emulator`), on which its verify.py
+    must find them too. Raises EdgewiseError when it does not run, answers otherwise than was measured, or
+    names a class that the model does not have.
     """
-    limits = Limits(memory_bytes=needed_bytes(model), seconds=2 * TIMEOUT_S + START_S)
-    request = {"package": str(package.resolve()), "seconds": TIMEOUT_S, "answers": answers}
+    limits = Limits(memory_bytes=needed_bytes(model), seconds=(3 if emulated else 2) * TIMEOUT_S + START_S)
+    request = {
+        "package": str(package.resolve()),
+        "seconds": TIMEOUT_S,
+        "answers": answers,
+        "emulated": emulated,
+    }
     try:
         said = sandbox.run("deploy.verify", request, limits)
     except EdgewiseError as error:
@@ -75,17 +83,24 @@ def answer(request: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> d
                 ran = _run(folder, request["seconds"], "verify.py", "--threads", "1")
                 if ran.returncode != 0:
                     found["differs"] = (ran.stdout + ran.stderr)[-MOST_SAID:]
+            if request["emulated"] and ran.returncode == 0:
+                start = request["emulated"]
+                ran = _run(folder, request["seconds"], "verify.py", "--threads", "1", start=start)
+                if ran.returncode != 0:
+                    found["differs"] = "on an emulated board: " + (ran.stdout + ran.stderr)[-MOST_SAID:]
         except subprocess.TimeoutExpired:
             return {"late": True}
     return found
 
 
-def _run(folder: str, seconds: float, *words: str) -> subprocess.CompletedProcess[str]:
-    """Runs a script of the package; raises TimeoutExpired."""
+def _run(
+    folder: str, seconds: float, *words: str, start: dict[str, Any] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs a script of the package, by this Python or what else is to `start` it; raises TimeoutExpired."""
     return subprocess.run(
-        [sys.executable, *words],
+        [*(start["words"] if start else [sys.executable]), *words],
         cwd=folder,
-        env={"HOME": folder, "PYTHONDONTWRITEBYTECODE": "1"},
+        env={"HOME": folder, "PYTHONDONTWRITEBYTECODE": "1"} | (start["environment"] if start else {}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -76,6 +76,8 @@ st.success(
     else "The package was unpacked in a clean folder and gave the answers there that were measured.",
     icon=":material/check_circle:",
 )
+if core := package.emulated_on(built):
+    st.caption(f"Verified on an emulated {core} too; how long that took says nothing about the device.")
 st.download_button(
     f"Download the package, {w.size(built.stat().st_size)}",
     built.read_bytes(),
