@@ -30,6 +30,7 @@ SCRIPTS = (
 )
 ROUNDING = {"float32": 1e-3}  # of a probability, by precision, that kernels of two processors may differ by …
 COARSE = 0.02  # … and where values are rounded to 8 bits in between
+PYTHON = "3.11"  # of a container for a device that has none of its own
 OPSET = 18  # that our ONNX files are written in
 EMULATED = ".emulated"  # beside a package: the processor that it was verified on besides
 EPOCH = (2020, 1, 1, 0, 0, 0)  # one time for all entries, so that the same variant gives the same bytes
@@ -122,7 +123,9 @@ def contents(run: Run, variant: Variant, folder: Path) -> dict[str, bytes]:
         "README.md": readme(run, variant, name, added.text).encode(),
         "recipe.py": recipe(run, variant, primary, folder).encode(),
         "edgewise.service": SERVICE.encode(),
-        "Dockerfile": DOCKERFILE.encode(),
+        "Dockerfile": DOCKERFILE.replace(
+            "PYTHON", device.python if device and device.python else PYTHON
+        ).encode(),
         **carried,
         **added.files,
     }

@@ -3,7 +3,7 @@
 import re
 from pathlib import PurePath
 
-from deploy.targets import proof
+from deploy.targets import proof, python_of
 from engine.errors import one_line
 from engine.vocabulary import Run, Variant
 from estimator.devices import Device, all_devices
@@ -45,6 +45,8 @@ def set_up(device: Device | None, ending: str) -> str:
         f"In this folder, with {python}, 64-bit:",
         "",
         f"    python3 -m venv {sees}.venv",
+        # the pip of older systems does not know today's wheels
+        *(["    .venv/bin/pip install --upgrade pip"] if python_of(device) < (3, 9) else []),
         "    .venv/bin/pip install -r requirements.txt",
     ]
     if device is not None and device.family == "raspberry_pi":

@@ -27,7 +27,7 @@ WantedBy=multi-user.target
 DOCKERFILE = """\
 # The package behind HTTP, for arm64 and amd64:
 #   docker build -t edgewise-package . && docker run --rm -p 8000:8000 edgewise-package
-FROM python:3.11-slim
+FROM python:PYTHON-slim
 RUN useradd --create-home --uid 1000 edgewise
 WORKDIR /home/edgewise/package
 COPY requirements.txt .

@@ -61,6 +61,7 @@ EDGE_TPU_OPERATORS = frozenset(
 ON_CHIP_BYTES = 8_000_000
 # the operators of ranges that are found at run time
 DYNAMIC = frozenset(("DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"))
+MICRO_INT8 = "TensorFlow Lite Micro takes 8-bit weights with 8-bit activations only: choose full INT8."
 NO_DYNAMIC = "TensorRT takes no dynamically quantized graph"
 
 
@@ -127,7 +128,7 @@ def _micro(machine: Device, precision: Precision, file_format: str, profile: Pro
     if chosen.verdict == "unsupported":
         return chosen.why
     if profile is not None and precision == "int8" and not full_int8(profile):
-        return "TensorFlow Lite Micro takes 8-bit weights with 8-bit activations only: choose full INT8."
+        return MICRO_INT8
     return ""
 
 
@@ -162,6 +163,8 @@ def check_technique(
         )
     if name == "dynamic_int8" and machine.default_runtime(file_format) == "tensorrt":
         return Capability(answer="pointless", why=f"{NO_DYNAMIC}: choose FP16.")
+    if name == "dynamic_int8" and machine.default_runtime(file_format) == "tflm":
+        return Capability(answer="pointless", why=MICRO_INT8)
     return answer
 
 

@@ -74,6 +74,20 @@ def test_a_file_that_leaves_the_unit_idle_is_told():
     assert not check("raspberry_pi_4", "int8", mixed).off_unit  # which has no other unit
 
 
+def test_a_microcontroller_takes_full_int8_and_floats_as_tflite():
+    device, layer = "microcontroller", convolution("a", 8, 8, precision="int8")
+    mixed = layer.model_copy(update={"activation_precision": "float32"})
+    assert check(device, "int8", profile_of([layer], "int8", "tflite")).answer == "supported"
+    assert check(device, "float32", file_format="tflite").answer == "falls back"
+    refused = [
+        check(device, "int8", profile_of([mixed], "int8", "tflite")),
+        check(device, "float16", file_format="tflite"),
+        check(device, "int8", file_format="onnx"),
+        check_technique(device, "dynamic_int8", "int8", "tflite"),
+    ]
+    assert {found.answer for found in refused} == {"pointless"} and all(found.why for found in refused)
+
+
 def test_the_verdict_is_a_field_and_no_word_of_the_reason(monkeypatch):
     machine = load_device("jetson_nano")
     runtime = machine.runtimes["tensorrt"]
