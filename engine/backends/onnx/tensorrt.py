@@ -68,6 +68,10 @@ def unpack(model: onnx.ModelProto) -> None:
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     kept = []
     for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            stored[node.output[0]] = node.attribute[0].t
+            stored[node.output[0]].name = node.output[0]
+            continue
         widens = node.op_type in ("DequantizeLinear", "Cast") and node.input[0] in stored
         if not widens:
             kept.append(node)
@@ -96,14 +100,14 @@ def dequantized(codes: np.ndarray, node: onnx.NodeProto, stored: dict[str, onnx.
 
 def without_rounding(model: onnx.ModelProto) -> dict[str, float]:
     """Takes the pairs that round activations out and returns the largest magnitude of each by name. Codes
-    that begin at zero also cut off what is negative: that stays, as a Relu where none is before.
+    that begin at zero also do what a Relu or Relu6 did that was left out for them: that stays, as a Clip.
     """
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     quantized = {node.output[0]: node for node in model.graph.node if node.op_type == "QuantizeLinear"}
     made_by = {name: node for node in model.graph.node for name in node.output}
     ranges: dict[str, float] = {}
     renamed: dict[str, str] = {}
-    cut: set[str] = set()
+    cut: dict[str, float] = {}
     kept = []
     for node in model.graph.node:
         if node.op_type == "QuantizeLinear":
@@ -119,7 +123,7 @@ def without_rounding(model: onnx.ModelProto) -> dict[str, float]:
         ranges[name] = scale * max(zero - low, high - zero)
         renamed[node.output[0]] = name
         if zero == low and not _is_positive(name, made_by, cut):
-            cut.add(name)
+            cut[name] = scale * (high - zero)
     outputs = {end.name for end in model.graph.output}
     for node in kept:
         for place, name in enumerate(node.input):
@@ -128,7 +132,11 @@ def without_rounding(model: onnx.ModelProto) -> dict[str, float]:
         for place, name in enumerate(node.output):
             if name in cut:
                 node.output[place] = f"{name}_before"
-                kept.insert(kept.index(node) + 1, helper.make_node("Relu", [f"{name}_before"], [name]))
+                ends = [f"{name}_least", f"{name}_most"]
+                for end, value in zip(ends, (0.0, cut[name]), strict=True):
+                    stored[end] = numpy_helper.from_array(np.array(value, np.float32), end)
+                clip = helper.make_node("Clip", [node.output[place], *ends], [name])
+                kept.insert(kept.index(node) + 1, clip)
     for last, name in renamed.items():
         if last in outputs:
             kept.append(helper.make_node("Identity", [name], [last], name=f"{last}_named"))
@@ -136,7 +144,7 @@ def without_rounding(model: onnx.ModelProto) -> dict[str, float]:
     return ranges
 
 
-def _is_positive(name: str, made_by: dict[str, onnx.NodeProto], cut: set[str]) -> bool:
+def _is_positive(name: str, made_by: dict[str, onnx.NodeProto], cut: dict[str, float]) -> bool:
     """Tells whether a tensor has no negative value already, following back what keeps the sign."""
     node = made_by.get(name)
     if name in cut or (node is not None and node.op_type == "Relu"):
