@@ -5,7 +5,7 @@ import streamlit as st
 
 from engine.judge import measure
 from engine.judge import words as judge_words
-from engine.techniques import TECHNIQUES
+from engine.techniques import TECHNIQUES, title_of
 from engine.vocabulary import Recommendation, Run, Variant
 from pages.parts import charts, tables
 from pages.parts import wording as w
@@ -42,8 +42,8 @@ def show_recommendation(chosen: Recommendation, run: Run, baseline: Variant) -> 
 
 def _show_words(chosen: Recommendation, best: Variant, baseline: Variant, device: str) -> None:
     if chosen.winner:
-        st.subheader(f":material/verified: Recommended: {w.code(best.id)}")
-        st.markdown(w.verdict(best, baseline, device))
+        st.subheader(f":material/verified: Recommended: {w.plain(title_of(best.id))}")
+        st.markdown(f"{w.code(best.id)} {w.verdict(best, baseline, device)}")
     else:
         st.subheader(":material/warning: Nothing meets every limit")
         st.markdown(
