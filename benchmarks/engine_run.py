@@ -113,8 +113,11 @@ def run(
     seed: int = 0,
     drop_pp: float | None = None,
     home: Path | None = None,
+    runtime: str | None = None,
 ) -> Run:
-    """Runs the engine to its end and returns the run; prints each stage as it comes."""
+    """Runs the engine to its end and returns the run; prints each stage as it comes. runtime: what the files
+    are for, where it is not the framework's usual one.
+    """
     workspace = Workspace(home or tempfile.mkdtemp(prefix="edgewise-benchmark-"))
     experiment = Experiment(
         model=model,
@@ -123,6 +126,7 @@ def run(
         techniques=techniques,
         seed=seed,
         time_budget_s=seconds,
+        runtime=runtime,
         constraints=Constraints(max_accuracy_drop_pp=drop_pp),
     )
     run_id = jobs.start(experiment, workspace)

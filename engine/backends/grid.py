@@ -21,38 +21,39 @@ class Grid:
     scales: np.ndarray
 
 
-def nearest_grid(weight: np.ndarray, bits: Literal[4, 8]) -> Grid:
+def nearest_grid(weight: np.ndarray, bits: Literal[4, 8], counts: np.ndarray | None = None) -> Grid:
     """Rounds a weight [out, …] to the nearest codes, each channel's scale chosen for the least square
-    error.
+    error. counts: how much each column's error counts, [d] as in `weight.reshape(out, d)`; all alike if None.
     """
     flat = weight.reshape(len(weight), -1)
     channels = max(1, VALUES_AT_ONCE // flat.shape[1])
-    parts = [_nearest(flat[i : i + channels], bits) for i in range(0, len(flat), channels)]
+    parts = [_nearest(flat[i : i + channels], bits, counts) for i in range(0, len(flat), channels)]
     codes, scales = (np.concatenate(found) for found in zip(*parts, strict=True))
     return Grid(bits, codes.reshape(weight.shape), scales)
 
 
-def _nearest(flat: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+def _nearest(flat: np.ndarray, bits: int, counts: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Returns the codes [channels, values], int8, and the scales [channels], float32, of some channels."""
     high = 2 ** (bits - 1) - 1
-    best = best_scales(flat, high, search=bits == 4)
+    best = best_scales(flat, high, bits == 4, counts)
     codes = np.clip(np.rint(flat / best[:, None]), -high - 1, high).astype(np.int8)
     return codes, best.astype(np.float32)
 
 
-def best_scales(weight: np.ndarray, high: int, search: bool) -> np.ndarray:
+def best_scales(weight: np.ndarray, high: int, search: bool, counts: np.ndarray | None = None) -> np.ndarray:
     """Returns a scale a channel [out] for codes up to `high`: the weight's full range or, with `search`, the
-    share of it with the least square error.
+    share of it with the least square error. counts: as in `nearest_grid`.
     """
     flat = weight.reshape(len(weight), -1)
     full = np.maximum(np.abs(flat).max(axis=1), 1e-8) / high
     if not search:
         return full
-    best, error = full.copy(), np.full(len(flat), np.inf)
+    best, least = full.copy(), np.full(len(flat), np.inf)
     for share in np.linspace(0.5, 1.0, 26).tolist():  # a NumPy number would make all of it float64
         scale = (full * share)[:, None]
-        now = ((np.clip(np.rint(flat / scale), -high - 1, high) * scale - flat) ** 2).sum(axis=1)
-        best, error = np.where(now < error, scale[:, 0], best), np.minimum(now, error)
+        error = (np.clip(np.rint(flat / scale), -high - 1, high) * scale - flat) ** 2
+        now = error.sum(axis=1) if counts is None else error @ counts
+        best, least = np.where(now < least, scale[:, 0], best), np.minimum(now, least)
     return best
 
 

@@ -77,6 +77,7 @@ class QuantSpec:
             range of
             their weights. With `weights`, layers without one stay float.
         activations: By layer name, the fixed (low, high) range of its input; the others are calibrated.
+        floats: Layers that stay in float, weights and activations, with `static_int8`.
         calibrate: Range rule for activations: `minmax`, `percentile` or `entropy`.
         reduced_range: 7-bit weights, for processors whose 8-bit multiply-add saturates at 16 bits.
     """
@@ -84,6 +85,7 @@ class QuantSpec:
     kind: Literal["static_int8", "dynamic_int8", "fp16", "weights"]
     grids: dict[str, Grid] = field(default_factory=dict)
     activations: dict[str, tuple[float, float]] = field(default_factory=dict)
+    floats: frozenset[str] = frozenset()
     calibrate: Literal["minmax", "percentile", "entropy"] = "minmax"
     reduced_range: bool = False
 
@@ -181,8 +183,10 @@ class Framework(Protocol):
         given.
         """
 
-    def output_means(self, network: Network, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns, by layer, the mean output of each channel, float64 [out]; the basis of bias correction."""
+    def input_means(self, network: Network, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns, by layer, the mean over all inputs that its weights meet, float64 [d] in the order of
+        `input_grams`; the basis of bias correction. Depthwise and grouped: not given.
+        """
 
     def train(
         self,

@@ -150,8 +150,7 @@ def stage(
     sensitivity: tuple[LayerSensitivity, ...] = (),
 ) -> None:
     """Runs one technique (or the baseline) in a child of its own and measures what it made."""
-    wanted = variants_of(line)
-    if all(map(run.is_finished, wanted)):
+    if run.is_line_finished(line):
         run.end_technique(line)
         return
     if line != "baseline":  # it began when the run did
@@ -170,7 +169,7 @@ def stage(
         weighing.wait()  # training has its time, and the machine to itself
     reason = "it was not made"
     try:
-        run.ask(asked, line, seconds * 3 + grace_s(facts) * len(wanted))
+        run.ask(asked, line, seconds * 3 + grace_s(facts) * len(variants_of(line)))
     except EdgewiseError as error:
         reason = str(error)
     measure(run, line, weighing)  # what was finished before a child died is a variant like any other

@@ -42,6 +42,11 @@ LEAST_BETWEEN_S = 0.1  # two events of progress; nobody sees more, and every pol
 
 def variants_of(line: str) -> tuple[str, ...]:
     """Returns the ids of the variants that belong to a line: a technique's own, or the baseline."""
+    return promised_by(line) + (TECHNIQUES[line].spare if line in TECHNIQUES else ())
+
+
+def promised_by(line: str) -> tuple[str, ...]:
+    """Returns the ids of the variants that a line makes, fails or skips, and no spare ones."""
     return TECHNIQUES[line].variants if line in TECHNIQUES else (line,)
 
 
@@ -134,8 +139,8 @@ class Supervisor:
 
     def _progress_of_variant(self, message: dict[str, Any], line: str, began: float) -> None:
         """Turns progress within a variant into progress of its line."""
-        variants = variants_of(line)
-        place = variants.index(message["variant"]) if message["variant"] in variants else 0
+        variants = promised_by(line)
+        place = variants.index(message["variant"]) if message["variant"] in variants else len(variants) - 1
         fraction = (place + message.get("fraction", 0.0)) / len(variants)
         elapsed_s = time.monotonic() - began
         if fraction > LEAST_FRACTION:
@@ -212,9 +217,14 @@ class Supervisor:
         found = self.variants.get(variant_id)
         return found is not None and (found.status != "done" or found.parameters is not None)
 
+    def is_line_finished(self, line: str) -> bool:
+        """Tells whether all variants of a line are finished, spare ones where they were made."""
+        due = (*promised_by(line), *(name for name in variants_of(line) if name in self.variants))
+        return all(map(self.is_finished, due))
+
     def fail_unfinished(self, line: str, reason: str) -> None:
         """What a dead child left unfinished becomes "failed, because …"."""
-        for variant_id in variants_of(line):
+        for variant_id in promised_by(line):
             if not self.is_finished(variant_id):
                 self.write(Variant(id=variant_id, technique=line, status="failed", reason=reason))
 

@@ -1,23 +1,26 @@
-"""Post-training INT4: weights packed two to a byte, arithmetic in float; pure, and with fragile layers kept
-in INT8.
+"""Post-training INT4: weights packed two to a byte, arithmetic in float; pure, and with as many layers in
+INT8 or float as the accuracy asks for.
 """
 
 from functools import partial
-from typing import Literal
 
 import numpy as np
 
-from engine.backends.grid import Grid
-from engine.backends.protocol import Network, QuantSpec
+from engine.backends.grid import Grid, dequantized, nearest_grid
+from engine.backends.protocol import LayerInfo, Network, QuantSpec
+from engine.techniques.job import NotApplicable
 from engine.techniques.ptq_int8 import why_not
-from engine.techniques.shared.rounding import rounded, snapped_to, with_corrected_biases
+from engine.techniques.shared.mixing import keeps, least, least_accuracy, named
+from engine.techniques.shared.rounding import corrected_biases, rounded
 from engine.techniques.technique import Technique
 from engine.techniques.workbench import Making, Workbench
 
-MIXED_LOSS_SHARE = 0.7  # INT8 goes to the layers that together cause this share of what INT4 loses …
+DEPTHWISE_SHARE = 0.1  # depthwise layers take INT8 where they hold no more than this share of the weights
+MIXED_LOSS_SHARE = 0.7  # the mixed variant begins with INT8 for layers that cause this share of the loss …
 MIXED_WEIGHT_SHARE = 0.25  # … as long as they hold no more than this share of the weights
 MOST_LOST = 0.02  # a step that is there to gain accuracy and loses more than this is taken back
 COMPARED = 500  # validation images that tell
+BYTES = {4: 0.5, 8: 1.0, 32: 4.0}  # of a weight
 SPEED_NOTE = (
     "Runtimes have no fast INT4 kernels for convolutions: weights are widened as they are loaded or used, so"
     " it computes at float speed at best. What you gain is the smaller file, not time."
@@ -26,70 +29,156 @@ SPEED_NOTE = (
 
 def run(bench: Workbench) -> None:
     """Makes the pure and the mixed variant."""
-    layers = [layer.name for layer in bench.facts.layers]
-    packed: dict[str, Grid] = {}  # the mixed variant takes over what the pure one has rounded
+    layers = _Layers(bench)
     with bench.variant("ptq_int4") as making:
-        _make(bench, making, dict.fromkeys(layers, 4), packed)
+        layers.round(making)
+        making.progress(0.9, "writing")
+        making.export(*layers.choice(layers.bits(len(layers.depthwise))))
+        making.note(SPEED_NOTE)
     with bench.variant("ptq_int4@mixed") as making:
-        kept = fragile_layers(bench)
-        making.step(
-            "keep_fragile_layers",
-            "INT8 for the layers that lose most in INT4, found by changing one at a time.",
-            int8_layers=kept,
-        )
-        _make(bench, making, {name: 8 if name in kept else 4 for name in layers}, packed)
+        layers.round(making)
+        _mixed(bench, making, layers)
+        making.note(SPEED_NOTE)
 
 
-def fragile_layers(bench: Workbench) -> list[str]:
-    """Returns the layers that stay in INT8, most fragile first; at least one where there are two or more."""
-    rows = sorted(bench.sensitivity("int4").values(), key=lambda row: -row.loss_increase)
-    sizes = {layer.name: layer.weights for layer in bench.facts.layers}
-    if not rows:  # no labelled images: first and last layer are the usual suspects
-        return list(dict.fromkeys([bench.facts.layers[0].name, bench.facts.layers[-1].name]))
-    total, allowed = sum(max(row.loss_increase, 0) for row in rows), MIXED_WEIGHT_SHARE * sum(sizes.values())
-    kept: list[str] = []
-    lost, held = 0.0, 0
-    for row in rows[: max(1, len(rows) - 1)]:
-        if lost >= MIXED_LOSS_SHARE * total and kept:
-            break
-        if held + sizes[row.layer] <= allowed:
-            kept.append(row.layer)
-            lost, held = lost + max(row.loss_increase, 0), held + sizes[row.layer]
-    return kept or [min(sizes, key=sizes.__getitem__)]
+def _mixed(bench: Workbench, making: Making, layers: "_Layers") -> None:
+    wanted, count = least_accuracy(bench), len(layers.order)
 
+    def holds(step: int) -> bool:
+        making.progress(0.7 + 0.2 * step / (2 * count), f"trying {min(step, count)} layers in INT8 or more")
+        return keeps(bench.trial(*layers.choice(layers.bits(step))), wanted)
 
-def _make(bench: Workbench, making: Making, bits: dict[str, Literal[4, 8]], packed: dict[str, Grid]) -> None:
-    folded = bench.backend.folded(bench.network())
-    images = np.asarray(bench.data.calibration.images[: bench.calibration_images()])
+    step = least(holds, layers.begin, count, lambda: not bench.has_time())
+    if step is None and count > 1:  # not even all of them in INT8
+        step = least(holds, count + 1, 2 * count - 1, lambda: not bench.has_time())
+    if step is None:
+        raise NotApplicable("with any layer below float it loses more accuracy than is allowed")
+    bits = layers.bits(step)
+    int8, kept = ([name for name, b in bits.items() if b == wide] for wide in (8, 32))
+    more = layers.bytes(bits) - layers.bytes(dict.fromkeys(bits, 4))
     making.step(
-        "round_weights",
-        "Each column's rounding error is made up for by the columns after it (GPTQ); scales for the least"
-        " square error.",
-        bits=4,
-        int8_layers=[name for name, b in bits.items() if b == 8],
-        granularity="per channel",
-        calibration_images=len(images),
+        "keep_fragile_layers",
+        "INT8, and float where that is not enough, for the layers whose rounding loses most for each of their"
+        " weights; as many as the network with all choices together needs to keep its accuracy.",
+        int8_layers=int8,
+        float_layers=kept,
+        bytes_more=more,
+        tried_from=layers.begin,
+        tolerance=bench.job.tolerance,
     )
-    open_bits = {name: b for name, b in bits.items() if b == 8 or name not in packed}
-    fresh = rounded(
-        bench.backend, folded, images, open_bits, lambda done: making.progress(0.7 * done, "rounding")
-    )
-    packed.update({name: grid for name, grid in fresh.items() if grid.bits == 4})
-    grids = {name: fresh.get(name) or packed[name] for name in bits}
-    snapped = snapped_to(bench.backend, folded, grids)
-    corrected = with_corrected_biases(bench.backend, folded, snapped, images)
-    if worse := _worse(bench, snapped, corrected):
-        making.step("leave_biases", f"Correcting the biases was tried and taken back: {worse}.")
-        corrected = snapped
-    else:
+    making.export(*layers.choice(bits))
+    told = f"INT8 for {named(int8)}" if int8 else ""
+    told += ("; " if told else "") + f"float for {named(kept)}" if kept else ""
+    making.note(f"{told}: {more:,} bytes more than with all weights in INT4.")
+
+
+class _Layers:
+    """A network's layers in the order in which they go up, rounded once for both variants.
+
+    Attributes:
+        order: Names. Depthwise layers come first; then those that lose most for each of their weights.
+        begin: How many of them the mixed variant begins with in INT8.
+    """
+
+    def __init__(self, bench: Workbench):
+        self.bench, self.folded = bench, bench.backend.folded(bench.network())
+        self.sizes = {layer.name: layer.weights for layer in bench.facts.layers}
+        self.depthwise = depthwise(bench.facts.layers)
+        self.order, self.begin = ladder(bench, self.depthwise)
+        self.four: dict[str, Grid] = {}
+        self.biases: dict[str, np.ndarray] = {}
+        self.worse = ""
+
+    def bits(self, step: int) -> dict[str, int]:
+        """Returns the bits of each layer at a step: the first `step` layers are in INT8; beyond the last
+        layer, the first ones go on to float (32).
+        """
+        wide = {name: 8 if place < step else 4 for place, name in enumerate(self.order)}
+        wide |= dict.fromkeys(self.order[: max(0, step - len(self.order))], 32)
+        return {name: wide[name] for name in self.sizes}
+
+    def bytes(self, bits: dict[str, int]) -> int:
+        """Returns what the weights take."""
+        return int(sum(BYTES[b] * self.sizes[name] for name, b in bits.items()))
+
+    def round(self, making: Making) -> None:
+        """Rounds all layers to 4 bits and finds their biases, where that is not done yet, and says so."""
+        images = np.asarray(self.bench.data.calibration.images[: self.bench.calibration_images()])
         making.step(
-            "correct_biases",
-            "Rounding shifts each channel's mean output; its bias takes the shift back.",
-            sweeps=2,
+            "round_weights",
+            "Each column's rounding error is made up for by the columns after it (GPTQ); scales for the least"
+            " square error of the outputs.",
+            bits=4,
+            int8_layers=self.depthwise,
+            why_int8="depthwise layers hold few weights and lose most" if self.depthwise else "",
+            granularity="per channel",
+            calibration_images=len(images),
         )
-    making.progress(0.9, "writing")
-    making.export(corrected, QuantSpec("weights", grids=grids))
-    making.note(SPEED_NOTE)
+        if not self.four:
+            self.four = rounded(
+                self.bench.backend,
+                self.folded,
+                images,
+                dict.fromkeys(self.sizes, 4),
+                lambda done: making.progress(0.6 * done, "rounding"),
+            )
+            self._correct(corrected_biases(self.bench.backend, self.folded, self.four, images))
+        if self.worse:
+            making.step("leave_biases", f"Correcting the biases was tried and taken back: {self.worse}.")
+        else:
+            making.step(
+                "correct_biases", "Rounding shifts each channel's mean output; its bias takes the shift back."
+            )
+
+    def _correct(self, biases: dict[str, np.ndarray]) -> None:
+        bits = self.bits(len(self.depthwise))
+        before, _ = self.choice(bits)
+        self.biases = biases
+        after, _ = self.choice(bits)
+        self.worse = _worse(self.bench, before, after)
+        if self.worse:
+            self.biases = {}
+
+    def choice(self, bits: dict[str, int]) -> tuple[Network, QuantSpec]:
+        """Returns the network with each layer on its grid of so many bits, and how to write it."""
+        weights = self.bench.backend.weights(self.folded)
+        grids = {
+            name: self.four[name] if b == 4 else nearest_grid(weights[name], 8)
+            for name, b in bits.items()
+            if b < 32
+        }
+        biases = {name: bias for name, bias in self.biases.items() if bits[name] == 4}
+        snapped = {name: dequantized(grid) for name, grid in grids.items()}
+        network = self.bench.backend.with_weights(self.folded, snapped, biases)
+        return network, QuantSpec("weights", grids=grids)
+
+
+def depthwise(layers: tuple[LayerInfo, ...]) -> list[str]:
+    """Returns the depthwise layers, where INT8 for all of them costs next to nothing."""
+    found = [layer for layer in layers if layer.kind == "depthwise"]
+    share = sum(layer.weights for layer in found) / max(1, sum(layer.weights for layer in layers))
+    return [layer.name for layer in found] if share <= DEPTHWISE_SHARE else []
+
+
+def ladder(bench: Workbench, ahead: list[str]) -> tuple[list[str], int]:
+    """Returns all layers in the order in which they go up, those of `ahead` first, and how many of them begin
+    in INT8; at least one.
+    """
+    rows, layers = bench.sensitivity("int4"), bench.facts.layers
+    sizes = {layer.name: layer.weights for layer in layers}
+    if not rows:  # no labelled images: first and last layer are the usual suspects
+        first = list(dict.fromkeys([*ahead, layers[0].name, layers[-1].name]))
+        return first + sorted(set(sizes) - set(first), key=lambda name: (sizes[name], name)), len(first)
+    lost = {name: max(rows[name].loss_increase, 0.0) if name in rows else 0.0 for name in sizes}
+    total, allowed = sum(lost.values()), MIXED_WEIGHT_SHARE * sum(sizes.values())
+    by_price = sorted(sizes, key=lambda name: (name not in ahead, -lost[name] / sizes[name], sizes[name]))
+    kept: list[str] = []
+    for name in by_price[: max(1, len(sizes) - 1)]:
+        so_far, held = (sum(of[each] for each in kept) for of in (lost, sizes))
+        if held + sizes[name] <= allowed and (name in ahead or so_far < MIXED_LOSS_SHARE * total or not kept):
+            kept.append(name)
+    kept = kept or [min(sizes, key=lambda name: sizes[name])]
+    return kept + [name for name in by_price if name not in kept], len(kept)
 
 
 def _worse(bench: Workbench, before: Network, after: Network) -> str:
@@ -115,5 +204,5 @@ TECHNIQUE = Technique(
     why_not=why_not,
     run=run,
     searches=True,
-    settings={"mixed": "fragile layers in INT8"},
+    settings={"mixed": "fragile layers in INT8 or float"},
 )

@@ -19,6 +19,7 @@ class Technique:
         weight: Its share of the time budget relative to the others; 0 for what needs no training.
         needs: Shared results that must be there first; `sensitivity` is the only one.
         variants: The ids it will make, in order: `id`, or `id@setting`.
+        spare: Further ids, each made only where the others don't do; where it isn't, nothing is said of it.
         why_not: The reason why it can't be applied to a network, or "".
         run: Makes the variants one by one, each finished through the workbench.
         calibrates: Whether calibration images set something in its files.
@@ -36,6 +37,7 @@ class Technique:
     variants: tuple[str, ...]
     why_not: Callable[[Facts], str]
     run: Callable[[Workbench], None]
+    spare: tuple[str, ...] = ()
     calibrates: bool = False
     searches: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)

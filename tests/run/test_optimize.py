@@ -155,6 +155,20 @@ def test_all_is_well(supervise, workspace):
     assert workspace.run(supervise.id).recommendation.winner in found
 
 
+class WithSpare(Children):
+    """Its techniques make their spare variants too."""
+
+    def make(self, request: dict, variants: tuple[str, ...], watch) -> None:
+        technique = TECHNIQUES.get(request.get("technique", ""))
+        super().make(request, variants + (technique.spare if technique else ()), watch)
+
+
+def test_a_spare_variant_is_one_of_the_run_where_it_is_made(supervise):
+    found, _ = supervise(WithSpare(), techniques=["ptq_int8"])
+    assert set(found) == {"baseline", "ptq_int8", "ptq_int8@mixed"}
+    assert found["ptq_int8@mixed"].status == "done" and found["ptq_int8@mixed"].accuracy == 0.9
+
+
 def test_variants_that_do_not_fit_into_memory_together_are_timed_in_lots_beside_the_baseline(
     supervise, monkeypatch
 ):

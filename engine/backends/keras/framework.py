@@ -178,36 +178,37 @@ class Keras:
     def input_grams(
         self, network: Network, images: np.ndarray, layers: Sequence[str]
     ) -> dict[str, np.ndarray]:
+        return self._input_means(network, images, layers, lambda rows: rows.T @ rows)
+
+    def input_means(self, network: Network, images: np.ndarray) -> dict[str, np.ndarray]:
+        return self._input_means(network, images, None, lambda rows: rows.sum(axis=0))
+
+    def _input_means(
+        self,
+        network: Network,
+        images: np.ndarray,
+        layers: Sequence[str] | None,
+        total: Callable[[np.ndarray], np.ndarray],
+    ) -> dict[str, np.ndarray]:
+        """Returns, by layer, the mean of what `total` sums over the rows of inputs that weights meet."""
         sums: dict[str, np.ndarray] = {}
         counts: dict[str, int] = {}
 
         def look(node: Node, inputs: tuple, outputs: list) -> None:
             if (
                 not node.weighted
-                or node.layer not in layers
+                or (layers is not None and node.layer not in layers)
                 or kind_of(node, network.weights[node.layer][0]) not in ("conv", "dense")
             ):
                 return
-            x = rows_of(node, inputs[0])
-            sums.setdefault(node.layer, np.zeros((x.shape[1],) * 2))
-            sums[node.layer] += x.T @ x  # in place: a wide layer's takes 100 MB
-            counts[node.layer] = counts.get(node.layer, 0) + len(x)
+            rows = rows_of(node, inputs[0])
+            found = total(rows)
+            sums.setdefault(node.layer, np.zeros(found.shape))
+            sums[node.layer] += found  # in place: a wide layer's takes 100 MB
+            counts[node.layer] = counts.get(node.layer, 0) + len(rows)
 
         self._look(network, images, look)
-        return {name: total / counts[name] for name, total in sums.items()}
-
-    def output_means(self, network: Network, images: np.ndarray) -> dict[str, np.ndarray]:
-        sums: dict[str, np.ndarray] = {}
-        counts: dict[str, int] = {}
-
-        def look(node: Node, inputs: tuple, outputs: list) -> None:
-            if node.weighted:
-                rows = outputs[0].numpy().reshape(-1, outputs[0].shape[-1])
-                sums[node.layer] = sums.get(node.layer, 0.0) + rows.sum(0, dtype=np.float64)
-                counts[node.layer] = counts.get(node.layer, 0) + len(rows)
-
-        self._look(network, images, look)
-        return {name: total / counts[name] for name, total in sums.items()}
+        return {name: sum_ / counts[name] for name, sum_ in sums.items()}
 
     def train(
         self,

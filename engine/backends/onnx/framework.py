@@ -127,10 +127,23 @@ class PlainONNX:
         )
 
     def input_grams(self, network: Graph, images: np.ndarray, layers: Sequence[str]) -> dict[str, np.ndarray]:
+        return self._input_means(network, images, layers, lambda rows: rows.T @ rows)
+
+    def input_means(self, network: Graph, images: np.ndarray) -> dict[str, np.ndarray]:
+        return self._input_means(network, images, None, lambda rows: rows.sum(axis=0))
+
+    def _input_means(
+        self,
+        network: Graph,
+        images: np.ndarray,
+        layers: Sequence[str] | None,
+        total: Callable[[np.ndarray], np.ndarray],
+    ) -> dict[str, np.ndarray]:
+        """Returns, by layer, the mean of what `total` sums over the rows of inputs that weights meet."""
         nodes = {
             name: node
             for name, node in network.layers().items()
-            if name in layers
+            if (layers is None or name in layers)
             and kind_of(node, network.weight(node).shape) in ("conv", "dense")
             and _has_plain_padding(node)
         }
@@ -144,27 +157,10 @@ class PlainONNX:
                     node.input[0]
                 ]:  # image by image: a convolution's patches are many times its input
                     rows = patches(one, node, network.weight(node).shape)
-                    gram = (rows.T @ rows).astype(np.float64)
-                    sums[name] = sums[name] + gram if name in sums else gram
+                    sum_ = total(rows).astype(np.float64)
+                    sums[name] = sums[name] + sum_ if name in sums else sum_
                     counts[name] += len(rows)
-        return {name: total / counts[name] for name, total in sums.items()}
-
-    def output_means(self, network: Graph, images: np.ndarray) -> dict[str, np.ndarray]:
-        nodes = network.layers()
-        sums: dict[str, np.ndarray] = {}
-        counts = dict.fromkeys(nodes, 0)
-        for values in network.run(
-            self._inputs(images, INSIDE_SHARE),
-            [network.output_of(node) for node in nodes.values()],
-            self.threads,
-        ):
-            for (name, node), value in zip(nodes.items(), values, strict=True):
-                value = np.moveaxis(value, 1, -1) if node.op_type == "Conv" else value
-                # a layer over tokens may have them folded into the first axis: rows count, not images
-                means = value.reshape(len(value), -1, value.shape[-1]).astype(np.float64).mean(axis=1)
-                sums[name] = sums[name] + means.sum(axis=0) if name in sums else means.sum(axis=0)
-                counts[name] += len(means)
-        return {name: total / counts[name] for name, total in sums.items()}
+        return {name: sum_ / counts[name] for name, sum_ in sums.items()}
 
     # ---- what this backend can't do ------------------------------------------------------------------------
 

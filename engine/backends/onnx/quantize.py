@@ -51,6 +51,8 @@ def quantize(graph: Graph, spec: QuantSpec, inputs: np.ndarray | None, target: P
     else:
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder, "float.onnx")
+            for number, node in enumerate(graph.model.graph.node):
+                node.name = node.name or f"node_{number}"  # by which the quantizer leaves one out
             onnx.save(_with_shapes(graph), str(source))
             if spec.kind == "dynamic_int8":
                 quantize_dynamic(str(source), str(target), weight_type=QuantType.QUInt8, per_channel=False)
@@ -100,6 +102,7 @@ def _static(graph: Graph, source: Path, spec: QuantSpec, inputs: np.ndarray, tar
         str(source),
         str(target),
         _Reader(inputs, graph.fixed_batch),
+        nodes_to_exclude=[node.name for node, layer in layer_nodes(graph.model) if layer in spec.floats],
         quant_format=QuantFormat.QDQ,
         per_channel=True,
         reduce_range=spec.reduced_range,

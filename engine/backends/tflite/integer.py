@@ -67,7 +67,12 @@ def to_integer(exported: Exported, spec: QuantSpec, ranges: dict[int, tuple[floa
     """
     file = exported.file
     layers = {p.operator: (name, p) for name, p in (*exported.affine.items(), *exported.places.items())}
-    integer = {n for n, o in enumerate(file.graph.operators) if file.op(o) in INTEGER and _can(file, o)}
+    kept = {place.operator for name, place in exported.places.items() if name in spec.floats}
+    integer = {
+        n
+        for n, o in enumerate(file.graph.operators)
+        if n not in kept and file.op(o) in INTEGER and _can(file, o)
+    }
     ranges = dict(ranges)
     for name, limits in spec.activations.items():
         if name in exported.places:

@@ -173,8 +173,23 @@ class PyTorch:
     def input_grams(
         self, network: nn.Module, images: np.ndarray, layers: Sequence[str]
     ) -> dict[str, np.ndarray]:
+        return self._input_means(network, images, layers, lambda rows: rows.T @ rows)
+
+    def input_means(self, network: nn.Module, images: np.ndarray) -> dict[str, np.ndarray]:
+        return self._input_means(network, images, None, lambda rows: rows.sum(0))
+
+    def _input_means(
+        self,
+        network: nn.Module,
+        images: np.ndarray,
+        layers: Sequence[str] | None,
+        total: Callable[[torch.Tensor], torch.Tensor],
+    ) -> dict[str, np.ndarray]:
+        """Returns, by layer, the mean of what `total` sums over the rows of inputs that weights meet."""
         modules = {
-            m: n for n, m in network.named_modules() if n in layers and kind_of(m) in ("conv", "dense")
+            m: n
+            for n, m in network.named_modules()
+            if isinstance(m, WEIGHTED) and (layers is None or n in layers) and kind_of(m) in ("conv", "dense")
         }
         sums: dict[str, torch.Tensor] = {}
         counts: dict[str, int] = {}
@@ -188,9 +203,9 @@ class PyTorch:
                 x = x.transpose(1, 2)
             x = x.reshape(-1, x.shape[-1])
             name = modules[module]
-            gram = x.T @ x
+            found = total(x)
             sums[name] = (
-                sums[name].add_(gram) if name in sums else gram.double()
+                sums[name].add_(found) if name in sums else found.double()
             )  # in place: a wide layer's takes 100 MB
             counts[name] = counts.get(name, 0) + len(x)
 
@@ -198,28 +213,7 @@ class PyTorch:
             for batch in self._inputs(images):
                 for part in batch.split(32):
                     network(part)
-        return {name: np.divide(gram.numpy(), counts[name], out=gram.numpy()) for name, gram in sums.items()}
-
-    def output_means(self, network: nn.Module, images: np.ndarray) -> dict[str, np.ndarray]:
-        modules = {m: n for n, m in network.named_modules() if isinstance(m, WEIGHTED)}
-        sums: dict[str, np.ndarray] = {}
-        counts: dict[str, int] = {}
-
-        def look(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
-            # rows are counted and not images: a layer over tokens may have them folded into the first axis
-            rows = (
-                output.double().mean(dim=(2, 3))
-                if isinstance(module, nn.Conv2d)
-                else output.double().reshape(-1, output.shape[-1])
-            )
-            name = modules[module]
-            sums[name] = sums.get(name, 0) + rows.sum(0).numpy()
-            counts[name] = counts.get(name, 0) + len(rows)
-
-        with hooked(modules, look), torch.inference_mode():
-            for batch in self._inputs(images):
-                network(batch)
-        return {name: total / counts[name] for name, total in sums.items()}
+        return {name: np.divide(sum_.numpy(), counts[name], out=sum_.numpy()) for name, sum_ in sums.items()}
 
     def train(
         self,

@@ -4,6 +4,7 @@ Frantar et al., "GPTQ" (arXiv 2210.17323), for the weights; Nagel et al., "Data-
 1906.04721) and Finkelstein et al. (arXiv 1906.03193) for the biases.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ BLOCK = 128
 
 
 def rounded(
-    backend: Backend, folded: Network, images: np.ndarray, bits: dict[str, Literal[4, 8]], progress
+    backend: Backend, folded: Network, images: np.ndarray, bits: Mapping[str, Literal[4, 8]], progress
 ) -> dict[str, Grid]:
     """Returns a grid a layer. Dense and plain convolution layers are rounded with error feedback, others to
     nearest.
@@ -30,8 +31,12 @@ def rounded(
     grids = {}
 
     def round_one(name: str, gram: np.ndarray | None) -> None:
-        grid = nearest_grid(weights[name], bits[name])
-        grids[name] = grid if gram is None else with_feedback(weights[name], grid, gram)
+        if gram is None:
+            grids[name] = nearest_grid(weights[name], bits[name])
+        else:
+            counts = (np.diag(gram) + _damping(gram)).astype(np.float32)
+            start = nearest_grid(weights[name], bits[name], counts)
+            grids[name] = with_feedback(weights[name], start, gram)
         progress(len(grids) / len(bits))
 
     for names in together(moments, GRAM_BYTES):
@@ -51,7 +56,7 @@ def with_feedback(weight: np.ndarray, start: Grid, gram: np.ndarray) -> Grid:
     high = 2 ** (start.bits - 1) - 1
     w = weight.reshape(len(weight), -1).astype(np.float64)
     d = w.shape[1]
-    hessian = gram + np.eye(d) * (DAMPING * max(float(np.mean(np.diag(gram))), 1e-12))
+    hessian = gram + np.eye(d) * _damping(gram)
     order = np.argsort(-np.diag(gram), kind="stable")
     w, hessian = w[:, order], hessian[np.ix_(order, order)]
     upper = np.linalg.cholesky(np.linalg.inv(hessian)).T.astype(np.float32)
@@ -70,25 +75,28 @@ def with_feedback(weight: np.ndarray, start: Grid, gram: np.ndarray) -> Grid:
     return feedback if _error(weight, feedback, gram) < _error(weight, start, gram) else start
 
 
+def _damping(gram: np.ndarray) -> float:
+    return DAMPING * max(float(np.mean(np.diag(gram))), 1e-12)
+
+
 def _error(weight: np.ndarray, grid: Grid, gram: np.ndarray) -> float:
     difference = (weight - dequantized(grid)).reshape(len(weight), -1)
     return float(np.sum(difference @ gram.astype(np.float32) * difference, dtype=np.float64))
 
 
-def snapped_to(backend: Backend, folded: Network, grids: dict[str, Grid]) -> Network:
-    """Returns the network with its weights on their grids."""
-    return backend.with_weights(folded, {name: dequantized(grid) for name, grid in grids.items()})
+def corrected_biases(
+    backend: Backend, folded: Network, grids: dict[str, Grid], images: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Returns biases [out] by layer, each moved by what rounding its own layer's weights shifts its channels'
+    mean outputs.
 
-
-def with_corrected_biases(backend: Backend, folded: Network, snapped: Network, images: np.ndarray) -> Network:
-    """Returns the network on its grids (`snapped`), each bias moved by what rounding shifted its channel's
-    mean output.
+    What the layers before it shift is theirs to take back: if every layer did, the same shift would be taken
+    back many times over, and a deep network falls to chance.
     """
-    wanted, corrected = backend.output_means(folded, images), snapped
-    biases = backend.biases(folded)
-    # two sweeps: correcting one layer changes the inputs of those behind it
-    for _ in range(2):
-        means = backend.output_means(corrected, images)
-        biases = {name: biases[name] + (wanted[name] - means[name]).astype(np.float32) for name in wanted}
-        corrected = backend.with_weights(corrected, {}, biases)
-    return corrected
+    weights, biases = backend.weights(folded), backend.biases(folded)
+    moved = {}
+    for name, mean in backend.input_means(folded, images).items():
+        if name in grids:
+            error = (weights[name] - dequantized(grids[name])).reshape(len(weights[name]), -1)
+            moved[name] = biases[name] + (error @ mean).astype(np.float32)
+    return moved

@@ -188,8 +188,10 @@ def test_grams_and_means_are_those_of_the_layers(small):
     backend, network, images = small
     folded = backend.folded(network)
     name = backend.facts(network).layers[-1].name
-    means = backend.output_means(folded, images)[name]
-    assert np.allclose(means, backend.logits(folded, images).mean(0), atol=1e-4)
+    means = backend.weights(folded)[name] @ backend.input_means(folded, images)[name]
+    assert np.allclose(
+        means + backend.biases(folded)[name], backend.logits(folded, images).mean(0), atol=1e-4
+    )
     first = backend.facts(network).layers[0].name
     gram = backend.input_grams(folded, images, [first])[first]
     # the squared outputs of a filter follow from the gram: w G wᵀ is their mean

@@ -9,7 +9,7 @@ from engine.backends.grid import dequantized, nearest_grid
 from engine.techniques.budget import plan_steps
 from engine.techniques.prune_unstructured import sparse_bytes
 from engine.techniques.shared.masks import cubic, global_masks
-from engine.techniques.shared.rounding import rounded, snapped_to, with_corrected_biases, with_feedback
+from engine.techniques.shared.rounding import corrected_biases, rounded, with_feedback
 
 RANDOM = np.random.default_rng(0)
 
@@ -98,8 +98,14 @@ class DenseLayers:
     def output_means(self, network, images):
         return {name: y.mean(axis=0) for name, y in self._outputs(network, images)}
 
+    def _inputs(self, network, images):
+        return dict(zip(network, [images, *(y for _, y in self._outputs(network, images))], strict=False))
+
+    def input_means(self, network, images):
+        return {name: x.mean(axis=0) for name, x in self._inputs(network, images).items()}
+
     def input_grams(self, network, images, layers):
-        inputs = dict(zip(network, [images, *(y for _, y in self._outputs(network, images))], strict=False))
+        inputs = self._inputs(network, images)
         return {name: inputs[name].T @ inputs[name] / len(images) for name in layers}
 
 
@@ -117,8 +123,9 @@ def test_bias_correction_restores_the_means(two_layers):
     grids = rounded(backend, two_layers, images, {"a": 4, "b": 8}, lambda done: None)
     assert (grids["a"].bits, grids["b"].bits) == (4, 8)
     wanted = backend.output_means(two_layers, images)
-    snapped = snapped_to(backend, two_layers, grids)
-    corrected = with_corrected_biases(backend, two_layers, snapped, images)
+    snapped = backend.with_weights(two_layers, {name: dequantized(grid) for name, grid in grids.items()})
+    biases = corrected_biases(backend, two_layers, grids, images)
+    corrected = backend.with_weights(snapped, {}, biases)
     for name in two_layers:
         off = np.abs(backend.output_means(snapped, images)[name] - wanted[name]).max()
         assert np.abs(backend.output_means(corrected, images)[name] - wanted[name]).max() < 1e-4 < off
