@@ -2,10 +2,9 @@
 INT8 or float as the accuracy asks for.
 """
 
-from functools import partial
-
 import numpy as np
 
+from engine.backends.backend import Backend
 from engine.backends.grid import Grid, dequantized, nearest_grid
 from engine.backends.protocol import LayerInfo, Network, QuantSpec
 from engine.techniques.job import NotApplicable
@@ -18,8 +17,6 @@ from engine.techniques.workbench import Making, Workbench
 DEPTHWISE_SHARE = 0.1  # depthwise layers take INT8 where they hold no more than this share of the weights
 MIXED_LOSS_SHARE = 0.7  # the mixed variant begins with INT8 for layers that cause this share of the loss …
 MIXED_WEIGHT_SHARE = 0.25  # … as long as they hold no more than this share of the weights
-MOST_LOST = 0.02  # a step that is there to gain accuracy and loses more than this is taken back
-COMPARED = 500  # validation images that tell
 BYTES = {4: 0.5, 8: 1.0, 32: 4.0}  # of a weight
 SPEED_NOTE = (
     "Runtimes have no fast INT4 kernels for convolutions: weights are widened as they are loaded or used, so"
@@ -122,7 +119,7 @@ class _Layers:
                 dict.fromkeys(self.sizes, 4),
                 lambda done: making.progress(0.6 * done, "rounding"),
             )
-            self._correct(corrected_biases(self.bench.backend, self.folded, self.four, images))
+            self._correct(images)
         if self.worse:
             making.step("leave_biases", f"Correcting the biases was tried and taken back: {self.worse}.")
         else:
@@ -130,14 +127,13 @@ class _Layers:
                 "correct_biases", "Rounding shifts each channel's mean output; its bias takes the shift back."
             )
 
-    def _correct(self, biases: dict[str, np.ndarray]) -> None:
+    def _correct(self, images: np.ndarray) -> None:
         bits = self.bits(len(self.depthwise))
         before, _ = self.choice(bits)
-        self.biases = biases
+        self.biases = corrected_biases(self.bench.backend, self.folded, self.four, images)
         after, _ = self.choice(bits)
-        self.worse = _worse(self.bench, before, after)
-        if self.worse:
-            self.biases = {}
+        if worse := further(self.bench.backend, self.folded, before, after, images):
+            self.biases, self.worse = {}, worse
 
     def choice(self, bits: dict[str, int]) -> tuple[Network, QuantSpec]:
         """Returns the network with each layer on its grid of so many bits, and how to write it."""
@@ -181,15 +177,15 @@ def ladder(bench: Workbench, ahead: list[str]) -> tuple[list[str], int]:
     return kept + [name for name in by_price if name not in kept], len(kept)
 
 
-def _worse(bench: Workbench, before: Network, after: Network) -> str:
-    """Returns how much validation accuracy a step cost, in words, where it is more than its worth."""
+def further(backend: Backend, original: Network, before: Network, after: Network, images: np.ndarray) -> str:
+    """Tells in words where a step took the answers to these images away from the original network's, instead
+    of nearer; an empty string where it did not.
+    """
+    wanted = backend.logits(original, images)
     had, has = (
-        bench.validation_accuracy(partial(bench.backend.logits, network), COMPARED)
-        for network in (before, after)
+        float(np.mean(np.square(backend.logits(network, images) - wanted))) for network in (before, after)
     )
-    if had is None or has is None or has > had - MOST_LOST:
-        return ""
-    return f"it took the validation accuracy from {had:.1%} to {has:.1%}"
+    return "" if has <= had else f"the mean square error of the answers went from {had:.3g} to {has:.3g}"
 
 
 TECHNIQUE = Technique(
