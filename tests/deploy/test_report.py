@@ -66,7 +66,7 @@ def test_both_forms_tell_the_answer_its_figures_and_what_is_measured(run):
     winner = next(v for v in found.variants if v.id == found.recommendation.winner)
     page, text = report.html(found), report.markdown(found)
     for said in (
-        "INT4 after training, fragile layers in INT8",
+        "INT4 after training, fragile layers in INT8 or float",
         f"{100 * winner.accuracy:.1f}",
         winner.artifacts[0].sha256,
         found.experiment.model.sha256,
