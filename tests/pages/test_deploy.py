@@ -1,0 +1,65 @@
+"""The deploy page: a package that is built, one that can't be, and what is read out of its zip."""
+
+import zipfile
+
+import pytest
+import seed
+from seed import words
+
+from deploy import package
+from engine.errors import EdgewiseError
+from pages.parts import packages
+
+
+@pytest.fixture
+def zipped(tmp_path):
+    """Returns a zip as the engine packs one."""
+    path = tmp_path / "package.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, size in (
+            ("README.md", 2_000),
+            ("model.onnx", 71_000),
+            ("golden/0.png", 300),
+            ("golden/1.png", 300),
+        ):
+            archive.writestr(name, b"x" * size)
+    return path
+
+
+def press(app, label):
+    return next(b for b in app.button if label in b.label).click().run()
+
+
+def test_a_built_package_shows_what_is_in_it_and_how_to_run_it(home, open_page, zipped, monkeypatch):
+    asked = []
+    monkeypatch.setattr(package, "build", lambda run, variant, workspace: asked.append(variant) or zipped)
+    app = press(open_page("deploy", run=seed.finished(home)), "Build the package")
+    said = words(app) + "\n".join(block.value for block in app.code)
+    assert asked == ["hybrid"] and "unpacked in a clean folder" in said
+    assert "golden/ 2 files" in said and "verify.py" in said and not app.exception
+
+
+def test_a_package_that_does_not_run_is_one_sentence(home, open_page, monkeypatch):
+    def refuse(run, variant, workspace):
+        raise EdgewiseError("The package was not built, because its answers differ.")
+
+    monkeypatch.setattr(package, "build", refuse)
+    app = press(open_page("deploy", run=seed.finished(home)), "Build the package")
+    assert "its answers differ" in "".join(error.value for error in app.error) and not app.exception
+
+
+def test_the_tree_counts_files_and_bytes(zipped):
+    lines = packages.tree(zipped).splitlines()
+    assert [line.split()[0] for line in lines] == ["golden/", "model.onnx", "README.md"]
+    assert lines[0].endswith("600\u00a0B") and lines[1].endswith("71.0\u00a0kB")
+
+
+@pytest.mark.parametrize("top", ["", "edgewise-digits/"])
+def test_the_commands_go_into_the_folder_that_unpacking_makes(tmp_path, top):
+    path = tmp_path / "p.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{top}infer.py", "")
+        archive.writestr(f"{top}model/model.onnx", "")
+    first, second, *_ = packages.commands(path, "int8-pi.zip").splitlines()
+    folder = top.rstrip("/") or "int8-pi"
+    assert second == f"cd {folder}" and (first == "unzip int8-pi.zip") == bool(top)
