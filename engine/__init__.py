@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from engine.version import VERSION
 
 if TYPE_CHECKING:
-    from engine.face import Run, estimate, inspect, optimize, package, report
+    from engine.face import Run, check, estimate, inspect, optimize, package, report
     from engine.vocabulary import Experiment, Variant
 
 __version__ = VERSION
-__all__ = ["Experiment", "Run", "Variant", "estimate", "inspect", "optimize", "package", "report"]
+__all__ = ["Experiment", "Run", "Variant", "check", "estimate", "inspect", "optimize", "package", "report"]
 
 _HOME = {
-    **dict.fromkeys(("Run", "estimate", "inspect", "optimize", "package", "report"), "engine.face"),
+    **dict.fromkeys(("Run", "check", "estimate", "inspect", "optimize", "package", "report"), "engine.face"),
     **dict.fromkeys(("Experiment", "Variant"), "engine.vocabulary"),
 }
 

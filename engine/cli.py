@@ -214,6 +214,25 @@ def estimate(model, device, runtime, threads, precision, as_json) -> None:
 
 
 @cli.command()
+@click.argument("model", metavar="MODEL|RUN")
+@click.option("--device", help="A device id; default: the run's.")
+@click.option("--runtime")
+@click.option("--variant", help="Of the run; default: the recommended one.")
+@limit_options
+@click.option("--cautious", is_flag=True, help="Predictions count with the upper end of their interval.")
+@json_option
+def check(model, device, runtime, variant, cautious, as_json, **limits) -> None:
+    """Exit 1 with one sentence where a model file or a run's variant breaks a limit."""
+    kept, broken = face.check(model, device, variant=variant, runtime=runtime, cautious=cautious, **limits)
+    if as_json:
+        show({"kept": kept, "broken": broken}, True, None)
+    elif not broken:
+        click.echo("Kept: " + "; ".join(kept))
+    if broken:
+        raise BadInput(f"{Path(model).name} breaks its budget: {'; '.join(broken)}.")
+
+
+@cli.command()
 @click.argument("run_id", metavar="RUN")
 @click.argument("variant")
 @click.option("--output", required=True, type=click.Path(path_type=Path))

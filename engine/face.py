@@ -20,6 +20,7 @@ from engine.errors import BadInput, EdgewiseError
 from engine.events import Event
 from engine.formats import class_order as class_orders
 from engine.formats.inspect import inspect_model
+from engine.judge.budget import held_against
 from engine.judge.table import row
 from engine.run import jobs
 from engine.run.estimate import estimates_of
@@ -27,7 +28,7 @@ from engine.run.prepare import data_sha256, prepare
 from engine.store.workspace import Workspace
 from engine.vocabulary import Constraints, Estimate, Experiment, ModelFile, Pace, Variant, parse
 
-__all__ = ["Run", "ask_for", "estimate", "inspect", "optimize", "package", "report"]
+__all__ = ["Run", "ask_for", "check", "estimate", "inspect", "optimize", "package", "report"]
 
 Model = str | Path | ModelFile
 
@@ -219,6 +220,42 @@ def estimate(
     if device == "all":
         raise BadInput("A prediction is for one device: give its id.")
     return estimates_of(str(model), device, runtime, threads, precision)[device]
+
+
+def check(
+    model: str | Path,
+    device: str | None = None,
+    *,
+    variant: str | None = None,
+    runtime: str | None = None,
+    cautious: bool = False,
+    workspace: str | Path | None = None,
+    **limits: float | None,
+) -> tuple[list[str], list[str]]:
+    """Holds a model file, a shipped model or a run's variant against limits (fields of `Constraints`).
+
+    Returns those that are kept and those that are broken, a phrase each.
+
+    Args:
+        model: A file or shipped id, of which size and predictions are checked; or the id of a run, of which
+            everything is.
+        variant: Of the run; the recommended one by default.
+    """
+    asked, home = parse(Constraints, limits), Workspace(workspace)
+    if not Path(model).exists() and any(row["id"] == str(model) for row in home.runs()):
+        run = Run.of(str(model), home)
+        if variant is None and run.best is None:
+            raise BadInput(f"The run {run.id} recommends no variant: name one.")
+        chosen = run.best if variant is None else run.variant(variant)
+        assert chosen is not None
+        return held_against(chosen, asked, device or run.experiment.device, cautious)
+    if device is None:
+        raise BadInput("A model's predictions are for a device: name one.")
+    predicted = estimate(model, device, runtime=runtime)
+    path = Path(model)
+    size = path.stat().st_size if path.is_file() else inspect_model(str(model), str(model)).size_bytes
+    alone = Variant(id=path.name, technique="", status="done", size_bytes=size, estimates={device: predicted})
+    return held_against(alone, asked, device, cautious)
 
 
 def package(

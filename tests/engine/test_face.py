@@ -1,6 +1,7 @@
 """Edgewise as a library: what `import engine` offers, and what it costs."""
 
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -67,3 +68,15 @@ def test_what_is_wrong_is_one_sentence_before_anything_runs(workspace):
     with pytest.raises(BadInput, match="one device"):
         engine.estimate("digits/pytorch/small", "all")
     assert workspace.runs() == []
+
+
+def test_a_recorded_run_and_a_file_are_checked_against_limits(workspace, tmp_path):
+    shutil.copytree(ROOT / "tests" / "run" / "recorded", workspace.home / "runs" / "recorded")
+    workspace.rebuild_index()
+    assert engine.check("recorded", max_size_mb=1.0)[1] == []
+    (broken,) = engine.check("recorded", variant="baseline", max_size_mb=0.1)[1]
+    assert broken.startswith("size")
+    with pytest.raises(BadInput, match="for a device"):
+        engine.check("digits/pytorch/small", max_size_mb=1.0)
+    with pytest.raises(BadInput, match="no variant"):
+        engine.check("recorded", variant="nope", max_size_mb=1.0)
