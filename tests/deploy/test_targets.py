@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 
-from deploy import package, targets
+from deploy import emulator, package, targets
 from deploy.targets import jetson
 from engine.backends.onnx.tensorrt import calibration_cache, readable
 from engine.device import model_trt
@@ -237,6 +237,7 @@ def test_each_device_says_what_packages_are_made_for(device):
         if targets.python_of(device) >= (3, 9) and runtime.id in packaged:
             assert set(runtime.requirements) <= set(asked)
     assert set(packaged) <= {"onnxruntime", "litert", "tensorrt", "edgetpu", "tflm"}
+    assert device.cpu in emulator.CORES or "emulated here" not in {r.proof for r in packaged.values()}
     assert min((r.opset or 99) for r in packaged.values()) >= jetson.READS
 
 
