@@ -3,7 +3,6 @@
 import streamlit as st
 
 from deploy import package
-from deploy.targets import overview
 from engine.errors import EdgewiseError
 from engine.runtimes import saturates_here
 from pages.parts import packages, session
@@ -13,13 +12,6 @@ home = session.workspace()
 st.title("Take it to the device")
 run = session.open_run(home)
 st.caption(w.subject(run.experiment))
-
-with st.expander("What each device gets"):
-    st.dataframe(overview.rows(), hide_index=True, width="stretch")
-    st.caption(
-        "Verified here: in this runtime on this kind of machine; emulated here: on an emulated core of the"
-        " device too. Nothing was run on a board, where `verify.py` shows what holds."
-    )
 
 done = [v for v in run.variants if v.status == "done" and v.artifacts]
 if not done:
@@ -67,6 +59,7 @@ if built is None:
                 st.stop()
             status.update(label="The package runs", state="complete")
         st.rerun()
+    packages.of_each_device()
     st.stop()
 
 st.success(
@@ -95,3 +88,4 @@ with commands:
     st.header(f"On the {w.device(run.experiment.device)}")
     st.code(packages.commands(built, packages.file_name(run, picked)), language="bash")
     st.caption("The README in the package says more, and how to measure it there.")
+packages.of_each_device()

@@ -20,8 +20,8 @@ TITLES = {
 GIVES = {
     "onnxruntime": "all scripts, on the processor",
     "litert": "all scripts, on the processor",
-    "tensorrt": "its graph, the cache of INT8, `build_engine.sh`; then all scripts, on the GPU",
-    "edgetpu": "operators by unit, `compile.sh`; then all scripts, on the Edge TPU",
+    "tensorrt": "graph, INT8 cache, build_engine.sh; then all scripts, on the GPU",
+    "edgetpu": "operators by unit, compile.sh; then all scripts, on the Edge TPU",
     "tflm": "C array, arena size, program in C++",
 }
 ON = {"cpu": 2, "gpu": 0, "tpu": 1}  # what a device is chosen for comes first
@@ -43,10 +43,10 @@ def _row(device: Device, name: str, runtime: Runtime) -> dict[str, str]:
         "runtime": f"{TITLES[name]} {runtime.version}".strip(),
         "format": " and ".join(FORMATS[format] for format in runtime.formats),
         "what you get": GIVES[name],
+        "seen to run": runtime.proof,
         "Python": device.python or "–",
         "opset": str(runtime.opset or "–"),
         "architecture": device.architecture or "–",
-        "seen to run": runtime.proof,
     }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import streamlit as st
 
+from deploy.targets import overview
 from engine.vocabulary import Run
 from pages.parts import wording as w
 
@@ -43,6 +44,16 @@ def tree(path: Path) -> str:
         names[name].ljust(width + 3) + w.size(sum(sizes[name])).rjust(8)
         for name in sorted(names, key=str.lower)
     )
+
+
+def of_each_device() -> None:
+    """Shows what packages give on each device, and where they were seen to run."""
+    with st.expander("What each device gets"):
+        st.dataframe(overview.rows(), hide_index=True, width="stretch")
+        st.caption(
+            "Verified here: in this runtime on this kind of machine; emulated here: on an emulated core of"
+            " the device too. Nothing was run on a board, where `verify.py` shows what holds."
+        )
 
 
 def commands(path: Path, name: str) -> str:
