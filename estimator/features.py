@@ -2,10 +2,8 @@
 hand.
 
 All counts are in millions except `overhead` (always 1) and `layers`, so that coefficients read as
-milliseconds per
-million. Activations, normalization and shape operators count for nothing: runtimes fuse them into their
-neighbours,
-and the published layer tables leave them out as well.
+milliseconds per million. Normalization, views and simple activations count for nothing: runtimes fuse them
+into their neighbours, and the published layer tables leave them out as well.
 """
 
 from collections.abc import Mapping
@@ -32,33 +30,72 @@ NAMES = (
     "small",
     "mixed_windows",
     "spilled",
+    "read_again",
 )
 TILE = (
     16  # output pixels; single-precision kernels on Arm step through 4 to 16, and 16 fits ONNX Runtime best
 )
 ON_CHIP_BYTES = 8e6  # coral.ai: about 8 MB of the Edge TPU's memory hold parameters
 FUSED = {"activation", "norm", "shape", "quantize", "other"}
+# The layer tables count laying tensors side by side as a layer, and ncnn's count the traffic of activations
+# that no kernel takes in. What is moved besides is counted as traffic alone.
+JOINS = {"Concat", "QLinearConcat", "CONCATENATION"}
+MOVES = {
+    *(
+        "HardSwish",
+        "Sigmoid",
+        "Gelu",
+        "Erf",
+        "Mish",
+        "Swish",
+        "QLinearSigmoid",
+        "HARD_SWISH",
+        "LOGISTIC",
+        "GELU",
+    ),
+    *("Transpose", "DepthToSpace", "SpaceToDepth", "Resize", "Upsample", "Pad", "Tile"),
+    *("TRANSPOSE", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "PAD"),
+    *("PADV2", "MIRROR_PAD", "TILE", "PACK"),
+}
+SUMS = (
+    *("layers", "dense", "window", "depthwise", "grouped", "read", "written", "parameters", "weight_bytes"),
+    *("pool", "added", "tiles", "rows"),
+)
 
 
 def from_profile(profile: Profile) -> np.ndarray:
     """Returns the features of a graph, float64 [len(NAMES)], in the order of NAMES."""
-    working = [layer for layer in profile.layers if layer.kind not in FUSED]
-    macs = dict.fromkeys(("dense", "window", "depthwise", "grouped"), 0)
-    for layer in working:
-        macs[_term(layer)] += layer.macs
-    return combine(
-        layers=len(working),
-        dense=macs["dense"],
-        window=macs["window"],
-        depthwise=macs["depthwise"],
-        grouped=macs["grouped"],
-        activations=sum(la.input_elements + la.output_elements for la in working),
-        parameters=profile.parameters,
-        pool=sum(la.output_elements * prod(la.kernel or (1,)) for la in working if la.kind == "pool"),
-        added=sum(la.output_elements for la in working if la.kind == "elementwise"),
-        tiles=sum(_tile_macs(la, *_plane(profile, la)) for la in working if _term(la) in ("dense", "window")),
-        rows=sum(_gather_rows(la, *_plane(profile, la)) for la in working if _term(la) == "window"),
-        weight_bytes=profile.weight_bytes,
+    sums = dict(zip(SUMS, by_layer(profile).sum(axis=0).tolist(), strict=True))
+    read, written = sums.pop("read"), sums.pop("written")
+    return combine(activations=read + written, read_again=read - written, **sums)
+
+
+def by_layer(profile: Profile) -> np.ndarray:
+    """What each layer adds to the sums that features are made of, float64 [layers, len(SUMS)], not in
+    millions.
+    """
+    rows = [_sums(layer, profile.format) for layer in profile.layers]
+    return np.array(rows, dtype=float).reshape(len(rows), len(SUMS))
+
+
+def _sums(layer: Layer, file_format: str) -> tuple[float, ...]:
+    works = layer.kind not in FUSED or layer.op in JOINS
+    read, written = (layer.input_elements, layer.output_elements) if works or layer.op in MOVES else (0, 0)
+    held = layer.parameters, layer.weight_bytes
+    if not works:
+        return 0, 0, 0, 0, 0, read, written, *held, 0, 0, 0, 0
+    term, macs = _term(layer), layer.macs
+    height, width = _plane(layer, file_format)
+    return (
+        1,
+        *(macs * (term == kind) for kind in ("dense", "window", "depthwise", "grouped")),
+        read,
+        written,
+        *held,
+        layer.output_elements * prod(layer.kernel or (1,)) * (layer.kind == "pool"),
+        layer.output_elements * (layer.kind == "elementwise"),
+        _tile_macs(layer, height, width) if term in ("dense", "window") else 0,
+        _gather_rows(layer, height, width) if term == "window" else 0,
     )
 
 
@@ -69,12 +106,12 @@ def _term(layer: Layer) -> str:
     return "window" if prod(layer.kernel or (1,)) > 1 else "dense"
 
 
-def _plane(profile: Profile, layer: Layer) -> tuple[int, int]:
+def _plane(layer: Layer, file_format: str) -> tuple[int, int]:
     """Output height and width: the last axes in ONNX, those before the last in TFLite; 1 x 1 for products."""
     shape = layer.output_shape
     if len(shape) < 4 or not layer.kernel:
         return 1, 1
-    return (shape[-2], shape[-1]) if profile.format == "onnx" else (shape[-3], shape[-2])
+    return (shape[-2], shape[-1]) if file_format == "onnx" else (shape[-3], shape[-2])
 
 
 def _tile_macs(layer: Layer, height: int, width: int) -> float:
@@ -102,6 +139,7 @@ def from_row(row: Mapping[str, float]) -> np.ndarray:
         grouped=row["macs_group"],
         activations=row["act_elems"] + row["in_elems"],
         parameters=row["params"],
+        read_again=row["in_elems"] - row["act_elems"],
     )
 
 
@@ -137,6 +175,7 @@ def combine(
     tiles: float = 0,
     rows: float = 0,
     weight_bytes: float | None = None,
+    read_again: float = 0,
 ) -> np.ndarray:
     """Puts raw sums (not in millions) in the order of NAMES.
 
@@ -150,7 +189,9 @@ def combine(
     the full
     rate. `spilled` is what the weights exceed the Edge TPU's on-chip memory by, one byte a weight unless
     `weight_bytes`
-    is known.
+    is known. `read_again` is what layers read beyond what was written, each written once: branches that are
+    added, scaled
+    or laid side by side.
     """
     million, macs = 1e-6, dense + window + depthwise + grouped
     spilled = max((parameters if weight_bytes is None else weight_bytes) - ON_CHIP_BYTES, 0)
@@ -164,6 +205,7 @@ def combine(
             np.sqrt(million * macs * layers),
             million * np.sqrt(window * activations),
             million * spilled,
+            million * max(read_again, 0),
         ]
     )
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from estimator import capability, confidence, features, memory, routes
+from estimator import capability, confidence, features, layers, memory, routes
 from estimator.coefficients import load
 from estimator.devices import Device, load_device
 from estimator.types import Calibration, Estimate, Precision, Profile
@@ -18,12 +18,16 @@ HOPELESS = log(8)  # an interval wider than 8 times either way says nothing: bey
 
 
 class Time(NamedTuple):
-    """A latency and its log half-width, with what they rest on."""
+    """A latency and its log half-width, with what they rest on: the distance to the nearest measured network,
+    how many are near, the ms that each term of the cost model adds, and the overhead's share of the latency.
+    """
 
     latency_ms: float
     half: float
     distance: float
     near: int
+    terms: dict[str, float]
+    overhead: float
 
 
 def estimate(
@@ -33,6 +37,7 @@ def estimate(
     threads: int | None = None,
     precision: Precision | None = None,
     calibration: Calibration | None = None,
+    by_layer: bool = False,
 ) -> Estimate:
     """Predicts latency, memory and energy of one artifact for one image.
 
@@ -43,6 +48,7 @@ def estimate(
         profile's
             precision. Raises ValueError for a runtime that the device does not have.
         calibration: What the user measured on this device (`estimator.calibrate.calibrate`).
+        by_layer: Whether to say what each layer adds (`Estimate.layers`).
 
     Returns:
         An Estimate; its figures are None where the device can't run the artifact or the data say nothing, and
@@ -86,7 +92,11 @@ def estimate(
     count = 0
     if calibration is not None:
         time, count = _calibrated(time, calibration, runtime, stored, threads)
-    return _filled(blank, time, held, _why(time, route, machine, note, count), count)
+    found = _filled(blank, time, held, _why(time, route, machine, note, count), count)
+    if by_layer:
+        parts = layers.costs(profile, time.terms, time.latency_ms, time.half, time.overhead)
+        found = found.model_copy(update={"layers": parts})
+    return found
 
 
 def features_of(profile: Profile) -> np.ndarray:
@@ -164,7 +174,15 @@ def _time(x: np.ndarray, route: routes.Route) -> Time:
     half = confidence.half_width(
         entry["half_width"], entry["novelty_slope"], distance, sqrt(route.half_width**2 + doubt**2)
     )
-    return Time((work + kept) * route.ratio, half, distance, confidence.similar(x, reference))
+    terms = {name: ms for name, ms in zip(entry["terms"], parts.tolist(), strict=True) if name != "overhead"}
+    return Time(
+        (work + kept) * route.ratio,
+        half,
+        distance,
+        confidence.similar(x, reference),
+        terms,
+        kept / max(work + kept, 1e-12),
+    )
 
 
 def _memory(
@@ -241,6 +259,8 @@ def _why(time: Time, route: routes.Route, machine: Device, note: str, count: int
         parts.append(f"{time.near} similar network{'s' if time.near > 1 else ''} among them")
     else:
         parts.append("none of them similar to this one, so the interval is wider")
+    if not confidence.gives_quantile(load()["groups"][route.group]["validation"]["networks"]):
+        parts.append("too few for an interval of their own, which is borrowed from other groups")
     sentence = ", ".join(parts)
     if count:
         sentence = f"Calibrated with {count} of your measurements; " + sentence[0].lower() + sentence[1:]

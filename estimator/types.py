@@ -108,6 +108,28 @@ class Profile(Frozen):
         return len({layer.precision for layer in self.layers if layer.macs}) > 1
 
 
+Bound = Literal["compute", "memory", "overhead", "nothing"]
+
+
+class LayerCost(Frozen):
+    """One layer's part of a predicted latency.
+
+    Attributes:
+        name, op: The layer's in the profile; `inference` and empty for what an inference costs by itself.
+        ms, low_ms, high_ms: Its part, and of the interval's ends.
+        bytes_moved: Activations read and written, and weights, as the file stores them.
+        bound: Which kind of term most of its time is from; `nothing` where it is fused into a neighbour.
+    """
+
+    name: str
+    op: str
+    ms: float
+    low_ms: float
+    high_ms: float
+    bytes_moved: int
+    bound: Bound
+
+
 class Estimate(Frozen):
     """A prediction for one artifact on one device. Latency is for one image, memory is the process's peak.
 
@@ -120,6 +142,7 @@ class Estimate(Frozen):
         confidence: 0..1; higher means that smaller errors were seen on networks held out like this one.
         why: One sentence: what the prediction rests on and what weakens it.
         calibrated_with: How many of the user's own measurements corrected it.
+        layers: What each layer adds to `latency_ms`, where it was asked for; their sum is the prediction.
     """
 
     device: str
@@ -138,6 +161,7 @@ class Estimate(Frozen):
     confidence: float | None = Field(default=None, ge=0, le=1)
     why: str = ""
     calibrated_with: int = 0
+    layers: tuple[LayerCost, ...] = ()
 
 
 class Correction(Frozen):

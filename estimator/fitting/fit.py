@@ -1,12 +1,10 @@
 """Fits the cost model to measured rows and writes `coefficients.json`. Deterministic; one core, under two
 minutes.
 
-Every group (device x runtime x precision x threads) gets non-negative coefficients of its own, drawn towards
-the
-shape that all groups of its pool share: for each of several forms and strengths, whose results
-`forms.weights` says
-how to average. Whatever is said of a family was predicted without it: in the group, in the pool and in the
-weights.
+Every group (device x runtime x precision x threads) gets non-negative coefficients of its own: the plain
+roofline's and others that are drawn towards the shape that all groups of its pool share, averaged as
+`forms.weights` says.
+Whatever is said of a family was predicted without it: in the group, in the pool and in the weights.
 """
 
 from pathlib import Path
@@ -18,7 +16,7 @@ import pandas as pd
 from estimator import coefficients, features, memory
 from estimator.devices import all_devices
 from estimator.fitting import forms, intervals, large, power, rows, transfer, validate
-from estimator.fitting.forms import CANDIDATES, columns
+from estimator.fitting.forms import RECIPE, Candidate, Recipe, columns
 from estimator.fitting.group import Group, groups_of
 from estimator.fitting.roofline import fit_group, fit_shape
 
@@ -26,17 +24,19 @@ COUNTS = 0.5  # of an even share; a candidate with less says nothing of how larg
 
 
 class Pools:
-    """Shapes of pools, without a family where one is held out; computed once each."""
+    """Shapes of pools, without a family or a fold where one is held out; computed once each."""
 
     def __init__(self, groups: list[Group]) -> None:
         self.groups = groups
-        self.shapes: dict[tuple[str, tuple[str, ...], str], np.ndarray | None] = {}
+        self.shapes: dict[tuple[str, tuple[str, ...], str, str], np.ndarray | None] = {}
 
-    def shape(self, pool: str, form: tuple[str, ...], without: str = "") -> np.ndarray | None:
+    def shape(
+        self, pool: str, form: tuple[str, ...], by: str = "family", without: str = ""
+    ) -> np.ndarray | None:
         """Coefficients up to a factor, None where the pool is one group only."""
-        key = (pool, form, without)
+        key = (pool, form, by, without)
         if key not in self.shapes:
-            members = [(g, g.family[g.first] != without) for g in self.groups if g.pool == pool]
+            members = [(g, g.labels(by)[g.first] != without) for g in self.groups if g.pool == pool]
             kept = [(i, g, mask) for i, (g, mask) in enumerate(members) if mask.any()]
             self.shapes[key] = (
                 None
@@ -52,24 +52,17 @@ class Pools:
 
 
 def leave_out(
-    group: Group,
-    pools: Pools,
-    form: tuple[str, ...],
-    strength: float,
-    labels: np.ndarray,
-    pooled: bool = True,
+    group: Group, pools: Pools, form: tuple[str, ...], strength: float, by: str = "family"
 ) -> np.ndarray:
-    """Predictions for each row by a fit that saw no row of its label; `pooled` leaves it out of the pool as
-    well.
-
-    All rows of a network must have one label.
+    """Predictions for each row by a fit that saw no row of its label (see `Group.labels`), nor did the
+    pool.
     """
-    x = group.x[:, columns(form)]
+    x, labels = group.x[:, columns(form)], group.labels(by)
     predicted = np.full(len(x), np.nan)
     for label in np.unique(labels):
         out, kept = labels == label, labels[group.first] != label
         if kept.any():
-            shape = pools.shape(group.pool, form, label if pooled else "") if strength else None
+            shape = pools.shape(group.pool, form, by, label) if strength else None
             predicted[out] = x[out] @ fit_group(
                 x[group.first][kept], group.typical_ms[kept], np.ones(kept.sum()), shape, strength
             )
@@ -77,38 +70,42 @@ def leave_out(
     return found
 
 
-def fit_kind(groups: list[Group], pools: Pools) -> None:
+def fit_kind(groups: list[Group], pools: Pools, recipe: Recipe = RECIPE) -> None:
     """Fits the groups of one kind: every candidate on each, then their weighted means."""
-    candidates = [
-        (forms.terms_of(groups[0].name.split("|")[1], form), strength) for form, strength in CANDIDATES
-    ]
+    runtime = groups[0].name.split("|")[1]
+    candidates = [(forms.terms_of(runtime, form), strength) for form, strength in recipe.candidates]
     tried = [
-        np.stack([leave_out(g, pools, *candidate, g.family) for candidate in candidates]) for g in groups
+        {by: np.stack([leave_out(g, pools, *c, by) for c in candidates]) for by in recipe.held_out}
+        for g in groups
     ]
-    for family in np.unique(np.concatenate([g.family for g in groups])):
-        weights = forms.weights(groups, tried, family)
-        for group, predicted, weight in zip(groups, tried, weights, strict=True):
-            out = group.family == family
-            group.held_out = group.held_out if len(group.held_out) else np.zeros(len(group.x))
-            group.held_out[out] = weight @ predicted[:, out]
-    for group, shares in zip(groups, forms.weights(groups, tried), strict=True):
-        fold = pd.factorize(group.network, sort=True)[0] % 5
-        group.random = shares @ np.stack(
-            [leave_out(group, pools, *c, fold, pooled=False) for c in candidates]
+    for by in recipe.held_out:
+        predicted = [np.zeros(len(g.x)) for g in groups]
+        for label in np.unique(np.concatenate([g.labels(by) for g in groups])):
+            shares = forms.weights(groups, tried, by, label, recipe)
+            for values, group, own, share in zip(predicted, groups, tried, shares, strict=True):
+                out = group.labels(by) == label
+                values[out] = share @ own[by][:, out]
+        for values, group in zip(predicted, groups, strict=True):
+            setattr(group, "held_out" if by == "family" else "random", values)
+    for group, shares in zip(groups, forms.weights(groups, tried, recipe=recipe), strict=True):
+        _settle(group, pools, candidates, shares)
+
+
+def _settle(group: Group, pools: Pools, candidates: list[Candidate], shares: np.ndarray) -> None:
+    """Gives the group the mean of the candidates' coefficients, fitted to all of its networks."""
+    group.terms = tuple(n for n in features.NAMES if any(n in form for form, _ in candidates))
+    group.coefficients = np.zeros(len(group.terms))
+    for share, (form, strength) in zip(shares, candidates, strict=True):
+        found = fit_group(
+            group.x[group.first][:, columns(form)],
+            group.typical_ms,
+            np.ones(len(group.first)),
+            pools.shape(group.pool, form) if strength else None,
+            strength,
         )
-        group.terms = tuple(n for n in features.NAMES if any(n in form for form, _ in candidates))
-        group.coefficients = np.zeros(len(group.terms))
-        for share, (form, strength) in zip(shares, candidates, strict=True):
-            found = fit_group(
-                group.x[group.first][:, columns(form)],
-                group.typical_ms,
-                np.ones(len(group.first)),
-                pools.shape(group.pool, form) if strength else None,
-                strength,
-            )
-            group.coefficients[[group.terms.index(term) for term in form]] += share * found
-            if form[0] == "overhead" and share > COUNTS / len(candidates):
-                group.most_overhead_ms = max(group.most_overhead_ms, float(found[0]))
+        group.coefficients[[group.terms.index(term) for term in form]] += share * found
+        if form[0] == "overhead" and share > COUNTS / len(candidates):
+            group.most_overhead_ms = max(group.most_overhead_ms, float(found[0]))
 
 
 def ours(groups: list[Group]) -> list[Group]:
@@ -121,6 +118,14 @@ def ours(groups: list[Group]) -> list[Group]:
     return found
 
 
+def to_fit(data: pd.DataFrame) -> list[Group]:
+    """All groups of the rows, relatives on other devices included. Rows that may not ship would make a fit
+    differ from one on the shipped rows, so they only feed frozen groups.
+    """
+    found = [g for g in groups_of(data[data.shippable]) if g.pool != "edgetpu"]
+    return found + ([g for g in groups_of(data) if g.pool == "edgetpu"] if not data.shippable.all() else [])
+
+
 def fit(path: Path, before: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Fits all groups on the rows of a folder.
 
@@ -129,12 +134,8 @@ def fit(path: Path, before: dict[str, Any] | None = None) -> tuple[dict[str, Any
     from `before`, the coefficients as they were.
     """
     data = rows.read(path)
-    # Rows that may not ship would make this fit differ from one on the shipped rows, so they only feed frozen
-    # groups.
-    open_groups = [g for g in groups_of(data[data.shippable]) if g.pool != "edgetpu"]
-    closed = [g for g in groups_of(data) if g.pool == "edgetpu"] if not data.shippable.all() else []
-    pools = Pools(open_groups + closed)
-    mine = ours(open_groups + closed)
+    groups = to_fit(data)
+    pools, mine = Pools(groups), ours(groups)
     for kind in sorted({g.kind for g in mine}):
         fit_kind([g for g in mine if g.kind == kind], pools)
     intervals.calibrate(mine)
@@ -161,7 +162,9 @@ def fit(path: Path, before: dict[str, Any] | None = None) -> tuple[dict[str, Any
             shippable[shippable.device.isin(list(all_devices()))], nas, (before or {}).get("power", {})
         ),
         "ranks": {**(before or {}).get("ranks", {}), **validate.ranks(mine)},
-        "confidence": validate.confidence_bins(mine) if closed else (before or {}).get("confidence", []),
+        "confidence": validate.confidence_bins(mine)
+        if not data.shippable.all()
+        else (before or {}).get("confidence", []),
     }
     points = {
         g.name: [[k, m, p] for k, m, p in zip(g.network.tolist(), g.latency_ms, g.held_out, strict=True)]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from estimator.fitting.roofline import row_weights
 
 POOLED = {"litert", "armnn", "ncnn"}
 NETWORKS, FAMILIES = 5, 2  # fewer can't be checked by leaving a family out
+FOLDS = 5
 
 
 @dataclass
@@ -43,6 +45,14 @@ class Group:
         measured.
         """
         return np.array([np.median(self.latency_ms[self.network == self.network[i]]) for i in self.first])
+
+    def labels(self, by: str) -> np.ndarray:
+        """Each row's `family`, or its `fold`: one of FOLDS, the same for a network in every group."""
+        return self.family if by == "family" else self._fold
+
+    @cached_property
+    def _fold(self) -> np.ndarray:
+        return np.array([str(crc32(name.encode()) % FOLDS) for name in self.network.tolist()])
 
     @property
     def weights(self) -> np.ndarray:

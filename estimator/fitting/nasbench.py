@@ -81,6 +81,7 @@ def features_of(rows: Any) -> np.ndarray:
         "overhead": np.full(len(rows), 1e6),
         "layers": sums["layers"] * 1e6,
         "mixed": np.sqrt((sums["dense_macs"] + sums["window_macs"]) * sums["activations"]),
+        "read_again": sums["add_elements"],
     }
     for name, values in filled.items():
         table[:, features.NAMES.index(name)] = values / 1e6

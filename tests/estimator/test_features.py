@@ -51,6 +51,29 @@ def test_activations_cost_nothing_of_their_own():
     assert np.allclose(one, two)
 
 
+@pytest.mark.parametrize(
+    ("op", "kind", "layers"), [("HARD_SWISH", "activation", 1), ("CONCATENATION", "shape", 2)]
+)
+def test_what_no_kernel_takes_in_moves_its_elements(op, kind, layers):
+    convolved = convolution("a", 8, 20)
+    moved = convolved.model_copy(update={"op": op, "kind": kind, "macs": 0, "parameters": 0})
+    one, two = (named(features.from_profile(profile_of(la))) for la in ([convolved], [convolved, moved]))
+    assert two["activations"] == 2 * one["activations"] and two["mixed"] > one["mixed"]
+    assert two["layers"] == layers and two["dense_macs"] == one["dense_macs"]
+
+
+def test_a_branch_that_is_added_is_read_again():
+    convolved = convolution("a", 8, 20)
+    added = convolved.model_copy(
+        update={"op": "Add", "kind": "elementwise", "macs": 0, "parameters": 0, "input_elements": 6400}
+    )
+    assert named(features.from_profile(profile_of([convolved])))["read_again"] == 0
+    found = named(features.from_profile(profile_of([convolved, added])))
+    assert found["read_again"] == pytest.approx(3200 / 1e6) and found["add_elements"] == pytest.approx(
+        3200 / 1e6
+    )
+
+
 def test_twice_the_network_costs_twice_the_time():
     # Every term but the overhead has degree one, so that predictions extrapolate.
     once = features.combine(10, 1e6, 2e6, 3e5, 1e5, 4e6, 5e5)

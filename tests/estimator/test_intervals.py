@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from estimator import coefficients, features
+from estimator import coefficients, confidence, features
 from estimator.fitting import intervals
 from estimator.fitting.fit import Group
 
@@ -48,6 +48,13 @@ def test_a_family_has_no_say_in_its_own_interval(groups):
 def test_few_networks_make_wider_intervals():
     assert intervals._few(5) == pytest.approx(1.27, abs=0.01)
     assert 1 < intervals._few(40) < 1.05 < intervals._few(3)
+
+
+def test_an_edge_tpu_of_eight_networks_is_not_surer_than_what_many_showed():
+    groups = coefficients.load()["groups"]
+    few = groups["coral_dev_board|edgetpu|int8|1"]
+    assert not confidence.gives_quantile(few["validation"]["networks"]) and confidence.gives_quantile(9)
+    assert few["validation"]["interval_width"] > 1.4
 
 
 def test_published_coverage_is_nested_and_near_90():
