@@ -1,9 +1,9 @@
 """Which network do bare weights belong to? Found by the tensors' names and shapes, built and filled.
 
-Families: the networks that Edgewise ships, torchvision's classifiers (trunks.py), and CIFAR ResNets after
-He et al., arXiv 1512.03385: `cifar_resnet20` as in akamaster/pytorch_resnet_cifar10, `cifar_resnet20_b` as in
-chenyaofo/pytorch-cifar-models. Plain chains of layers, such as LeNet-5, are in sequences.py. Imports torch:
-only for use behind the wall.
+Families: the networks that Edgewise ships, torchvision's classifiers (trunks.py), timm's (timm_trunks.py) and
+CIFAR ResNets after He et al., arXiv 1512.03385: `cifar_resnet20` as in akamaster/pytorch_resnet_cifar10,
+`cifar_resnet20_b` as in chenyaofo/pytorch-cifar-models. Plain chains of layers, such as LeNet-5, are in
+sequences.py. Imports torch: only for use behind the wall.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from engine.errors import BadInput
 from engine.formats.torch import sequences as chains
-from engine.formats.torch import trunks
+from engine.formats.torch import timm_trunks, trunks
 from engine.formats.torch.fill import fill
 from engine.formats.torch.name import Candidate, Name
 
@@ -35,6 +35,7 @@ def candidates(weights: Weights, size: int | None = None) -> list[Candidate]:
         if _fits(name, weights)
     ]
     named += trunks.candidates(weights, size)
+    named = named or timm_trunks.candidates(weights, size)
     return named or [Candidate(c.text(), c.size, *c.ends(weights)) for c in chains.candidates(weights, size)]
 
 
@@ -43,6 +44,8 @@ def named(architecture: str, weights: Weights, size: int | None = None) -> list[
     if architecture.startswith("chain:"):
         chain = chains.Chain.parse(architecture)
         return [Candidate(chain.text(), chain.size, *chain.ends(weights))]
+    if architecture.startswith(timm_trunks.PREFIX):
+        return timm_trunks.named(architecture, weights, size)
     network = build(architecture, weights)
     first = next(module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear))
     channels = first.in_channels if isinstance(first, nn.Conv2d) else 1
@@ -63,10 +66,11 @@ def variations(architecture: str, weights: Weights) -> list[str]:
 
 def full_name(architecture: str) -> str:
     """Returns the name as it is kept: `resnet18` is `torchvision/resnet18`."""
-    name = Name.parse(architecture) if not architecture.startswith("chain:") else None
-    if name and name.network not in KNOWN and trunks.PREFIX + name.network in trunks.listed():
+    if architecture.startswith("chain:") or (network := Name.parse(architecture).network) in KNOWN:
+        return architecture
+    if trunks.PREFIX + network in trunks.listed():
         return trunks.PREFIX + architecture
-    return architecture
+    return timm_trunks.full_name(network) or architecture
 
 
 def build(architecture: str, weights: Weights) -> nn.Module:
@@ -79,10 +83,12 @@ def build(architecture: str, weights: Weights) -> nn.Module:
     name = Name.parse(full_name(architecture))
     if name.network.startswith(trunks.PREFIX):
         return trunks.build(name, weights)
+    if name.network.startswith(timm_trunks.PREFIX):
+        return timm_trunks.build(name.network, weights)
     if name.network not in KNOWN:
         raise BadInput(
             f"There is no architecture called '{architecture[:60]}': choose from "
-            f"{', '.join(KNOWN)} or a classifier of torchvision, such as torchvision/resnet18."
+            f"{', '.join(KNOWN)}, or a classifier of torchvision or timm, such as torchvision/resnet18."
         )
     return fill(KNOWN[name.network](*_ends(name.network, weights)), weights, name.network)
 
