@@ -338,7 +338,7 @@ def test_an_infer_that_hangs_is_not_offered(digits_run, built, tmp_path, monkeyp
 
 
 def test_what_fails_its_trial_leaves_nothing(digits_run, monkeypatch):
-    def refuse(draft, model, answers):
+    def refuse(draft, model, **how):
         raise EdgewiseError("The package was built, but its infer.py does not run, so it is not offered.")
 
     monkeypatch.setattr(package, "verify", refuse)
