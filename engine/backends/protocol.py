@@ -10,7 +10,7 @@ with the output channel first: [out, in, kh, kw] for convolutions ([channels, 1,
 for dense layers, whatever order the framework itself keeps.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -186,6 +186,11 @@ class Framework(Protocol):
     def input_means(self, network: Network, images: np.ndarray) -> dict[str, np.ndarray]:
         """Returns, by layer, the mean over all inputs that its weights meet, float64 [d] in the order of
         `input_grams`; the basis of bias correction. Depthwise and grouped: not given.
+        """
+
+    def input_rows(self, network: Network, images: np.ndarray, layer: str) -> Iterator[np.ndarray]:
+        """Yields, some images at a time, all inputs that a layer's weights meet, float32 [n, d] in the order
+        of `input_grams`; as many for each network of the same structure. Not for depthwise and grouped ones.
         """
 
     def train(

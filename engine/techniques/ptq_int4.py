@@ -10,13 +10,16 @@ from engine.backends.protocol import LayerInfo, Network, QuantSpec
 from engine.techniques.job import NotApplicable
 from engine.techniques.ptq_int8 import why_not
 from engine.techniques.shared.mixing import keeps, least, least_accuracy, named
-from engine.techniques.shared.rounding import corrected_biases, rounded
+from engine.techniques.shared.rounding import corrected_biases, one_by_one, rounded
 from engine.techniques.technique import Technique
 from engine.techniques.workbench import Making, Workbench
 
 DEPTHWISE_SHARE = 0.1  # depthwise layers take INT8 where they hold no more than this share of the weights
 MIXED_LOSS_SHARE = 0.7  # the mixed variant begins with INT8 for layers that cause this share of the loss …
 MIXED_WEIGHT_SHARE = 0.25  # … as long as they hold no more than this share of the weights
+# rounding layer by layer runs the network twice for each layer: how many images it looks at follows from what
+# that costs and never from the machine's speed, so that every machine finds the same
+WORK_MACS, FEWEST_IMAGES, MOST_IMAGES = 1e12, 32, 128
 BYTES = {4: 0.5, 8: 1.0, 32: 4.0}  # of a weight
 SPEED_NOTE = (
     "Runtimes have no fast INT4 kernels for convolutions: weights are widened as they are loaded or used, so"
@@ -29,8 +32,8 @@ def run(bench: Workbench) -> None:
     layers = _Layers(bench)
     with bench.variant("ptq_int4") as making:
         layers.round(making)
-        making.progress(0.9, "writing")
-        making.export(*layers.choice(layers.bits(len(layers.depthwise))))
+        bits = layers.bits(len(layers.depthwise))
+        making.export(*(layers.one_by_one(making, bits) or layers.choice(bits)))
         making.note(SPEED_NOTE)
     with bench.variant("ptq_int4@mixed") as making:
         layers.round(making)
@@ -45,7 +48,13 @@ def _mixed(bench: Workbench, making: Making, layers: "_Layers") -> None:
         making.progress(0.7 + 0.2 * step / (2 * count), f"trying {min(step, count)} layers in INT8 or more")
         return keeps(bench.trial(*layers.choice(layers.bits(step))), wanted)
 
-    step = least(holds, layers.begin, count, lambda: not bench.has_time())
+    best, step = None, least(holds, layers.begin, count, lambda: not bench.has_time())
+    if step != layers.begin:  # it would cost bytes; rounding layer by layer costs none
+        best = layers.one_by_one(making, layers.bits(layers.begin))
+        if best is not None and keeps(bench.trial(*best), wanted):
+            step = layers.begin
+        else:
+            best = None
     if step is None and count > 1:  # not even all of them in INT8
         step = least(holds, count + 1, 2 * count - 1, lambda: not bench.has_time())
     if step is None:
@@ -63,7 +72,7 @@ def _mixed(bench: Workbench, making: Making, layers: "_Layers") -> None:
         tried_from=layers.begin,
         tolerance=bench.job.tolerance,
     )
-    making.export(*layers.choice(bits))
+    making.export(*(best or layers.choice(bits)))
     told = f"INT8 for {named(int8)}" if int8 else ""
     told += ("; " if told else "") + f"float for {named(kept)}" if kept else ""
     making.note(f"{told}: {more:,} bytes more than with all weights in INT4.")
@@ -137,13 +146,46 @@ class _Layers:
 
     def choice(self, bits: dict[str, int]) -> tuple[Network, QuantSpec]:
         """Returns the network with each layer on its grid of so many bits, and how to write it."""
+        return self._on(self._grids(bits), {n: bias for n, bias in self.biases.items() if bits[n] == 4})
+
+    def one_by_one(self, making: Making, bits: dict[str, int]) -> tuple[Network, QuantSpec] | None:
+        """Returns the same with its 4-bit layers rounded one after the other, and says so; None where the
+        network costs too much for that, or its answers don't come nearer to the original's.
+        """
+        facts, every = self.bench.facts, self.bench.data.calibration.images
+        affordable = WORK_MACS / (2 * len(facts.layers) * max(1, facts.macs))
+        count = int(min(affordable, MOST_IMAGES, len(every) // 2))
+        if count < FEWEST_IMAGES:
+            return None
+        images, others = np.asarray(every[:count]), np.asarray(every[count : count + MOST_IMAGES])
+        grids, biases = one_by_one(
+            self.bench.backend,
+            self.folded,
+            self._grids(bits),
+            images,
+            lambda done: making.progress(0.3 + 0.4 * done, "rounding layer by layer"),
+        )
+        before, after = self.choice(bits), self._on(grids, biases)
+        if worse := further(self.bench.backend, self.folded, before[0], after[0], others):
+            making.step("leave_layers", f"Rounding layer by layer was tried and taken back: {worse}.")
+            return None
+        making.step(
+            "round_layer_by_layer",
+            "Each layer is solved for its own outputs from what the layers before it have become, so that it"
+            " makes up for what they lost; then it is rounded, and its bias put right.",
+            calibration_images=count,
+        )
+        return after
+
+    def _grids(self, bits: dict[str, int]) -> dict[str, Grid]:
         weights = self.bench.backend.weights(self.folded)
-        grids = {
+        return {
             name: self.four[name] if b == 4 else nearest_grid(weights[name], 8)
             for name, b in bits.items()
             if b < 32
         }
-        biases = {name: bias for name, bias in self.biases.items() if bits[name] == 4}
+
+    def _on(self, grids: dict[str, Grid], biases: dict[str, np.ndarray]) -> tuple[Network, QuantSpec]:
         snapped = {name: dequantized(grid) for name, grid in grids.items()}
         network = self.bench.backend.with_weights(self.folded, snapped, biases)
         return network, QuantSpec("weights", grids=grids)

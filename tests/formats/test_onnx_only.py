@@ -210,6 +210,8 @@ def test_grams_are_those_of_the_inputs_that_weights_meet(tmp_path, look):
         rows = np.concatenate(rows)
         np.testing.assert_allclose(grams[name], rows.T @ rows / len(rows), rtol=1e-3, atol=1e-3)
         np.testing.assert_allclose(means[name], rows.mean(0), rtol=1e-3, atol=1e-3)
+        found = np.concatenate(list(backend.input_rows(graph, images, name)))
+        np.testing.assert_allclose(found, rows, rtol=1e-3, atol=1e-3)
 
 
 def test_a_product_over_places_takes_a_bias_and_four_bits(tmp_path, look):

@@ -7,7 +7,7 @@ trained in training.py, narrowed in channels.py and exported by export.py.
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from engine.backends.keras import training as keras_training
 from engine.backends.keras.apart import graph_of
 from engine.backends.keras.channels import Channels
 from engine.backends.keras.fold import folded
-from engine.backends.keras.graph import Network, Node, kind_of, to_common, to_keras
+from engine.backends.keras.graph import Network, Node, Ref, kind_of, to_common, to_keras
 from engine.backends.keras.live import Live, Lives, rows_of
 from engine.backends.protocol import Facts, LayerInfo, Trained, Training
 from engine.datasets import Part
@@ -209,6 +209,20 @@ class Keras:
 
         self._look(network, images, look)
         return {name: sum_ / counts[name] for name, sum_ in sums.items()}
+
+    def input_rows(self, network: Network, images: np.ndarray, layer: str) -> Iterator[np.ndarray]:
+        node = next(node for node in network.graph.weighted() if node.layer == layer)
+        seen: list[np.ndarray] = []
+
+        def look(one: Node, inputs: tuple, outputs: list) -> None:
+            if one.name == node.name:
+                seen.append(rows_of(one, inputs[0]))
+
+        for start in range(0, len(images), size := self._size(LOOK_SHARE)):
+            part = tf.constant(self._inputs(images[start : start + size]))
+            # live anew for each part: another network of this structure may have been so meanwhile
+            self.live(network).run(part, look=look, until=Ref(node.name))
+            yield seen.pop()
 
     def train(
         self,

@@ -162,6 +162,12 @@ class PlainONNX:
                     counts[name] += len(rows)
         return {name: sum_ / counts[name] for name, sum_ in sums.items()}
 
+    def input_rows(self, network: Graph, images: np.ndarray, layer: str) -> Iterator[np.ndarray]:
+        node = network.layers()[layer]
+        shape = network.weight(node).shape
+        for (values,) in network.run(self._inputs(images, INSIDE_SHARE), [node.input[0]], self.threads):
+            yield np.concatenate([patches(one, node, shape) for one in values])
+
     # ---- what this backend can't do ------------------------------------------------------------------------
 
     def train(

@@ -4,7 +4,7 @@ import copy
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -195,14 +195,7 @@ class PyTorch:
         counts: dict[str, int] = {}
 
         def look(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
-            x = inputs[0]
-            if isinstance(module, nn.Conv2d):
-                x = nn.functional.unfold(
-                    x, module.kernel_size, module.dilation, _padding(module), module.stride
-                )
-                x = x.transpose(1, 2)
-            x = x.reshape(-1, x.shape[-1])
-            name = modules[module]
+            x, name = _rows(module, inputs[0]), modules[module]
             found = total(x)
             sums[name] = (
                 sums[name].add_(found) if name in sums else found.double()
@@ -214,6 +207,12 @@ class PyTorch:
                 for part in batch.split(32):
                     network(part)
         return {name: np.divide(sum_.numpy(), counts[name], out=sum_.numpy()) for name, sum_ in sums.items()}
+
+    def input_rows(self, network: nn.Module, images: np.ndarray, layer: str) -> Iterator[np.ndarray]:
+        module = network.get_submodule(layer)
+        for batch in self._inputs(images):
+            for part in batch.split(32):
+                yield _rows(module, _input_of(network, module, part)).numpy()
 
     def train(
         self,
@@ -294,6 +293,33 @@ def _shell(module: nn.Module, made: dict[nn.Module, nn.Module]) -> nn.Module:
         }
         copied._modules = {name: child and _shell(child, made) for name, child in module._modules.items()}
     return made[module]
+
+
+class _Seen(Exception):
+    """A layer has its input, and the network need not go on."""
+
+
+def _input_of(network: nn.Module, module: nn.Module, part: torch.Tensor) -> torch.Tensor:
+    """Returns what a layer of the network is given when it first runs. It is hooked for this alone, because
+    copies of a traced network share their hooks.
+    """
+    seen: list[torch.Tensor] = []
+
+    def look(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+        seen.append(inputs[0])
+        raise _Seen
+
+    with hooked({module: ""}, look), torch.inference_mode(), suppress(_Seen):
+        network(part)
+    return seen[0]
+
+
+def _rows(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Returns all inputs that a layer's weights meet in its input: [n, d]."""
+    if isinstance(module, nn.Conv2d):
+        x = nn.functional.unfold(x, module.kernel_size, module.dilation, _padding(module), module.stride)
+        x = x.transpose(1, 2)
+    return x.reshape(-1, x.shape[-1])
 
 
 def _padding(module: nn.Conv2d) -> tuple[int, int]:

@@ -1,10 +1,12 @@
-"""Rounding that looks at the data: error feedback through the inputs' second moments, then bias correction.
+"""Rounding that looks at the data: error feedback through the inputs' second moments, bias correction, and
+layer by layer from what the layers before have become.
 
 Frantar et al., "GPTQ" (arXiv 2210.17323), for the weights; Nagel et al., "Data-Free Quantization" (arXiv
-1906.04721) and Finkelstein et al. (arXiv 1906.03193) for the biases.
+1906.04721) and Finkelstein et al. (arXiv 1906.03193) for the biases; Li et al., "GPTAQ" (arXiv 2504.02692),
+for layers that make up for those before them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -16,6 +18,7 @@ from engine.memory import together
 from engine.techniques.shared.reconstruct import GRAM_BYTES, MAX_INPUTS
 
 DAMPING = 0.01  # share of the mean diagonal that is added to it, as in the GPTQ paper
+HELD = 0.5  # share of the mean diagonal that holds solved weights at the original ones
 BLOCK = 128
 
 
@@ -34,9 +37,7 @@ def rounded(
         if gram is None:
             grids[name] = nearest_grid(weights[name], bits[name])
         else:
-            counts = (np.diag(gram) + _damping(gram)).astype(np.float32)
-            start = nearest_grid(weights[name], bits[name], counts)
-            grids[name] = with_feedback(weights[name], start, gram)
+            grids[name] = _fitted(weights[name], gram)
         progress(len(grids) / len(bits))
 
     for names in together(moments, GRAM_BYTES):
@@ -47,6 +48,12 @@ def rounded(
         if name not in grids:
             round_one(name, None)
     return {name: grids[name] for name in bits}
+
+
+def _fitted(weight: np.ndarray, gram: np.ndarray) -> Grid:
+    """Returns the 4-bit grid whose outputs are closest, for inputs of these second moments."""
+    counts = (np.diag(gram) + _damping(gram)).astype(np.float32)
+    return with_feedback(weight, nearest_grid(weight, 4, counts), gram)
 
 
 def with_feedback(weight: np.ndarray, start: Grid, gram: np.ndarray) -> Grid:
@@ -100,3 +107,55 @@ def corrected_biases(
             error = (weights[name] - dequantized(grids[name])).reshape(len(weights[name]), -1)
             moved[name] = biases[name] + (error @ mean).astype(np.float32)
     return moved
+
+
+def one_by_one(
+    backend: Backend,
+    folded: Network,
+    grids: dict[str, Grid],
+    images: np.ndarray,
+    progress: Callable[[float], None],
+) -> tuple[dict[str, Grid], dict[str, np.ndarray]]:
+    """Rounds the 4-bit layers once more, in the order of `grids`, which is the one they run in, and returns
+    the grids of all and the biases that moved.
+
+    A layer's weights are solved for the outputs that it has in the original network from the inputs that it
+    gets in the rounded one, so that it makes up for what the layers before it lost; then they are rounded.
+    """
+    weights, biases = backend.weights(folded), backend.biases(folded)
+    made, moved = dict(grids), {}
+    solvable = backend.input_means(folded, images[:1])
+    todo = [name for name, grid in grids.items() if name in solvable and grid.bits == 4]
+    others = {name: dequantized(grid) for name, grid in grids.items() if name not in todo}
+    rounded = backend.with_weights(folded, others)
+    for number, name in enumerate(todo):
+        progress(number / len(todo))
+        flat = weights[name].reshape(len(weights[name]), -1)
+        if 2 * 8 * flat.shape[1] ** 2 > GRAM_BYTES:  # two moments would be held at once
+            found, bias = dequantized(grids[name]), biases[name]
+        else:
+            pairs = zip(
+                backend.input_rows(folded, images, name),
+                backend.input_rows(rounded, images, name),
+                strict=True,
+            )
+            wanted, given, cross, gram = _moments(pairs)
+            kernel = gram + np.eye(len(gram)) * (HELD / DAMPING * _damping(gram))
+            solved = flat + np.linalg.solve(kernel, (flat @ (cross - gram)).T).T
+            made[name] = _fitted(solved.reshape(weights[name].shape).astype(np.float32), gram)
+            found = dequantized(made[name])
+            shift = flat @ wanted - found.reshape(flat.shape) @ given
+            bias = moved[name] = biases[name] + shift.astype(np.float32)
+        rounded = backend.with_weights(rounded, {name: found}, {name: bias})
+    return made, moved
+
+
+def _moments(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, ...]:
+    """Returns, of pairs (x, y) of rows, the means of x and of y [d], of x yᵀ and of y yᵀ [d, d], float64."""
+    sums: list[np.ndarray] = []
+    count = 0
+    for x, y in pairs:
+        part = (x.sum(axis=0), y.sum(axis=0), x.T @ y, y.T @ y)
+        sums = [a + b for a, b in zip(sums or (0.0,) * 4, part, strict=True)]
+        count += len(x)
+    return tuple(np.asarray(a, np.float64) / count for a in sums)

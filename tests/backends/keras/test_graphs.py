@@ -194,6 +194,8 @@ def test_grams_and_means_are_those_of_the_layers(small):
     )
     first = backend.facts(network).layers[0].name
     gram = backend.input_grams(folded, images, [first])[first]
+    rows = np.concatenate(list(backend.input_rows(folded, images, first)))
+    assert np.allclose(rows.T @ rows / len(rows), gram, rtol=1e-3, atol=1e-3)
     # the squared outputs of a filter follow from the gram: w G wᵀ is their mean
     outputs = []
     backend._look(

@@ -63,6 +63,9 @@ def test_the_mean_input_of_a_layer_over_channels_last_is_one_a_channel(backend):
     means, weights = backend.input_means(network, IMAGES), backend.weights(network)
     assert set(means) == {"wide", "one", "other", "scores"}
     assert all(len(mean) == weights[name][0].size for name, mean in means.items())
+    for name, mean in means.items():
+        rows = np.concatenate(list(backend.input_rows(network, IMAGES, name)))
+        np.testing.assert_allclose(rows.mean(axis=0), mean, atol=1e-4)
 
 
 class Attends(nn.Module):

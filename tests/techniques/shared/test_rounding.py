@@ -9,7 +9,7 @@ from engine.backends.grid import dequantized, nearest_grid
 from engine.techniques.budget import plan_steps
 from engine.techniques.prune_unstructured import sparse_bytes
 from engine.techniques.shared.masks import cubic, global_masks
-from engine.techniques.shared.rounding import corrected_biases, rounded, with_feedback
+from engine.techniques.shared.rounding import corrected_biases, one_by_one, rounded, with_feedback
 
 RANDOM = np.random.default_rng(0)
 
@@ -104,6 +104,9 @@ class DenseLayers:
     def input_means(self, network, images):
         return {name: x.mean(axis=0) for name, x in self._inputs(network, images).items()}
 
+    def input_rows(self, network, images, layer):
+        yield self._inputs(network, images)[layer]
+
     def input_grams(self, network, images, layers):
         inputs = self._inputs(network, images)
         return {name: inputs[name].T @ inputs[name] / len(images) for name in layers}
@@ -130,6 +133,28 @@ def test_bias_correction_restores_the_means(two_layers):
         off = np.abs(backend.output_means(snapped, images)[name] - wanted[name]).max()
         assert np.abs(backend.output_means(corrected, images)[name] - wanted[name]).max() < 1e-4 < off
         assert (backend.weights(corrected)[name] == dequantized(grids[name])).all()
+
+
+def test_layers_make_up_for_those_before_them():
+    backend, (images, others) = DenseLayers(), np.split(correlated(2000, 30) + 1, 2)
+    random = np.random.default_rng(6)
+    two_layers = {  # 100 channels of what 30 numbers tell: what rounding does to one shows in the others
+        name: (np.float32(random.normal(size=shape)), np.zeros(shape[0], np.float32))
+        for name, shape in (("a", (100, 30)), ("b", (10, 100)))
+    }
+    grids = rounded(backend, two_layers, images, {"a": 4, "b": 4}, lambda done: None)
+    biases = corrected_biases(backend, two_layers, grids, images)
+    at_once = {name: dequantized(grid) for name, grid in grids.items()}
+    again, moved = one_by_one(backend, two_layers, grids, images, lambda done: None)
+    one_after_another = {name: dequantized(grid) for name, grid in again.items()}
+
+    def error(weights, biases) -> float:
+        made = backend.with_weights(two_layers, weights, biases)
+        wanted, found = (dict(backend._outputs(network, others))["b"] for network in (two_layers, made))
+        return float(np.square(wanted - found).mean())
+
+    assert {grid.bits for grid in again.values()} == {4} and set(moved) == {"a", "b"}
+    assert error(one_after_another, moved) < 0.8 * error(at_once, biases)
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.5, 0.9, 1.0])
