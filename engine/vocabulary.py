@@ -242,6 +242,19 @@ class LayerSensitivity(Plain):
     loss_increase: float
 
 
+class Answered(Plain):
+    """What a classifier answers alone where a person is asked below a confidence: the share of the images,
+    and how much of it is right (None where nothing is answered). The threshold is chosen on validation
+    images; test images show what it does.
+    """
+
+    confidence: float = Field(ge=0, le=1)
+    validation_share: float = Field(ge=0, le=1)
+    validation_accuracy: float | None = Field(ge=0, le=1)
+    test_share: float = Field(ge=0, le=1)
+    test_accuracy: float | None = Field(ge=0, le=1)
+
+
 Kept = Literal["sure", "measured"]
 
 
@@ -251,7 +264,8 @@ class Variant(Plain):
     `capability` says what becomes of its file on the run's device; `per_class_recall` has an entry
     a class, None for one without test images. `usable` is False where its validation accuracy fell to
     chance and the uploaded model's is not there, or where it never names a class any more that the baseline
-    names: it is never recommended.
+    names: it is never recommended. `calibration_error` is how far its confidence is from the share that is
+    right, 0..1; `answered` what it answers alone from a confidence on, rising.
     """
 
     id: str
@@ -270,6 +284,8 @@ class Variant(Plain):
     worst_class_recall: float | None = None
     per_class_recall: list[float | None] = []
     confusion: list[list[int]] = []
+    calibration_error: float | None = Field(default=None, ge=0, le=1)
+    answered: list[Answered] = []
     test_images: int | None = None
     validation_accuracy: float | None = None
     size_bytes: int | None = None

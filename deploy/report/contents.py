@@ -128,6 +128,9 @@ def measured(run: Run, variant: Variant) -> list[str]:
         else "Accuracy: not measured, because the run had no labelled images.",
         "Size: the bytes of the file that goes to the device; compressed, as a ZIP would carry it.",
     ]
+    if variant.calibration_error is not None:
+        off = f.percent(variant.calibration_error)
+        found.append(f"Confidence: off by {off} on average (expected calibration error, test images).")
     if host and host.latency_ms:
         found.append(
             f"Latency on this machine: {host.runtime} {host.runtime_version}, {_threads(host.threads)}, all"

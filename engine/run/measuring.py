@@ -34,7 +34,7 @@ FIRST_S, LAST_S, LAST_MOST_S = 0.5, 1.0, 60.0  # of timing an artifact; all toge
 ACCURACY = (
     *("accuracy", "accuracy_low", "accuracy_high", "accuracy_drop_pp"),
     *("accuracy_drop_low_pp", "accuracy_drop_high_pp", "p_value", "worst_class_recall"),
-    *("per_class_recall", "confusion", "test_images"),
+    *("per_class_recall", "confusion", "test_images", "calibration_error", "answered"),
 )
 FULL_RANGE = (
     "Its full 8-bit range is for the device's dot-product instructions; this processor would saturate, so"

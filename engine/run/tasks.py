@@ -19,7 +19,7 @@ from engine.datasets import Part
 from engine.device.model import open_model
 from engine.device.preprocessing import preprocess
 from engine.errors import BadInput
-from engine.judge import measure
+from engine.judge import measure, trust
 from engine.run import golden
 from engine.run.prepare import wanted
 from engine.run.requests import (
@@ -45,9 +45,11 @@ if TYPE_CHECKING:
     from engine.techniques.workbench import Workbench
 
 Send = Callable[[dict[str, Any]], None]
+Predict = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 PROBE_S = 1.5  # seconds spent on finding out how fast this network trains here
 GENERATED_IMAGES = 128
 MOST_COMPARED = 1_000
+MOST_CHOOSING = 1_000  # validation images that a threshold of confidence is chosen on
 
 
 def prepare_data(request: PrepareData, send: Send) -> dict[str, Any]:
@@ -222,35 +224,37 @@ def accuracy(request: MeasureAccuracy, send: Send) -> dict[str, Any]:
             loaded.predict, how, request.folder / golden.FOLDER, path.with_suffix(".golden.npy")
         )
         if test is not None:
-            figures |= _on_test_part(request, variant, partial(_predict, loaded, how), test)
+            figures |= _on_test_part(
+                request, variant, partial(_predict, loaded, how, request.model.outputs), test
+            )
         found[variant] = figures
     return found
 
 
-def _on_test_part(
-    request: MeasureAccuracy, variant: str, predict: Callable[[np.ndarray], np.ndarray], test: Part
-) -> dict[str, Any]:
+def _on_test_part(request: MeasureAccuracy, variant: str, predict: Predict, test: Part) -> dict[str, Any]:
     model, keep = request.model, request.folder / "cache" / "baseline_predictions.npy"
-    predicted = predict(test.images)
+    predicted, sure = predict(test.images)
     if variant == "baseline":
         np.save(keep, predicted)
     baseline = np.load(keep) if variant != "baseline" and keep.exists() else None
-    figures: dict[str, Any] = {
-        "accuracy": measure.classification(predicted, test.labels, baseline, len(model.classes))
-    }
+    found = measure.classification(predicted, test.labels, baseline, len(model.classes))
+    right = predicted == test.labels
+    found |= {"calibration_error": trust.calibration_error(sure, right)}
+    chosen = _parts(request, ("validation",), MOST_CHOOSING)["validation"]
+    answers, how_sure = predict(chosen.images)
+    found |= {"answered": trust.curve((how_sure, answers == chosen.labels), (sure, right))}
+    figures: dict[str, Any] = {"accuracy": found}
     if variant == "baseline":
-        figures["remarks"] = _learnt_by_heart(predict, request, predicted == test.labels)
+        figures["remarks"] = _learnt_by_heart(predict, request, right)
     return figures
 
 
-def _learnt_by_heart(
-    predict: Callable[[np.ndarray], np.ndarray], request: MeasureAccuracy, right: np.ndarray
-) -> list[str]:
+def _learnt_by_heart(predict: Predict, request: MeasureAccuracy, right: np.ndarray) -> list[str]:
     """Compares the test part (bool [n]) with as many training images; returns a sentence where those do far
     better.
     """
     train = _parts(request, ("train",), min(len(right), MOST_COMPARED))["train"]
-    seen = predict(train.images) == train.labels
+    seen = predict(train.images)[0] == train.labels
     return measure.overfitting(seen, right)
 
 
@@ -267,14 +271,15 @@ def _decoded(artifact: Artifact, folder: Path) -> Path:
     return target
 
 
-def _predict(loaded: Any, how: Preprocessing, images: np.ndarray) -> np.ndarray:
+def _predict(
+    loaded: Any, how: Preprocessing, outputs: str, images: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what each image is taken for (int [n]), and with what confidence (float [n])."""
     spec, size = how.model_dump(), images_at_once(how.height, how.width)
-    return np.concatenate(
-        [
-            loaded.predict(preprocess(images[i : i + size], spec)).argmax(1)
-            for i in range(0, len(images), size)
-        ]
+    scores = np.concatenate(
+        [loaded.predict(preprocess(images[i : i + size], spec)) for i in range(0, len(images), size)]
     )
+    return scores.argmax(1), trust.confidence(scores, outputs)
 
 
 def _contents(path: Path) -> dict[str, Any]:

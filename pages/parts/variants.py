@@ -7,7 +7,7 @@ from engine.judge import measure
 from engine.judge import words as judge_words
 from engine.techniques import TECHNIQUES, title_of
 from engine.vocabulary import Recommendation, Run, Variant
-from pages.parts import charts, tables
+from pages.parts import charts, person, tables
 from pages.parts import wording as w
 
 PICKS = {"quality": "most accurate on validation images", "balanced": "balanced", "compact": "smallest"}
@@ -194,7 +194,9 @@ def show_details(variant: Variant, baseline: Variant, classes: list[str], device
         )
         return
     show_metrics(variant, baseline, device)
-    recall, confusion, steps, files = st.tabs(["Recall by class", "Confusion", "Steps", "Files"])
+    recall, confusion, alone, steps, files = st.tabs(
+        ["Recall by class", "Confusion", "Ask a person", "Steps", "Files"]
+    )
     with recall:
         if _recalls(variant):
             figure, alt = charts.recall(classes, _recalls(variant), _recalls(baseline))
@@ -207,6 +209,8 @@ def show_details(variant: Variant, baseline: Variant, classes: list[str], device
             st.plotly_chart(figure, theme=None, config=charts.CONFIG, alt=alt, key="confusion")
         else:
             st.caption("Not measured: there were no labelled test images.")
+    with alone:
+        person.show(variant)
     with steps:
         _show_steps(variant)
     with files:

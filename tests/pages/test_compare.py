@@ -4,7 +4,7 @@ import seed
 from seed import words
 
 from engine import events
-from engine.vocabulary import Constraints, Recommendation
+from engine.vocabulary import Answered, Constraints, Recommendation
 
 
 def field(app, key):
@@ -131,3 +131,25 @@ def test_every_limit_has_its_field_and_energy_is_judged(home, open_page):
     assert {found.key for found in app.text_input} >= {f"try_{name}" for name in Constraints.model_fields}
     field(app, "try_max_energy_mj").set_value("5").run()
     assert not app.exception and "would win" in words(app)
+
+
+def test_a_person_is_asked_below_the_confidence_that_reaches_what_is_asked(home, open_page):
+    shares = [(0.0, 1.0, 0.95), (0.6, 0.9, 0.98), (0.9, 0.7, 1.0)]
+    answered = [
+        Answered(
+            confidence=at,
+            validation_share=share,
+            validation_accuracy=right,
+            test_share=share,
+            test_accuracy=right,
+        )
+        for at, share, right in shares
+    ]
+    run = seed.finished(home)
+    home.write_variant(run, seed.variant(*seed.FIGURES[7]).model_copy(update={"answered": answered}))
+    app = open_page("compare", run=run)
+    assert "--min-confidence 0.900" in words(app)  # 99.5 % at first
+    app.number_input(key="alone").set_value(97.0).run()
+    assert "--min-confidence 0.600" in words(app) and "**90.0" in words(app)
+    app.number_input(key="alone").set_value(90.0).run()
+    assert "It may answer everything alone" in words(app) and not app.exception

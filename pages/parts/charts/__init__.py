@@ -4,6 +4,7 @@ colour.
 Every function returns the figure and its text for those who can't see it.
 """
 
+from pages.parts.charts.answered import answered
 from pages.parts.charts.classes import confusion, recall
 from pages.parts.charts.layers import sensitivity
 from pages.parts.charts.points import AXES
@@ -15,6 +16,7 @@ __all__ = [
     "COLOURS",
     "CONFIG",
     "INK",
+    "answered",
     "blank",
     "confusion",
     "mode",

@@ -1,0 +1,71 @@
+"""How far a classifier's own confidence can be trusted, and from where on a person should be asked.
+
+Confidence is the largest probability. Sources: expected calibration error, Guo et al. 2017 (arXiv
+1706.04599); answering only what is sure, Geifman and El-Yaniv 2017 (arXiv 1705.08500).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from engine.vocabulary import Answered
+
+BINS = 15  # as Guo et al. have them
+POINTS = 24  # of a curve
+FEWEST = 20  # validation images that are answered: fewer show nothing
+
+
+def confidence(scores: np.ndarray, outputs: str) -> np.ndarray:
+    """Returns the largest probability of each row of scores [n, classes], as a package's classifier gives it;
+    outputs: `logits` or `probabilities`.
+    """
+    if outputs == "probabilities":
+        return np.asarray(np.clip(scores.max(axis=1), 0.0, 1.0))
+    shifted = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.asarray(1.0 / shifted.sum(axis=1))
+
+
+def calibration_error(sure: np.ndarray, right: np.ndarray) -> float:
+    """Returns the expected calibration error, 0..1: how far confidence (float [n]) is from the share that is
+    right (bool [n]), over bins of equal width.
+    """
+    places = np.minimum((sure * BINS).astype(int), BINS - 1)
+    counts = np.bincount(places, minlength=BINS)
+    gaps = np.bincount(places, sure, BINS) - np.bincount(places, right.astype(float), BINS)
+    return float(np.abs(gaps).sum() / max(counts.sum(), 1))
+
+
+def curve(
+    chosen: tuple[np.ndarray, np.ndarray], shown: tuple[np.ndarray, np.ndarray]
+) -> list[dict[str, Any]]:
+    """Returns, for rising confidences, what is answered alone and how much of that is right: on the images
+    that choose a threshold (validation) and on those that show it (test); each is confidence [n] and right
+    [n]. Fields of `Answered`.
+    """
+    thresholds = np.unique(np.concatenate([[0.0], np.quantile(chosen[0], np.linspace(0, 0.95, POINTS))]))
+    return [
+        {
+            "confidence": float(at),
+            "validation_share": share,
+            "validation_accuracy": accuracy,
+            "test_share": test_share,
+            "test_accuracy": test_accuracy,
+        }
+        for at in thresholds
+        for (share, accuracy), (test_share, test_accuracy) in [(_alone(*chosen, at), _alone(*shown, at))]
+        if share * len(chosen[0]) >= min(FEWEST, len(chosen[0]))
+    ]
+
+
+def _alone(sure: np.ndarray, right: np.ndarray, at: float) -> tuple[float, float | None]:
+    answered = sure >= at
+    return float(answered.mean()), float(right[answered].mean()) if answered.any() else None
+
+
+def threshold(points: Sequence[Answered], wanted: float) -> Answered | None:
+    """Returns the point that answers most images alone and is at least `wanted` right (a fraction) on
+    validation images; None where none is.
+    """
+    enough = [p for p in points if p.validation_accuracy is not None and p.validation_accuracy >= wanted]
+    return max(enough, key=lambda p: (p.validation_share, -p.confidence), default=None)
