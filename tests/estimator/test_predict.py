@@ -5,9 +5,11 @@ import sys
 
 import pytest
 
+from estimator import features
+from estimator.coefficients import load
 from estimator.devices import UnknownDevice, all_devices, load_device
 from estimator.memory import BASE_MB
-from estimator.predict import by_hand, estimate
+from estimator.predict import by_hand, estimate, time_of
 from tests.estimator.networks import convolution, profile_of
 
 
@@ -130,6 +132,18 @@ def test_more_work_takes_longer(separable):
     for device in ("raspberry_pi_3b", "raspberry_pi_4", "raspberry_pi_5", "jetson_nano"):
         times = [estimate(separable(blocks=n), device, "litert").latency_ms for n in (6, 9, 12)]
         assert times == sorted(times) and len(set(times)) == 3, device
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0])
+def test_more_of_any_one_kind_of_work_never_costs_less_in_any_group(size):
+    work = {"layers": 30, "dense": 2e8, "window": 5e7, "depthwise": 2e7, "grouped": 1e6, "activations": 5e6}
+    work |= {"parameters": 3e6, "pool": 1e4, "added": 1e5, "tiles": 2e8, "rows": 1e5}
+    before = {name: size * amount for name, amount in work.items()}
+    for group in load()["groups"]:
+        least = time_of(features.combine(**before), group).latency_ms
+        for name, amount in before.items():
+            more = time_of(features.combine(**{**before, name: 1.5 * amount}), group).latency_ms
+            assert more >= least * (1 - 1e-9), (group, name)
 
 
 def test_predictions_import_no_framework():
