@@ -106,6 +106,11 @@ def _settle(group: Group, pools: Pools, candidates: list[Candidate], shares: np.
         group.coefficients[[group.terms.index(term) for term in form]] += share * found
         if form[0] == "overhead" and share > COUNTS / len(candidates):
             group.most_overhead_ms = max(group.most_overhead_ms, float(found[0]))
+    grouped, depthwise = (group.terms.index(term) for term in ("grouped_macs", "depthwise_macs"))
+    if not group.x[:, columns(("grouped_macs",))].any():
+        # A fit without relatives has nothing for them: they cost no less than what is most like them.
+        least = group.coefficients[depthwise]
+        group.coefficients[grouped] = max(group.coefficients[grouped], least)
 
 
 def ours(groups: list[Group]) -> list[Group]:

@@ -163,6 +163,13 @@ def test_a_term_that_nobody_has_is_nothing(networks):
     assert roofline.fit_group(x[:6], latency_ms[:6], np.ones(6), TRUTH, 1.0)[5] > 0, "its relatives know it"
 
 
+def test_no_kind_of_macs_is_free_where_it_was_never_measured():
+    for name, group in coefficients.load()["groups"].items():
+        terms = group["terms"]
+        if terms.get("depthwise_macs"):
+            assert terms["grouped_macs"] > 0 or "|ncnn|float" in name, name
+
+
 def test_no_row_ships_without_a_licence():
     import pandas as pd
 
