@@ -124,8 +124,8 @@ class ModelFile(Plain):
 
 
 class Constraints(Plain):
-    """The limits a variant must keep to be admissible; None is no limit. `min_recall` is that of the worst
-    class, a fraction.
+    """The limits a variant must keep to be admissible; None is no limit. `min_accuracy` is that on test
+    images, `min_recall` that of the worst class, fractions both.
     """
 
     max_accuracy_drop_pp: float | None = None
@@ -133,6 +133,7 @@ class Constraints(Plain):
     max_latency_ms: float | None = None
     max_memory_mb: float | None = None
     max_energy_mj: float | None = None
+    min_accuracy: float | None = Field(default=None, le=1)
     min_recall: float | None = Field(default=None, le=1)
 
     @field_validator("*")

@@ -101,6 +101,16 @@ LIMITS = {
             _estimate("energy_mj", "energy_mj"),
         ),
         Limit(
+            "min_accuracy",
+            "accuracy",
+            " on test images",
+            "",
+            "--min-accuracy",
+            lambda variant, device, cautious: variant.accuracy,
+            is_least=True,
+            at_worst=lambda variant: variant.accuracy_low,
+        ),
+        Limit(
             "min_recall",
             "recall",
             " of the worst class",

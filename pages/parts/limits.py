@@ -37,6 +37,7 @@ def fields(model: ModelFile, device: str, runtime: str) -> tuple[Constraints, st
             if found and found.energy_mj
             else later
         ),
+        "min_accuracy": later,
         "min_recall": later,
     }
     values, wrong = {}, ""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.judge.limits import LIMITS, check, judge
+from engine.judge.limits import LIMITS, check, judge, kept
 from engine.judge.recommend import recommend
 from engine.vocabulary import Constraints, Estimate, Goal, Host, Latency, Variant
 
@@ -297,3 +297,12 @@ def test_a_least_recall_is_kept_missed_and_flipped_the_other_way_round():
         assert (again.winner or "") == flip.winner
     near = choose([high, low], Goal.size, min_recall=0.99)
     assert near.nearest == "baseline" and "0.95, 0.04 under your limit of 0.99" in near.reasons[1]
+
+
+def test_below_a_floor_of_accuracy_nothing_is_recommended():
+    weak = variant("ptq_int4", 0.5, 4.0, 0.88, accuracy=0.88, accuracy_low=0.86)
+    good = variant("ptq_int8", 1.0, 5.0, 0.97, accuracy=0.97, accuracy_low=0.91)
+    assert choose([weak, good], Goal.size, min_accuracy=0.9).winner == "ptq_int8"
+    assert choose([weak], Goal.size, min_accuracy=0.9).winner is None
+    assert kept(good, Constraints(min_accuracy=0.9)) == {"min_accuracy": "sure"}
+    assert kept(good, Constraints(min_accuracy=0.95)) == {"min_accuracy": "measured"}
