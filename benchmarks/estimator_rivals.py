@@ -90,6 +90,7 @@ def part(group: Group, keep: np.ndarray) -> Group:
         group.network[keep],
         group.pool,
         group.frozen,
+        fold=group.fold[keep],
     )
 
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -33,6 +32,7 @@ class Group:
     base: float = 0.0
     slope: float = 0.0
     nested: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    fold: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     @cached_property
     def first(self) -> np.ndarray:
@@ -46,13 +46,13 @@ class Group:
         """
         return np.array([np.median(self.latency_ms[self.network == self.network[i]]) for i in self.first])
 
-    def labels(self, by: str) -> np.ndarray:
-        """Each row's `family`, or its `fold`: one of FOLDS, the same for a network in every group."""
-        return self.family if by == "family" else self._fold
+    def __post_init__(self) -> None:
+        if not len(self.fold):
+            self.fold = fold_of(self.network, np.unique(self.network))
 
-    @cached_property
-    def _fold(self) -> np.ndarray:
-        return np.array([str(crc32(name.encode()) % FOLDS) for name in self.network.tolist()])
+    def labels(self, by: str) -> np.ndarray:
+        """Each row's `family`, or its `fold`."""
+        return self.family if by == "family" else self.fold
 
     @property
     def weights(self) -> np.ndarray:
@@ -75,7 +75,7 @@ class Group:
 def groups_of(data: pd.DataFrame) -> list[Group]:
     """Every group that has enough networks with known layers, relatives on other devices included."""
     known = data[data.features.notna()]
-    found = []
+    networks, found = np.unique(known.feat_key.to_numpy(str)), []
     for name, part in known.groupby("group", sort=True):
         if part.feat_key.nunique() >= NETWORKS and part.family.nunique() >= FAMILIES:
             found.append(
@@ -87,8 +87,17 @@ def groups_of(data: pd.DataFrame) -> list[Group]:
                     part.feat_key.to_numpy(str),
                     pool_of(name),
                     not bool(part.shippable.all()),
+                    fold=fold_of(part.feat_key.to_numpy(str), networks),
                 )
             )
+    return found
+
+
+def fold_of(network: np.ndarray, networks: np.ndarray) -> np.ndarray:
+    """Which of FOLDS each row is in, by its network's place among all, sorted: the same in every group, and
+    networks whose names are alike, as a family's are, spread over all folds.
+    """
+    found: np.ndarray = (np.searchsorted(networks, network) % FOLDS).astype(str)
     return found
 
 
