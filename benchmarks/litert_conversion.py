@@ -32,7 +32,7 @@ def one_network(name: str) -> dict:
     from engine.backends.protocol import QuantSpec
     from engine.backends.torch import export_tflite
     from engine.errors import EdgewiseError
-    from engine.run.tasks import peak_bytes
+    from engine.run.artifacts import peak_bytes
     from engine.vocabulary import Preprocessing
     from estimator.capability import EDGE_TPU_OPERATORS
     from estimator.profile.graph import profile

@@ -14,14 +14,27 @@ from typing import TYPE_CHECKING, Any
 from engine.version import VERSION
 
 if TYPE_CHECKING:
-    from engine.face import Run, check, estimate, inspect, optimize, package, report
+    from engine.face import Run, check, estimate, inspect, optimize, package, report, robustness
     from engine.vocabulary import Experiment, Variant
 
 __version__ = VERSION
-__all__ = ["Experiment", "Run", "Variant", "check", "estimate", "inspect", "optimize", "package", "report"]
+__all__ = [
+    "Experiment",
+    "Run",
+    "Variant",
+    "check",
+    "estimate",
+    "inspect",
+    "optimize",
+    "package",
+    "report",
+    "robustness",
+]
 
 _HOME = {
-    **dict.fromkeys(("Run", "check", "estimate", "inspect", "optimize", "package", "report"), "engine.face"),
+    **dict.fromkeys(
+        ("Run", "check", "estimate", "inspect", "optimize", "package", "report", "robustness"), "engine.face"
+    ),
     **dict.fromkeys(("Experiment", "Variant"), "engine.vocabulary"),
 }
 

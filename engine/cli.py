@@ -11,7 +11,7 @@ from engine import __version__, ask, face
 from engine.cli_options import Number, feeding_options, json_option, limit_options
 from engine.errors import BadInput, EdgewiseError
 from engine.events import Event, LineChanged, Logged
-from engine.judge.printed import in_ms, table
+from engine.judge.printed import in_ms, robustness_table, table
 from engine.run import jobs
 from engine.runtimes import RUNTIMES
 from engine.store.workspace import Workspace
@@ -230,6 +230,20 @@ def check(model, device, runtime, variant, cautious, as_json, **limits) -> None:
         click.echo("Kept: " + "; ".join(kept))
     if broken:
         raise BadInput(f"{Path(model).name} breaks its budget: {'; '.join(broken)}.")
+
+
+@cli.command()
+@click.argument("run_id", metavar="RUN")
+@click.argument("variants", nargs=-1)
+@json_option
+def robustness(run_id, variants, as_json) -> None:
+    """Measure how accurate variants stay on dark, blurred, noisy or turned pictures."""
+    found = face.robustness(run_id, *variants)
+    show(
+        {name: value.model_dump(mode="json") for name, value in found.items()},
+        as_json,
+        lambda: robustness_table(found),
+    )
 
 
 @cli.command()

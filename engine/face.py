@@ -25,10 +25,11 @@ from engine.judge.table import row
 from engine.run import jobs
 from engine.run.estimate import estimates_of
 from engine.run.prepare import data_sha256, prepare
+from engine.run.robustness import measure_robustness
 from engine.store.workspace import Workspace
-from engine.vocabulary import Constraints, Estimate, Experiment, ModelFile, Pace, Variant, parse
+from engine.vocabulary import Constraints, Estimate, Experiment, ModelFile, Pace, Robustness, Variant, parse
 
-__all__ = ["Run", "ask_for", "check", "estimate", "inspect", "optimize", "package", "report"]
+__all__ = ["Run", "ask_for", "check", "estimate", "inspect", "optimize", "package", "report", "robustness"]
 
 Model = str | Path | ModelFile
 
@@ -256,6 +257,17 @@ def check(
     size = path.stat().st_size if path.is_file() else inspect_model(str(model), str(model)).size_bytes
     alone = Variant(id=path.name, technique="", status="done", size_bytes=size, estimates={device: predicted})
     return held_against(alone, asked, device, cautious)
+
+
+def robustness(
+    run: Run | str, *variants: Variant | str, workspace: str | Path | None = None
+) -> dict[str, Robustness]:
+    """Measures how accurate variants (default: the baseline and what is recommended) stay on corrupted test
+    images; returns all that is known of the run's, by id.
+    """
+    home = Workspace(run._home if isinstance(run, Run) and workspace is None else workspace)
+    names = [v if isinstance(v, str) else v.id for v in variants]
+    return measure_robustness(run.id if isinstance(run, Run) else run, home, names)
 
 
 def package(

@@ -309,6 +309,21 @@ class Variant(Plain):
     kept: dict[str, Kept] = {}
 
 
+class Robustness(Plain):
+    """Accuracy (fractions) of one variant on the same test images: as they are, and by corruption at rising
+    severities.
+    """
+
+    images: int
+    clean: float = Field(ge=0, le=1)
+    corrupted: dict[str, tuple[float, ...]]
+
+    def mean(self) -> float:
+        """Returns the mean accuracy over all corruptions and severities."""
+        values = [value for row in self.corrupted.values() for value in row]
+        return sum(values) / len(values)
+
+
 class Flip(Plain):
     """A change of one limit that would make another variant win."""
 

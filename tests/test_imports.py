@@ -107,6 +107,7 @@ WITH_FRAMEWORKS = (
     *("engine.backends", "engine.formats", "estimator.profile", "estimator.fitting"),
     *("engine.device.model", "engine.device.realtime"),
     *("models", "engine.starter.training"),
+    "engine.datasets.corruptions",  # SciPy's filters, in a child
     "engine.datasets.presets",  # scikit-learn's digits and torchvision's downloads, fetched in a child
 )
 # a package is one folder

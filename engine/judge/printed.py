@@ -1,7 +1,7 @@
 """A run as text, for a terminal."""
 
 from engine.judge import words
-from engine.vocabulary import Estimate, Run
+from engine.vocabulary import Estimate, Robustness, Run
 
 
 def in_ms(value: Estimate) -> str:
@@ -38,4 +38,15 @@ def table(run: Run) -> str:
             f"Recommended: {run.recommendation.winner or 'nothing meets every limit'}",
             *(f"  {reason}" for reason in run.recommendation.reasons),
         ]
+    return "\n".join(lines)
+
+
+def robustness_table(found: dict[str, Robustness]) -> str:
+    """Returns a line a variant: accuracy on the images as they are, and by corruption, mildest to worst."""
+    names = list(next(iter(found.values())).corrupted)
+    lines = [f"{'variant':34} {'clean':>7} {'mean':>7} " + " ".join(f"{name:>17}" for name in names)]
+    for variant, value in found.items():
+        rows = (" ".join(f"{100 * share:5.1f}" for share in value.corrupted[name]) for name in names)
+        cells = " ".join(f"{row:>17}" for row in rows)
+        lines.append(f"{variant:34} {100 * value.clean:6.1f}% {100 * value.mean():6.1f}% {cells}")
     return "\n".join(lines)

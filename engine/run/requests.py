@@ -109,6 +109,12 @@ class MeasureAccuracy(OfRun):
     exact: tuple[str, ...] = ()
 
 
+class MeasureRobustness(MeasureAccuracy):
+    """Measure artifacts on corrupted test images. Answer: Robustness as plain data by id."""
+
+    task: Literal["robustness"] = "robustness"  # type: ignore[assignment]
+
+
 class TimeArtifacts(OfRun):
     """Time artifacts, `paths` within the run's folder, in turn for about so long. Answer: Host by id.
 

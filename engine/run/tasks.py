@@ -1,14 +1,12 @@
 """What children of a run do, one function a task: `python -m engine.run.tasks` answers one request behind the
 wall.
 
-Only the `accuracy` task opens the test part. A child imports the one framework that its task needs.
+What opens the test part is in `engine.run.artifacts`. A child imports the one framework that its task needs.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,18 +14,16 @@ import numpy as np
 from engine import datasets
 from engine.backends import TRAINED_SHARE, images_at_once, open_backend
 from engine.datasets import Part
-from engine.device.model import open_model
-from engine.device.preprocessing import preprocess
 from engine.errors import BadInput
-from engine.judge import measure, trust
-from engine.run import golden
-from engine.run.prepare import wanted
+from engine.run import artifacts, golden
+from engine.run.images import generated, parts_of
 from engine.run.requests import (
     FACTS,
     FindFacts,
     FindSensitivity,
     MakeVariants,
     MeasureAccuracy,
+    MeasureRobustness,
     OfRun,
     PrepareData,
     ProfileFile,
@@ -36,20 +32,15 @@ from engine.run.requests import (
     WeighArtifact,
 )
 from engine.runtimes import format_of
-from engine.vocabulary import Artifact, ModelFile, Preprocessing
+from engine.vocabulary import ModelFile
 from engine.wall.child import serve
-from estimator.types import Profile
 
 if TYPE_CHECKING:
     from engine.techniques.job import Data
     from engine.techniques.workbench import Workbench
 
 Send = Callable[[dict[str, Any]], None]
-Predict = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 PROBE_S = 1.5  # seconds spent on finding out how fast this network trains here
-GENERATED_IMAGES = 128
-MOST_COMPARED = 1_000
-MOST_CHOOSING = 1_000  # validation images that a threshold of confidence is chosen on
 
 
 def prepare_data(request: PrepareData, send: Send) -> dict[str, Any]:
@@ -182,157 +173,8 @@ def _data(request: OfRun) -> "Data":
 
     if request.dataset is None:
         return Data(None, None, generated(request.model))
-    parts = _parts(request, ("train", "validation", "calibration"))
+    parts = parts_of(request, ("train", "validation", "calibration"))
     return Data(parts["train"], parts["validation"], parts["calibration"])
-
-
-def _parts(request: OfRun, names: tuple[str, ...], limit: int | None = None) -> dict[str, Part]:
-    how = wanted(request.dataset, request.model)
-    return datasets.load(
-        request.dataset or "", request.home, names, limit, classes=request.model.classes, **how
-    )
-
-
-def generated(model: ModelFile) -> Part:
-    """Returns made-up images for a run without a data set: seeded smooth noise over the full range of
-    values.
-    """
-    height, width, channels = model.input_shape
-    random = np.random.default_rng(0)
-    coarse = random.integers(
-        0, 256, (GENERATED_IMAGES, -(-height // 4), -(-width // 4), channels), dtype=np.uint8
-    )
-    images = coarse.repeat(4, axis=1).repeat(4, axis=2)[:, :height, :width]
-    return Part(np.ascontiguousarray(images), np.zeros(GENERATED_IMAGES, np.int64))
-
-
-def accuracy(request: MeasureAccuracy, send: Send) -> dict[str, Any]:
-    """Measures artifacts on the test part in their own runtime; returns Figures by variant id.
-
-    The baseline's predictions are kept for the paired tests of the variants that come later.
-    """
-    test = _parts(request, ("test",))["test"] if request.dataset else None
-    found = {}
-    for variant, artifact in request.artifacts.items():
-        path = _decoded(artifact, request.folder)
-        figures = _contents(path)
-        figures["compressed_bytes"] = measure.compressed_bytes(request.folder / artifact.path)
-        int4 = Profile.model_validate(figures["profile"]).int4_weights
-        loaded = open_model(path, request.threads, int4, exact=variant in request.exact)
-        how = request.model.preprocessing.as_fed(path)
-        golden.write_scores(
-            loaded.predict, how, request.folder / golden.FOLDER, path.with_suffix(".golden.npy")
-        )
-        if test is not None:
-            figures |= _on_test_part(
-                request, variant, partial(_predict, loaded, how, request.model.outputs), test
-            )
-        found[variant] = figures
-    return found
-
-
-def _on_test_part(request: MeasureAccuracy, variant: str, predict: Predict, test: Part) -> dict[str, Any]:
-    model, keep = request.model, request.folder / "cache" / "baseline_predictions.npy"
-    predicted, sure = predict(test.images)
-    if variant == "baseline":
-        np.save(keep, predicted)
-    baseline = np.load(keep) if variant != "baseline" and keep.exists() else None
-    found = measure.classification(predicted, test.labels, baseline, len(model.classes))
-    right = predicted == test.labels
-    found |= {"calibration_error": trust.calibration_error(sure, right)}
-    chosen = _parts(request, ("validation",), MOST_CHOOSING)["validation"]
-    answers, how_sure = predict(chosen.images)
-    found |= {"answered": trust.curve((how_sure, answers == chosen.labels), (sure, right))}
-    figures: dict[str, Any] = {"accuracy": found}
-    if variant == "baseline":
-        figures["remarks"] = _learnt_by_heart(predict, request, right)
-    return figures
-
-
-def _learnt_by_heart(predict: Predict, request: MeasureAccuracy, right: np.ndarray) -> list[str]:
-    """Compares the test part (bool [n]) with as many training images; returns a sentence where those do far
-    better.
-    """
-    train = _parts(request, ("train",), min(len(right), MOST_COMPARED))["train"]
-    seen = predict(train.images)[0] == train.labels
-    return measure.overfitting(seen, right)
-
-
-def _decoded(artifact: Artifact, folder: Path) -> Path:
-    """Returns the file to run; an entropy-coded artifact is decoded afresh, so that what is measured is what
-    is shipped.
-    """
-    if not artifact.decoded_path:
-        return folder / artifact.path
-    from engine.device.decoder import decode
-
-    target = folder / artifact.decoded_path
-    target.write_bytes(decode((folder / artifact.path).read_bytes()))
-    return target
-
-
-def _predict(
-    loaded: Any, how: Preprocessing, outputs: str, images: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns what each image is taken for (int [n]), and with what confidence (float [n])."""
-    spec, size = how.model_dump(), images_at_once(how.height, how.width)
-    scores = np.concatenate(
-        [loaded.predict(preprocess(images[i : i + size], spec)) for i in range(0, len(images), size)]
-    )
-    return scores.argmax(1), trust.confidence(scores, outputs)
-
-
-def _contents(path: Path) -> dict[str, Any]:
-    """Reads what the file holds: parameters, non-zero ones, MACs, sparsity, and the profile for estimates."""
-    from estimator.profile.graph import profile
-
-    found = profile(path)
-    nonzero = found.nonzero_parameters or 0
-    zero_share = 1 - nonzero / found.parameters if found.parameters else 0.0
-    return {
-        "parameters": found.parameters,
-        "nonzero_parameters": found.nonzero_parameters,
-        "macs": found.macs,
-        "zero_share": zero_share,
-        "profile": found.model_dump(mode="json"),
-    }
-
-
-def timing(request: TimeArtifacts, send: Send) -> dict[str, Any]:
-    """Times all artifacts in turn in one process; returns Host by variant id."""
-    loaded = {
-        name: open_model(request.folder / path, request.threads, name in request.int4)
-        for name, path in request.paths.items()
-    }
-    runs: dict[str, Callable[[], object]] = {
-        name: partial(m.run_once, _one_input(request.model, request.paths[name]))
-        for name, m in loaded.items()
-    }
-    times = measure.time_interleaved(runs, request.seconds)
-    return {
-        name: {
-            "runtime": m.id,
-            "runtime_version": m.version,
-            "threads": m.threads,
-            "interleaved": True,
-            "latency_ms": measure.percentiles(times[name]),
-            "throughput_per_s": 1000 * len(times[name]) / sum(times[name]),
-        }
-        for name, m in loaded.items()
-    }
-
-
-def memory(request: WeighArtifact, send: Send) -> dict[str, Any]:
-    """Loads one artifact alone and runs it; returns PeakMemory: the process's own."""
-    one = _one_input(request.model, request.path)
-    loaded = open_model(request.folder / request.path, request.threads, request.int4)
-    for _ in range(5):
-        loaded.run_once(one)
-    return {"peak_memory_bytes": peak_bytes()}
-
-
-def _one_input(model: ModelFile, file: str) -> np.ndarray:
-    return preprocess(generated(model).images[:1], model.preprocessing.as_fed(file).model_dump())
 
 
 def profile(request: ProfileFile, send: Send) -> dict[str, Any]:
@@ -347,25 +189,15 @@ def profile(request: ProfileFile, send: Send) -> dict[str, Any]:
     return read(path).model_dump(mode="json")
 
 
-def peak_bytes() -> int | None:
-    """Returns this process's peak resident bytes as the kernel counted them, so that no spike falls between
-    samples; None where the system does not tell.
-    """
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), None)
-
-
 TASKS: dict[str, tuple[type[Request], Callable[[Any, Send], dict[str, Any]]]] = {
     "prepare_data": (PrepareData, prepare_data),
     "facts": (FindFacts, facts),
     "sensitivity": (FindSensitivity, sensitivity),
     "technique": (MakeVariants, technique),
-    "accuracy": (MeasureAccuracy, accuracy),
-    "timing": (TimeArtifacts, timing),
-    "memory": (WeighArtifact, memory),
+    "accuracy": (MeasureAccuracy, artifacts.accuracy),
+    "robustness": (MeasureRobustness, artifacts.robustness),
+    "timing": (TimeArtifacts, artifacts.timing),
+    "memory": (WeighArtifact, artifacts.memory),
     "profile": (ProfileFile, profile),
 }
 

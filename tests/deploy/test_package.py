@@ -21,7 +21,7 @@ from engine import datasets
 from engine.device import model
 from engine.device.preprocessing import preprocess
 from engine.errors import BadInput, EdgewiseError
-from engine.run import tasks
+from engine.run import artifacts
 from engine.run.requests import MeasureAccuracy, WeighArtifact
 from estimator.calibrate import BenchmarkResult, calibrate
 from estimator.types import Profile
@@ -230,8 +230,10 @@ def test_a_package_opens_its_file_as_the_engine_measured_it(unpacked, monkeypatc
         digits_run.file(name).with_suffix(".profile.json").read_text()
     ).int4_weights
     weigh = WeighArtifact(**common, path=str(digits_run.file(name)), int4=holds)
-    tasks.memory(weigh, lambda message: None)
-    tasks.accuracy(MeasureAccuracy(**common, artifacts={name: variant.artifacts[0]}), lambda message: None)
+    artifacts.memory(weigh, lambda message: None)
+    artifacts.accuracy(
+        MeasureAccuracy(**common, artifacts={name: variant.artifacts[0]}), lambda message: None
+    )
     assert asked == [shipped, shipped]
     assert ("session.disable_quant_qdq" in shipped) == widens
 

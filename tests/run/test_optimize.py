@@ -8,7 +8,7 @@ import pytest
 
 from engine import ask, events
 from engine.errors import BadInput, EdgewiseError
-from engine.run import measuring, optimize, tasks
+from engine.run import artifacts, measuring, optimize, tasks
 from engine.store import calibrations
 from engine.techniques import TECHNIQUES
 from engine.vocabulary import Artifact, Step, Variant
@@ -372,9 +372,9 @@ def test_a_system_that_tells_no_peak_memory_does_not_lose_the_run(supervise, wor
 
 def test_peak_memory_is_none_where_the_system_tells_none(monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(tasks.Path, "read_text", lambda path: "Name:\tpython\nVmRSS:\t 1 kB\n")
-        assert tasks.peak_bytes() is None
-    assert tasks.peak_bytes() > 1_000_000
+        patch.setattr(artifacts.Path, "read_text", lambda path: "Name:\tpython\nVmRSS:\t 1 kB\n")
+        assert artifacts.peak_bytes() is None
+    assert artifacts.peak_bytes() > 1_000_000
 
 
 def test_a_network_that_one_runtime_can_not_have_is_made_for_the_other(supervise, workspace):

@@ -110,7 +110,7 @@ def first_variants(upload, folder: Path, data, techniques) -> dict[str, str]:
 
 
 def test_techniques_that_need_no_labels(upload, tmp_path):
-    from engine.run.tasks import generated
+    from engine.run.images import generated
     from engine.techniques.job import Data
 
     after_training = [t for t in TECHNIQUES.values() if not t.trains]

@@ -1,0 +1,101 @@
+"""How accurate a run's variants stay when pictures are dark, blurred, noisy, shifted or turned: measured on
+test images when somebody asks for it, and kept with the run.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from engine.errors import BadInput
+from engine.memory import needed_bytes
+from engine.run.made import check_files
+from engine.run.requests import MeasureRobustness
+from engine.runtimes import saturates_here
+from engine.store.files import read_json, write_json
+from engine.store.workspace import Workspace
+from engine.vocabulary import Robustness, Run, Variant
+from engine.wall import sandbox
+from engine.wall.limits import Limits
+from engine.wall.sandbox import Failed, Watch
+
+LIMIT_S = 1_800
+MOST_VARIANTS = 8
+FILE = "robustness.json"
+
+
+ROBUSTNESS = TypeAdapter(dict[str, Robustness])
+
+
+def robustness_of(run_id: str, workspace: Workspace) -> dict[str, Robustness]:
+    """Returns what was measured of a run's variants so far, by their ids."""
+    try:
+        return ROBUSTNESS.validate_python(read_json(workspace.folder(run_id) / FILE) or {})
+    except ValidationError:
+        return {}
+
+
+def measure_robustness(
+    run_id: str,
+    workspace: Workspace,
+    variants: Sequence[str] = (),
+    on_progress: Callable[[float, str], None] = lambda fraction, text: None,
+) -> dict[str, Robustness]:
+    """Measures variants (by default the baseline and what the run recommends) behind the wall, and
+    returns all that is known then.
+
+    Raises BadInput for an unknown or unfinished variant, too many, or a run without labelled images.
+    """
+    run, folder = workspace.run(run_id), workspace.folder(run_id)
+    if run.experiment.dataset is None:
+        raise BadInput("This run has no labelled images, so robustness can't be measured: choose a data set.")
+    known = robustness_of(run_id, workspace)
+    new = [v for v in _chosen(run, variants) if v.id not in known]
+    if new:
+        answer = _asked(run, new, folder, workspace, on_progress)
+        try:
+            found = ROBUSTNESS.validate_python(answer)
+        except ValidationError:
+            raise Failed("its process answered with something else than it was asked for") from None
+        known |= {v.id: found[v.id] for v in new if v.id in found}
+        plain = ROBUSTNESS.dump_python(known, mode="json")
+        write_json(folder / FILE, plain)
+    return known
+
+
+def _chosen(run: Run, names: Sequence[str]) -> list[Variant]:
+    choice = run.recommendation
+    picks = [choice.winner or choice.nearest, *choice.picks.values()] if choice else []
+    by_id = {v.id: v for v in run.variants if v.status == "done" and v.artifacts}
+    for name in names:
+        if name not in by_id:
+            raise BadInput(f"The run has no finished variant {name!r}: choose one of {', '.join(by_id)}.")
+    wanted = [name for name in dict.fromkeys(["baseline", *(names or picks)]) if name in by_id]
+    if len(wanted) > MOST_VARIANTS:
+        raise BadInput(f"{len(wanted)} variants take too long at once: choose at most {MOST_VARIANTS - 1}.")
+    return [by_id[name] for name in wanted]
+
+
+def _asked(
+    run: Run,
+    new: list[Variant],
+    folder: Path,
+    workspace: Workspace,
+    on_progress: Callable[[float, str], None],
+) -> dict[str, Any]:
+    for variant in new:
+        check_files(variant, folder)
+    e = run.experiment
+    request = MeasureRobustness(
+        folder=folder,
+        home=workspace.home,
+        dataset=e.dataset,
+        model=e.model,
+        runtime=e.runtime,
+        artifacts={v.id: v.artifacts[0] for v in new},
+        exact=tuple(v.id for v in new if saturates_here(v)),
+    )
+    limits = Limits(memory_bytes=needed_bytes(e.model), seconds=LIMIT_S, programs=False)
+    watch = Watch(on_message=lambda m: on_progress(m.get("fraction", 0.0), m.get("text", "")))
+    return sandbox.run("engine.run.tasks", request.sent(), limits, watch, folder / "worker.log")

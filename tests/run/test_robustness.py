@@ -1,0 +1,57 @@
+"""Robustness of a run's variants: asked for, kept, and refused in one sentence."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from engine.errors import BadInput
+from engine.judge.printed import robustness_table
+from engine.run import robustness
+from engine.vocabulary import Robustness
+from engine.wall import sandbox
+from engine.wall.sandbox import Failed
+
+RECORDED = Path(__file__).parent / "recorded"
+FOUND = {"images": 9, "clean": 0.9, "corrupted": {"blur": [0.9, 0.8, 0.4], "noise": [0.9, 0.7, 0.6]}}
+
+
+@pytest.fixture
+def recorded(workspace, monkeypatch):
+    """A recorded run whose files are taken as whole; the list is what the child was asked to measure."""
+    shutil.copytree(RECORDED, workspace.home / "runs" / "recorded")
+    workspace.rebuild_index()
+    asked: list[list[str]] = []
+
+    def answer(module, request, limits, watch, log):
+        asked.append(list(request["artifacts"]))
+        return {name: FOUND for name in request["artifacts"]}
+
+    monkeypatch.setattr(robustness, "check_files", lambda variant, folder: None)
+    monkeypatch.setattr(sandbox, "run", answer)
+    return asked
+
+
+def test_what_was_measured_is_kept_and_not_measured_again(recorded, workspace):
+    first = robustness.measure_robustness("recorded", workspace)
+    assert list(first) == ["baseline", "ptq_int4@mixed"] and recorded == [["baseline", "ptq_int4@mixed"]]
+    assert robustness.measure_robustness("recorded", workspace) == first and len(recorded) == 1
+    assert first["baseline"].mean() == pytest.approx(4.3 / 6)
+    assert robustness.robustness_of("recorded", workspace) == first
+    lines = robustness_table(first).splitlines()
+    assert len(lines) == 3 and "90.0  80.0  40.0" in lines[1]
+
+
+def test_what_can_not_be_measured_is_one_sentence(recorded, workspace, monkeypatch):
+    with pytest.raises(BadInput, match="no finished variant 'nope'"):
+        robustness.measure_robustness("recorded", workspace, ["nope"])
+    monkeypatch.setattr(sandbox, "run", lambda *a: {"baseline": {"clean": 7}})
+    with pytest.raises(Failed, match="something else"):
+        robustness.measure_robustness("recorded", workspace)
+    assert robustness.robustness_of("recorded", workspace) == {}
+
+
+def test_a_damaged_record_is_measured_anew(recorded, workspace):
+    (workspace.folder("recorded") / robustness.FILE).write_text('{"baseline": {"clean": "x"}}')
+    assert robustness.robustness_of("recorded", workspace) == {}
+    assert isinstance(robustness.measure_robustness("recorded", workspace)["baseline"], Robustness)
