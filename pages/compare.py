@@ -3,7 +3,7 @@
 import streamlit as st
 
 from engine.judge import recommend
-from pages.parts import charts, limits, reports, session, tables, variants
+from pages.parts import charts, limits, reports, robust, session, tables, variants
 from pages.parts import wording as w
 
 home = session.workspace()
@@ -31,7 +31,7 @@ chosen = run.recommendation or recommend.recommend(
 
 variants.show_recommendation(chosen, run, baseline)
 if run.recommendation:
-    reports.offer(run)
+    reports.offer(run, home)
 
 # ---- the trade-off -----------------------------------------------------------------------------------------
 
@@ -88,6 +88,9 @@ if st.session_state["variant"] not in ids:
     st.session_state["variant"] = baseline.id
 picked = st.selectbox("Variant", ids, key="variant", help="Or choose a row of the table.")
 variants.show_details(found[ids.index(picked)], baseline, asked.model.classes, device)
+
+st.header("On damaged pictures")
+robust.show(run, picked, home)
 
 st.header("What each layer bears")
 if run.sensitivity:

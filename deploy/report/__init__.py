@@ -1,15 +1,18 @@
 """A run as a document that its readers can carry away: HTML that opens offline, Markdown, or PDF."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from deploy.report.contents import contents
 from engine.errors import BadInput
 from engine.judge.markup import plain
+from engine.run.robustness import robustness_of
 from engine.store.workspace import Workspace
-from engine.vocabulary import Run
+from engine.vocabulary import Robustness, Run
 
 SUFFIXES = (".html", ".md", ".pdf")
 # names in a run are foreign: HTML escapes them by itself, Markdown by the filter `plain`
@@ -23,20 +26,21 @@ TEMPLATES = Environment(
 TEMPLATES.filters["plain"] = plain
 
 
-def html(run: Run) -> str:
+def html(run: Run, robust: Mapping[str, Robustness] = MappingProxyType({})) -> str:
     """Returns the report as one HTML file: no script, nothing loaded, a style for print.
 
-    Raises BadInput for a run without a measured baseline.
+    robust: what was measured on damaged pictures, by variant. Raises BadInput for a run without a
+    measured baseline.
     """
-    return TEMPLATES.get_template("report.html.j2").render(contents(run))
+    return TEMPLATES.get_template("report.html.j2").render(contents(run, robust))
 
 
-def markdown(run: Run) -> str:
+def markdown(run: Run, robust: Mapping[str, Robustness] = MappingProxyType({})) -> str:
     """Returns the report as Markdown; raises BadInput as `html` does."""
-    return TEMPLATES.get_template("report.md.j2").render(contents(run))
+    return TEMPLATES.get_template("report.md.j2").render(contents(run, robust))
 
 
-def pdf(run: Run) -> bytes:
+def pdf(run: Run, robust: Mapping[str, Robustness] = MappingProxyType({})) -> bytes:
     """Returns the report as PDF on A4; raises BadInput as `html` does, and where WeasyPrint is missing."""
     try:
         weasyprint = import_module("weasyprint")
@@ -45,7 +49,7 @@ def pdf(run: Run) -> bytes:
             "A PDF takes WeasyPrint, which is not installed here: `pip install weasyprint`, or write HTML and"
             " print it from the browser, which has its own style for paper."
         ) from None
-    made: bytes = weasyprint.HTML(string=html(run), url_fetcher=_nothing).write_pdf()
+    made: bytes = weasyprint.HTML(string=html(run, robust), url_fetcher=_nothing).write_pdf()
     return made
 
 
@@ -55,11 +59,14 @@ def write(run_id: str, path: Path, workspace: Workspace) -> None:
     """
     if path.suffix not in SUFFIXES:
         raise BadInput(f"A report is written as {', '.join(SUFFIXES)}: give such an ending to '{path.name}'.")
-    run = workspace.run(run_id)
-    made = pdf(run) if path.suffix == ".pdf" else {".html": html, ".md": markdown}[path.suffix](run)
+    run, robust = workspace.run(run_id), robustness_of(run_id, workspace)
+    if path.suffix == ".pdf":
+        made = pdf(run, robust)
+    else:
+        made = (html if path.suffix == ".html" else markdown)(run, robust).encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(made if isinstance(made, bytes) else made.encode())
+        path.write_bytes(made)
     except OSError as error:
         raise BadInput(f"{path} can't be written ({error.strerror}): give another place.") from None
 

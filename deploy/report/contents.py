@@ -1,6 +1,6 @@
 """What a report says, as plain data: both templates show the same."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deploy.report import drawing
@@ -10,7 +10,7 @@ from engine.judge import limits, words
 from engine.judge.asked import measured_ms
 from engine.techniques import title_of
 from engine.version import VERSION
-from engine.vocabulary import Experiment, Run, Variant
+from engine.vocabulary import Experiment, Robustness, Run, Variant
 
 SHOWN_CLASSES = 5
 GOALS = {
@@ -21,8 +21,11 @@ GOALS = {
 }
 
 
-def contents(run: Run) -> dict[str, Any]:
-    """Returns the values of a report's template. Raises BadInput for a run without a measured baseline."""
+def contents(run: Run, robust: Mapping[str, Robustness]) -> dict[str, Any]:
+    """Returns the values of a report's template; robust: what was measured on damaged pictures, by variant.
+
+    Raises BadInput for a run without a measured baseline.
+    """
     done = [v for v in run.variants if v.status == "done" and v.size_bytes is not None]
     baseline = next((v for v in done if v.id == "baseline"), None)
     if baseline is None:
@@ -48,6 +51,7 @@ def contents(run: Run) -> dict[str, Any]:
         "measured": measured(run, chosen or baseline),
         "predicted": predicted(chosen or baseline, asked.device),
         "recall": recall(chosen, baseline, asked.model.classes) if chosen else [],
+        "robust": damaged(robust, chosen_id),
         "steps": chosen.steps if chosen else [],
         "next_steps": next_steps(run, chosen),
         "hashes": hashes(run, chosen),
@@ -174,6 +178,18 @@ def recall(chosen: Variant, baseline: Variant, classes: Sequence[str]) -> list[t
         )
         for value, i in known[:SHOWN_CLASSES]
     ]
+
+
+def damaged(robust: Mapping[str, Robustness], chosen: str | None) -> list[tuple[str, str, str]]:
+    """Returns how accurate the chosen variant stays by kind of damage: kind, its accuracy, the baseline's."""
+    if chosen is None or chosen not in robust or "baseline" not in robust:
+        return []
+    ours, theirs = robust[chosen], robust["baseline"]
+    rows = [("as they are", f.percent(ours.clean), f.percent(theirs.clean))]
+    for kind, row in ours.corrupted.items():
+        other = theirs.corrupted.get(kind, row)
+        rows.append((kind, f.percent(sum(row) / len(row)), f.percent(sum(other) / len(other))))
+    return rows
 
 
 def next_steps(run: Run, chosen: Variant | None) -> list[str]:

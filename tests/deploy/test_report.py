@@ -12,6 +12,7 @@ from deploy import report
 from deploy.report.drawing import Scale
 from engine.errors import BadInput
 from engine.store.workspace import Workspace
+from engine.vocabulary import Robustness
 
 RECORDED = Path(__file__).parents[1] / "run" / "recorded"
 HOSTILE = '<script>alert(1)</script>|`x`[a](javascript:b)"'
@@ -135,3 +136,15 @@ def test_a_scale_keeps_order_and_ends():
     assert (linear(2), linear(4), linear(3)) == (100, 0, 50)
     assert [round(log(v)) for v in (0.1, 1, 10)] == [0, 50, 100]
     assert Scale(1, 1, 0, 10)(1) == 0
+
+
+def test_what_was_measured_on_damaged_pictures_is_told_beside_the_baseline(run):
+    found = run()
+    robust = {
+        name: Robustness(images=9, clean=0.99, corrupted={"blur": (0.9, 0.8, 0.4 + worse)})
+        for name, worse in (("baseline", 0.3), ("ptq_int4@mixed", 0.0))
+    }
+    for said in (report.html(found, robust), report.markdown(found, robust)):
+        row = next(line for line in said.splitlines() if "blur" in line and "70.0" in line)
+        assert row.index("70.0") < row.index("80.0")
+    assert "damaged pictures" not in report.html(found)

@@ -153,3 +153,23 @@ def test_a_person_is_asked_below_the_confidence_that_reaches_what_is_asked(home,
     assert "--min-confidence 0.600" in words(app) and "**90.0" in words(app)
     app.number_input(key="alone").set_value(90.0).run()
     assert "It may answer everything alone" in words(app) and not app.exception
+
+
+def test_robustness_is_measured_when_asked_for_and_shown(home, open_page, monkeypatch):
+    from engine.run import robustness as engine_robustness
+    from engine.wall import sandbox
+
+    rows = {name: [0.9, 0.8, 0.5] for name in ("blur", "noise")}
+    monkeypatch.setattr(engine_robustness, "check_files", lambda variant, folder: None)
+    monkeypatch.setattr(
+        sandbox,
+        "run",
+        lambda module, request, *a: {
+            name: {"images": 300, "clean": 0.97, "corrupted": rows} for name in request["artifacts"]
+        },
+    )
+    app = open_page("compare", run=seed.finished(home))
+    assert "Not measured yet" in words(app)
+    next(b for b in app.button if b.label == "Measure robustness").click().run()
+    assert "300 test images" in words(app) and not app.exception
+    assert any("Damaged, mean" in table.value.columns for table in app.dataframe)

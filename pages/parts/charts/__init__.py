@@ -8,6 +8,7 @@ from pages.parts.charts.answered import answered
 from pages.parts.charts.classes import confusion, recall
 from pages.parts.charts.layers import sensitivity
 from pages.parts.charts.points import AXES
+from pages.parts.charts.robust import robustness
 from pages.parts.charts.template import COLOURS, CONFIG, INK, blank, mode, text
 from pages.parts.charts.trade_off import trade_off
 
@@ -21,6 +22,7 @@ __all__ = [
     "confusion",
     "mode",
     "recall",
+    "robustness",
     "sensitivity",
     "text",
     "trade_off",
