@@ -212,6 +212,8 @@ def metadata(
             "accuracy_drop_pp": variant.accuracy_drop_pp,
             "p_value": variant.p_value,
             "test_images": variant.test_images,
+            "calibration_error": variant.calibration_error,
+            "answered": [point.model_dump() for point in variant.answered],
             "host": variant.host.model_dump() if variant.host else None,
         },
         "golden": {

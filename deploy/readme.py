@@ -5,6 +5,7 @@ from pathlib import PurePath
 
 from deploy.targets import proof, python_of
 from engine.errors import one_line
+from engine.judge import trust
 from engine.vocabulary import Run, Variant
 from estimator.devices import Device, all_devices
 
@@ -99,6 +100,12 @@ def expected(run: Run, variant: Variant, name: str, device: str) -> list[str]:
         )
     stored = next((a for a in variant.artifacts if a.decoded_path), variant.artifacts[0])
     lines = [f"Model: `{name}`, {stored.bytes:,} bytes", f"Accuracy, measured on this file: {accuracy}"]
+    if (point := trust.halved(variant.answered)) is not None and point.test_accuracy is not None:
+        lines.append(
+            f"To halve its errors, ask a person below a probability of {point.confidence:.3f}"
+            f" (`--min-confidence {point.confidence:.3f}`): it answers {100 * point.test_share:.1f} % of the"
+            f" test images alone, {100 * point.test_accuracy:.2f} % of them rightly"
+        )
     estimate = variant.estimates.get(run.experiment.device)
     if estimate is not None and estimate.latency_ms is not None:
         lines.append(

@@ -3,7 +3,7 @@
 import pytest
 
 from deploy.package import readme
-from engine.vocabulary import Artifact, Run, Variant
+from engine.vocabulary import Answered, Artifact, Run, Variant
 from estimator.devices import all_devices
 
 
@@ -14,3 +14,16 @@ def test_names_the_device(asked, device):
     run = Run(id="x", state="done", created=0, experiment=asked(device=device), variants=[made])
     name = all_devices()[device].name if device in all_devices() else device
     assert f"# fp16 for {name}" in readme(run, made, "model.onnx")
+
+
+def test_says_below_which_probability_a_person_halves_the_errors(asked):
+    shares = [(0.0, 1.0, 0.95), (0.7, 0.9, 0.98)]
+    answered = [
+        Answered(confidence=at, validation_share=s, validation_accuracy=a, test_share=s, test_accuracy=a)
+        for at, s, a in shares
+    ]
+    artifact = Artifact(path="a/model.onnx", format="onnx", bytes=9, sha256="0" * 64)
+    made = Variant(id="fp16", technique="fp16", status="done", artifacts=[artifact], answered=answered)
+    run = Run(id="x", state="done", created=0, experiment=asked(), variants=[made])
+    said = readme(run, made, "model.onnx")
+    assert "`--min-confidence 0.700`" in said and "90.0 % of the test images alone, 98.00 %" in said

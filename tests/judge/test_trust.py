@@ -64,3 +64,11 @@ def test_no_test_image_chooses_a_threshold():
     other = points(sure, right, np.zeros(10), np.zeros(10, bool))
     assert [p.confidence for p in one] == [p.confidence for p in other]
     assert trust.threshold(one, 0.4) and other[-1].test_accuracy is None
+
+
+def test_errors_are_halved_where_confidence_tells_them():
+    sure = np.concatenate([np.full(60, 0.9), np.full(40, 0.6)])
+    right = np.concatenate([np.ones(58), np.zeros(2), np.ones(30), np.zeros(10)]).astype(bool)
+    point = trust.halved(points(sure, right))
+    assert 0.6 < point.confidence <= 0.9 and point.validation_accuracy >= 0.94
+    assert trust.halved(points(sure, np.ones(100, bool))) is None and trust.halved([]) is None
