@@ -5,7 +5,7 @@ import streamlit as st
 from engine.errors import EdgewiseError
 from engine.host import is_public
 from engine.run import jobs
-from pages.parts import runs, session
+from pages.parts import beside, runs, session
 from pages.parts import wording as w
 
 home = session.workspace()
@@ -45,6 +45,10 @@ rows = session.own_runs(home.runs())
 if not rows:
     where = "in this visit" if is_public() else "yet"
     session.stop_with_link(f"There is no run {where}.", "pages/home.py", "Try the bundled example")
+
+if len(rows) > 1:
+    with st.expander("Compare two runs", icon=":material/compare_arrows:"):
+        beside.show(rows, home)
 
 shown = st.text_input("Find", type="search", placeholder="Model, device or winner", live=True, key="find")
 if shown:

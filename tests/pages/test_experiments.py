@@ -48,3 +48,13 @@ def test_public_host_hides_other_visitors_runs(home, open_page, monkeypatch):
     assert "secret.onnx" in words(app)
     app.switch_page("pages/experiments.py").run()
     assert "secret.onnx" in words(app)
+
+
+def test_two_runs_are_shown_beside_each_other(home, open_page):
+    seed.finished(home)
+    seed.finished(home, goal="size")
+    app = open_page("experiments")
+    (table,) = app.dataframe
+    assert "goal" in set(table.value[""]) <= {"goal", "took"} and not app.exception
+    app.toggle(key="beside_only").set_value(False).run()
+    assert len(app.dataframe[0].value) > 20
