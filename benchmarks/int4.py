@@ -1,9 +1,10 @@
 """INT4 without training: depthwise and plain networks, PyTorch to ONNX and to TFLite, Keras; pure and mixed.
 
-The drops are paired, on the 1,000 lossless CIFAR-10 test images, with their 95 % intervals. Nothing is random
-once the data set is prepared, so one seed is all there is. Needs EDGEWISE_DATA (cifar10.npz) and, for
-ResNet-20, EDGEWISE_UPLOADS (akamaster's resnet20). No Keras twin of MobileNetV2 is shipped; the medium
-network stands for Keras.
+The drops are paired, on the 1,000 lossless CIFAR-10 test images, with their 95 % intervals. Nothing is drawn
+by chance, so one seed is all there is; but on a busy machine the sensitivity looks at fewer layers within its
+time, and `@mixed` may then begin with others. Needs EDGEWISE_DATA (cifar10.npz) and, for ResNet-20,
+EDGEWISE_UPLOADS (akamaster's resnet20). No Keras twin of MobileNetV2 is shipped; the medium network stands
+for Keras.
 """
 
 import argparse
