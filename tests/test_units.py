@@ -14,7 +14,8 @@ ROOMS = ("engine", "estimator", "deploy", "pages", "models")
 # what is counted in powers of two because others count so
 BINARY = {
     ("engine/device/machine.py", "1024"): "the kernel tells memory in KiB",
-    ("engine/run/tasks.py", "1024"): "the kernel tells memory in KiB",
+    ("engine/run/artifacts.py", "1024"): "the kernel tells memory in KiB",
+    ("deploy/targets/microcontroller/__init__.py", "1024"): "arenas are given in whole KiB, as memory is sold",
     ("engine/wall/processes.py", "1024"): "the kernel tells memory in KiB",
     ("engine/store/uploads.py", "2 ** 20"): "Streamlit's upload field counts in MiB",
     ("pages/parts/devices.py", "1024"): "memory chips are sold in powers of two",
