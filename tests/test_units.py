@@ -15,7 +15,7 @@ ROOMS = ("engine", "estimator", "deploy", "pages", "models")
 BINARY = {
     ("engine/device/machine.py", "1024"): "the kernel tells memory in KiB",
     ("engine/run/artifacts.py", "1024"): "the kernel tells memory in KiB",
-    ("deploy/targets/microcontroller/__init__.py", "1024"): "arenas are given in whole KiB, as memory is sold",
+    ("deploy/targets/microcontroller/__init__.py", "1024"): "arenas are given in whole KiB",
     ("engine/wall/processes.py", "1024"): "the kernel tells memory in KiB",
     ("engine/store/uploads.py", "2 ** 20"): "Streamlit's upload field counts in MiB",
     ("pages/parts/devices.py", "1024"): "memory chips are sold in powers of two",

@@ -108,6 +108,7 @@ def test_run_stays_in_the_url_through_the_sidebar_and_back(page, server):
     page.get_by_text("Recommended").first.wait_for()
 
 
+@pytest.mark.slow
 def test_hostile_names_run_no_script(page, server):
     name = '<img src=x onerror="document.title=1">[a](javascript:alert(1))'
     run = seed.finished(Workspace(server.home), model=seed.model(name=name, classes=[name] * 10))

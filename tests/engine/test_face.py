@@ -36,6 +36,7 @@ def test_names_are_functions_and_classes_also_beside_modules_of_the_same_name():
         _ = engine.beauty
 
 
+@pytest.mark.slow
 def test_the_lines_in_the_readme_run(tmp_path, monkeypatch, capsys, workspace):
     lines = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S).group(1)
     assert len([line for line in lines.splitlines() if line]) <= 10

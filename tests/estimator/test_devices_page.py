@@ -18,6 +18,7 @@ def page():
     return app.switch_page("pages/devices.py").run()
 
 
+@pytest.mark.slow
 def test_every_device_opens(page):
     for device in all_devices():
         page.selectbox(key="device").set_value(device).run()
