@@ -9,14 +9,9 @@ import unicodedata
 from collections import Counter
 from pathlib import PurePosixPath
 
-from engine.datasets.layout import PARTS, UNLABELLED, Layout, part_of, part_of_path
+from engine.datasets.layout import PARTS, Layout, part_of, part_of_path
 
-# the class before a number, or behind one; a class is a word, or a number of its own before the picture's
-READINGS = (
-    re.compile(r"(?P<label>.*\w?[^\W\d]\w*?|\d{1,3})[\s._\-]*[\s._\-(]\d+\)?"),
-    re.compile(r"(?P<label>.*[^\W\d])\d+"),
-    re.compile(r"\d+[\s._\-]+(?P<label>.*[^\W\d].*)"),
-)
+BETWEEN, DIGITS = " ._-\t", "0123456789"
 # what cameras and programs call their files tells no class
 _NO_LABEL = re.compile(
     r"(img|image|images|dsc|dscn|dscf|pxl|vid|photo|picture|pic|frame|screenshot|scan|file|sample|untitled"
@@ -30,11 +25,14 @@ FEWEST_A_CLASS = 5  # on average: fewer are names of pictures, not of classes
 def read_names(pictures: list[str]) -> Layout | None:
     """Returns the layout that the files' names give to `pictures`; None where they name no classes."""
     parts = {name: part_of_path(name) for name in pictures}
-    for reading in READINGS:
-        labels = {name: label for name in pictures if (label := _label(name, reading))}
-        expected = [name for name in pictures if _is_labelled(parts[name]) or name in labels]
-        if len(labels) < NAMED_SHARE * len(expected) or not _are_classes(Counter(labels.values())):
+    expected = [name for name, part in parts.items() if part is None or part[0] == "train"]
+    for reading in (before_number, behind_number):
+        labels = {name: label for name in pictures if (label := reading(_stem(name)))}
+        counts = Counter(labels[name] for name in expected if name in labels)
+        if counts.total() < NAMED_SHARE * len(expected) or not _are_classes(counts):
             continue
+        # a part without labels may be called as cameras do
+        labels = {name: label for name, label in labels.items() if label in counts}
         found = Layout()
         found.pictures = [(name, _part(parts[name]), label) for name, label in labels.items()]
         if not {"train"} < {part for _, part, _ in found.pictures}:
@@ -49,17 +47,37 @@ def read_names(pictures: list[str]) -> Layout | None:
     return None
 
 
-def _label(name: str, reading: re.Pattern[str]) -> str:
-    found = reading.fullmatch(unicodedata.normalize("NFC", PurePosixPath(name).stem))
-    return found["label"].strip(" ._-") if found else ""
+def before_number(stem: str) -> str:
+    """Returns the class that stands before a picture's number, "" for none: a word, or a number of its own.
+
+    By stripping and not by a pattern: names are foreign, and a pattern with so much left open takes minutes
+    for one that is made for it.
+    """
+    bare = stem.removesuffix(")").rstrip(DIGITS)
+    label = bare.rstrip(BETWEEN + "(")
+    if bare == stem.removesuffix(")") or not label:
+        return ""
+    numbered = label.isdigit() and len(label) <= 3 and label != bare
+    return label.lstrip(BETWEEN) if numbered or _has_letter(label) else ""
 
 
-def _is_labelled(part: tuple[str, tuple[str, ...]] | None) -> bool:
-    return part is None or part[0] == "train"
+def behind_number(stem: str) -> str:
+    """Returns the class that stands behind a picture's number, "" for none."""
+    bare = stem.lstrip(DIGITS)
+    label = bare.lstrip(BETWEEN)
+    return label.rstrip(BETWEEN) if bare != stem and label != bare and _has_letter(label) else ""
+
+
+def _has_letter(text: str) -> bool:
+    return any(map(str.isalpha, text))
+
+
+def _stem(name: str) -> str:
+    return unicodedata.normalize("NFC", PurePosixPath(name).stem)
 
 
 def _part(spoken: tuple[str, tuple[str, ...]] | None) -> str:
-    return spoken[0] if spoken and spoken[0] in PARTS and spoken[0] != UNLABELLED else ""
+    return spoken[0] if spoken and spoken[0] in PARTS else ""
 
 
 def _are_classes(counts: Counter[str]) -> bool:

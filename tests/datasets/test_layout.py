@@ -255,3 +255,15 @@ def test_classes_that_stand_in_the_names_of_the_pictures(name, classes):
 )
 def test_names_that_tell_no_class_are_not_taken_for_one(names):
     assert read_names(names) is None
+
+
+def test_an_unlabelled_part_may_be_called_as_cameras_do():
+    names = [f"train/{kind}.{i}.jpg" for kind in ("cat", "dog") for i in range(20)]
+    found = read_names(names + [f"test/image_{i}.jpg" for i in range(9)])
+    assert {kind for _, _, kind in found.pictures} == {"cat", "dog"} and len(found.left_out) == 9
+
+
+def test_a_name_made_to_take_long_takes_none():
+    # a pattern that goes back took 6 s for each: this test would end at its limit
+    for sign in ("_", "a", "1", " ", "a1", "_1"):
+        assert read_names([sign * (1000 // len(sign)) + "!.jpg"] * 50) is None
