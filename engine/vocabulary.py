@@ -12,7 +12,7 @@ import hashlib
 import math
 from enum import StrEnum
 from pathlib import PurePath
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -33,6 +33,8 @@ __all__ = [
     "Latency",
     "Host",
     "Variant",
+    "Answered",
+    "Robustness",
     "Recommendation",
     "Flip",
     "Estimate",
@@ -44,6 +46,7 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 M = TypeVar("M", bound=BaseModel)
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Plain(BaseModel):
@@ -249,11 +252,11 @@ class Answered(Plain):
     images; test images show what it does.
     """
 
-    confidence: float = Field(ge=0, le=1)
-    validation_share: float = Field(ge=0, le=1)
-    validation_accuracy: float | None = Field(ge=0, le=1)
-    test_share: float = Field(ge=0, le=1)
-    test_accuracy: float | None = Field(ge=0, le=1)
+    confidence: Fraction
+    validation_share: Fraction
+    validation_accuracy: Fraction | None
+    test_share: Fraction
+    test_accuracy: Fraction | None
 
 
 Kept = Literal["sure", "measured"]
@@ -285,7 +288,7 @@ class Variant(Plain):
     worst_class_recall: float | None = None
     per_class_recall: list[float | None] = []
     confusion: list[list[int]] = []
-    calibration_error: float | None = Field(default=None, ge=0, le=1)
+    calibration_error: Fraction | None = None
     answered: list[Answered] = []
     test_images: int | None = None
     validation_accuracy: float | None = None
@@ -314,9 +317,9 @@ class Robustness(Plain):
     severities.
     """
 
-    images: int
-    clean: float = Field(ge=0, le=1)
-    corrupted: dict[str, tuple[float, ...]]
+    images: int = Field(gt=0)
+    clean: Fraction
+    corrupted: dict[str, Annotated[tuple[Fraction, ...], Field(min_length=1)]] = Field(min_length=1)
 
     def mean(self) -> float:
         """Returns the mean accuracy over all corruptions and severities."""

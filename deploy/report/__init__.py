@@ -14,6 +14,7 @@ from engine.run.robustness import robustness_of
 from engine.store.workspace import Workspace
 from engine.vocabulary import Robustness, Run
 
+UNMEASURED: Mapping[str, Robustness] = MappingProxyType({})
 SUFFIXES = (".html", ".md", ".pdf")
 # names in a run are foreign: HTML escapes them by itself, Markdown by the filter `plain`
 TEMPLATES = Environment(
@@ -26,7 +27,7 @@ TEMPLATES = Environment(
 TEMPLATES.filters["plain"] = plain
 
 
-def html(run: Run, robust: Mapping[str, Robustness] = MappingProxyType({})) -> str:
+def html(run: Run, robust: Mapping[str, Robustness] = UNMEASURED) -> str:
     """Returns the report as one HTML file: no script, nothing loaded, a style for print.
 
     robust: what was measured on damaged pictures, by variant. Raises BadInput for a run without a
@@ -35,12 +36,12 @@ def html(run: Run, robust: Mapping[str, Robustness] = MappingProxyType({})) -> s
     return TEMPLATES.get_template("report.html.j2").render(contents(run, robust))
 
 
-def markdown(run: Run, robust: Mapping[str, Robustness] = MappingProxyType({})) -> str:
+def markdown(run: Run, robust: Mapping[str, Robustness] = UNMEASURED) -> str:
     """Returns the report as Markdown; raises BadInput as `html` does."""
     return TEMPLATES.get_template("report.md.j2").render(contents(run, robust))
 
 
-def pdf(run: Run, robust: Mapping[str, Robustness] = MappingProxyType({})) -> bytes:
+def pdf(run: Run, robust: Mapping[str, Robustness] = UNMEASURED) -> bytes:
     """Returns the report as PDF on A4; raises BadInput as `html` does, and where WeasyPrint is missing."""
     try:
         weasyprint = import_module("weasyprint")

@@ -8,6 +8,7 @@ from engine.errors import BadInput
 from engine.judge import figures as f
 from engine.judge import limits, words
 from engine.judge.asked import measured_ms
+from engine.judge.reasons import times
 from engine.techniques import title_of
 from engine.version import VERSION
 from engine.vocabulary import Experiment, Robustness, Run, Variant
@@ -61,7 +62,7 @@ def contents(run: Run, robust: Mapping[str, Robustness]) -> dict[str, Any]:
 
 def question(asked: Experiment) -> str:
     """Returns what the run was asked."""
-    data = f" on {_name(asked.dataset)}" if asked.dataset else ""
+    data = f" on {words.dataset_name(asked.dataset)}" if asked.dataset else ""
     return (
         f"Which form of {asked.model.name}{data} is best on {words.device_name(asked.device)}, for"
         f" {GOALS[asked.goal.value]}, with {limits.in_words(asked.constraints)}?"
@@ -78,7 +79,7 @@ def answer(run: Run, chosen: Variant | None, baseline: Variant) -> str:
     )
     if chosen.id == baseline.id:
         return f"{start}, unchanged: no variant does better within the limits."
-    size = _ratio(baseline.size_bytes, chosen.size_bytes, "smaller", "larger")
+    size = times((baseline.size_bytes or 1) / (chosen.size_bytes or 1), "smaller", "larger")
     found = chosen.estimates.get(run.experiment.device)
     time = f", predicted to take {f.ms(found.latency_ms)} an image" if found and found.latency_ms else ""
     return f"{start}: {size}{time}, {words.accuracy(chosen)}."
@@ -137,8 +138,8 @@ def measured(run: Run, variant: Variant) -> list[str]:
         found.append(f"Confidence: off by {off} on average (expected calibration error, test images).")
     if host and host.latency_ms:
         found.append(
-            f"Latency on this machine: {host.runtime} {host.runtime_version}, {_threads(host.threads)}, all"
-            " variants in turn in one process, p50 of one image."
+            f"Latency on this machine: {_runtime(host.runtime)} {host.runtime_version},"
+            f" {_threads(host.threads)}, all variants in turn in one process, p50 of one image."
         )
     found.append(
         f"The run took {f.duration(run.seconds)}, seed {asked.seed}, time budget"
@@ -153,8 +154,8 @@ def predicted(variant: Variant, device: str) -> list[str]:
     if found is None or found.latency_ms is None:
         return [f"Nothing is predicted for {where}" + (f": {found.why}" if found else ".")]
     sentences = [
-        f"Latency on {where} is a prediction for {found.runtime} with {_threads(found.threads)}; the interval"
-        f" is meant to hold {found.coverage:.0%} of true values.",
+        f"Latency on {where} is a prediction for {_runtime(found.runtime)} with {_threads(found.threads)};"
+        f" the interval is meant to hold {found.coverage:.0%} of true values.",
         f"It rests on {found.why.rstrip('.')}.",
     ]
     if found.memory_mb is not None:
@@ -229,16 +230,9 @@ def _accuracy(variant: Variant) -> str:
     return f.percent(variant.accuracy, variant.accuracy_low, variant.accuracy_high)
 
 
+def _runtime(name: str) -> str:
+    return words.RUNTIMES.get(name, name)
+
+
 def _threads(count: int) -> str:
     return f"{count} thread{'s' if count > 1 else ''}"
-
-
-def _name(dataset: str) -> str:
-    return dataset.replace("\\", "/").rsplit("/", 1)[-1]
-
-
-def _ratio(before: int | None, after: int | None, better: str, worse: str) -> str:
-    if not before or not after:
-        return "of unknown size"
-    ratio = before / after
-    return f"{f.times(ratio)} {better}" if ratio >= 1 else f"{f.times(1 / ratio)} {worse}"

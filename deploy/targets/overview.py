@@ -5,18 +5,12 @@
 
 from pathlib import Path
 
+from engine.judge.words import RUNTIMES
 from estimator.devices import Device, Runtime, all_devices
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 BEGIN, END = "<!-- devices: python -m deploy.targets.overview -->", "<!-- end of devices -->"
 FORMATS = {"onnx": "ONNX", "tflite": "TFLite"}
-TITLES = {
-    "onnxruntime": "ONNX Runtime",
-    "litert": "LiteRT",
-    "tensorrt": "TensorRT",
-    "edgetpu": "Edge TPU",
-    "tflm": "TensorFlow Lite Micro",
-}
 GIVES = {
     "onnxruntime": "all scripts, on the processor",
     "litert": "all scripts, on the processor",
@@ -40,7 +34,7 @@ def rows() -> list[dict[str, str]]:
 def _row(device: Device, name: str, runtime: Runtime) -> dict[str, str]:
     return {
         "device": device.name,
-        "runtime": f"{TITLES[name]} {runtime.version}".strip(),
+        "runtime": f"{RUNTIMES[name]} {runtime.version}".strip(),
         "format": " and ".join(FORMATS[format] for format in runtime.formats),
         "what you get": GIVES[name],
         "seen to run": runtime.proof,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from image import NoPicture, decode
 from model import open_model
-from preprocessing import preprocess
+from preprocessing import preprocess, probabilities
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 UNSURE = "unsure"
@@ -100,11 +100,9 @@ class Classifier:
         return {"class": name, "index": best, "probability": float(shares[best])}
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
-        """Returns scores [..., classes] as probabilities; logits go through a softmax."""
-        if self.metadata["outputs"] == "probabilities":
-            return scores
-        e = np.exp(scores - scores.max(axis=-1, keepdims=True))
-        return np.asarray(e / e.sum(axis=-1, keepdims=True))
+        """Returns scores [..., classes] as probabilities."""
+        found: np.ndarray = probabilities(scores, self.metadata["outputs"])
+        return found
 
     def _try_once(self) -> None:
         """Raises BadPackage where this runtime gives other answers to the golden inputs than the host did:

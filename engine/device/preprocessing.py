@@ -1,4 +1,5 @@
-"""How an image becomes the model's input; the same function in the engine and on the device.
+"""How an image becomes the model's input, and its scores probabilities; the same functions in the engine and
+on the device.
 
 The specification is the `preprocessing` object of metadata.json:
 {"height": 28, "width": 28, "color": "grey", "layout": "NCHW", "scale": 0.00392, "mean": [0.13], "std":
@@ -32,3 +33,13 @@ def preprocess(images: np.ndarray, spec: dict[str, Any]) -> np.ndarray:
     if spec["layout"] == "NCHW":
         x = x.transpose(0, 3, 1, 2)
     return np.ascontiguousarray(x, dtype=np.float32)
+
+
+def probabilities(scores: np.ndarray, outputs: str) -> np.ndarray:
+    """Returns scores [..., classes] as probabilities; outputs: `logits`, which go through a softmax, or
+    `probabilities`.
+    """
+    if outputs == "probabilities":
+        return scores
+    e = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return np.asarray(e / e.sum(axis=-1, keepdims=True))

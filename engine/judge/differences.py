@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from engine.judge import figures as f
 from engine.judge.asked import measured_ms
 from engine.judge.limits import in_words
-from engine.judge.words import device_name
+from engine.judge.words import dataset_name, device_name
 from engine.vocabulary import Run, Variant
 
 MISSING = f.NONE
@@ -42,7 +42,7 @@ def _asked(run: Run) -> dict[str, str]:
     return {
         "model": e.model.name,
         "model's SHA-256": e.model.sha256[:16],
-        "data set": (e.dataset or MISSING).replace("\\", "/").rsplit("/", 1)[-1],
+        "data set": dataset_name(e.dataset) if e.dataset else MISSING,
         "device": device_name(e.device),
         "runtime": e.runtime or MISSING,
         "goal": e.goal.value,

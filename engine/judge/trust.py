@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.device.preprocessing import probabilities
 from engine.vocabulary import Answered
 
 BINS = 15  # as Guo et al. have them
@@ -20,10 +21,9 @@ def confidence(scores: np.ndarray, outputs: str) -> np.ndarray:
     """Returns the largest probability of each row of scores [n, classes], as a package's classifier gives it;
     outputs: `logits` or `probabilities`.
     """
-    if outputs == "probabilities":
-        return np.asarray(np.clip(scores.max(axis=1), 0.0, 1.0))
-    shifted = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.asarray(1.0 / shifted.sum(axis=1))
+    largest = probabilities(scores, outputs).max(axis=1)
+    # 8 bits round beyond 1, and a broken network gives no number
+    return np.asarray(np.clip(np.nan_to_num(largest, nan=0.0), 0.0, 1.0))
 
 
 def calibration_error(sure: np.ndarray, right: np.ndarray) -> float:

@@ -4,6 +4,15 @@ from engine.judge.limits import LIMITS
 from engine.vocabulary import Variant
 from estimator.devices import all_devices
 
+# as people call what runs a file on a device
+RUNTIMES = {
+    "onnxruntime": "ONNX Runtime",
+    "litert": "LiteRT",
+    "tensorrt": "TensorRT",
+    "edgetpu": "Edge TPU",
+    "tflm": "TensorFlow Lite Micro",
+    "ncnn": "ncnn",
+}
 SIGNIFICANT = 0.05
 ENOUGH = 5  # test images of a class
 NAMED = 5  # classes that are named in one sentence
@@ -14,6 +23,11 @@ SAME_PP = 0.005  # rounded to two decimals it is nothing
 def device_name(device: str) -> str:
     """Returns a device's name for people; one that is not described (any more) keeps its id."""
     return all_devices()[device].name if device in all_devices() else device
+
+
+def dataset_name(dataset: str) -> str:
+    """Returns what a data set is called: a preset's id, or the name of its file or folder."""
+    return dataset.replace("\\", "/").rsplit("/", 1)[-1]
 
 
 def is_noise(variant: Variant) -> bool:

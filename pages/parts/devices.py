@@ -39,7 +39,9 @@ def choose_runtime(model: ModelFile, device: str) -> str:
             possible,
             default=usual,
             required=True,
-            format_func=lambda name: f"{w.RUNTIMES[name]} ({runtimes.RUNTIMES[name].format_title})",
+            format_func=lambda name: (
+                f"{runtimes.RUNTIMES[name].title} ({runtimes.RUNTIMES[name].format_title})"
+            ),
             key=f"runtime_{device}",  # a key a device, so that each starts with its own
             persist_state="session",
         )

@@ -29,13 +29,6 @@ from engine.vocabulary import Estimate, Experiment, Variant
 from estimator.confidence import in_words as confidence_in_words
 
 FORMATS = titles()
-RUNTIMES = {
-    "onnxruntime": "ONNX Runtime",
-    "litert": "LiteRT",
-    "tensorrt": "TensorRT",
-    "edgetpu": "Edge TPU",
-    "ncnn": "ncnn",
-}
 FRAMEWORKS = {name: entry.title for name, entry in frameworks.FRAMEWORKS.items()}
 
 # ---- figures -----------------------------------------------------------------------------------------------
@@ -86,7 +79,7 @@ def subject(experiment: Experiment, found: Estimate | None = None) -> str:
 def runs_on(found: Estimate) -> str:
     """Returns what an estimate is for: "ONNX Runtime, 4 threads"."""
     return (
-        f"{RUNTIMES.get(found.runtime, plain(found.runtime))}, {found.threads}"
+        f"{words.RUNTIMES.get(found.runtime, plain(found.runtime))}, {found.threads}"
         f" thread{'s' if found.threads > 1 else ''}"
     )
 

@@ -25,6 +25,10 @@ def test_confidence_is_the_largest_probability():
     shares = softmax(scores, axis=1)
     np.testing.assert_allclose(trust.confidence(shares, "probabilities"), shares.max(axis=1))
     assert trust.confidence(np.array([[1.004, -0.004]]), "probabilities")[0] == 1.0  # as INT8 rounds it
+    broken = np.array([[np.nan, 1.0], [np.inf, 0.0], [1.0, 0.0]])
+    for outputs in ("logits", "probabilities"):
+        sure = trust.confidence(broken, outputs)
+        assert ((sure >= 0) & (sure <= 1)).all() and sure[0] == 0.0
 
 
 def test_calibration_error_by_hand():

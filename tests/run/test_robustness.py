@@ -45,9 +45,16 @@ def test_what_was_measured_is_kept_and_not_measured_again(recorded, workspace):
 def test_what_can_not_be_measured_is_one_sentence(recorded, workspace, monkeypatch):
     with pytest.raises(BadInput, match="no finished variant 'nope'"):
         robustness.measure_robustness("recorded", workspace, ["nope"])
-    monkeypatch.setattr(sandbox, "run", lambda *a: {"baseline": {"clean": 7}})
-    with pytest.raises(Failed, match="something else"):
-        robustness.measure_robustness("recorded", workspace)
+    other = FOUND | {"corrupted": {"rain": [0.5]}}
+    for answer in (
+        {"baseline": {"clean": 7}},
+        {"baseline": FOUND},
+        {"baseline": FOUND, "ptq_int4@mixed": FOUND | {"corrupted": {}}},
+        {"baseline": FOUND, "ptq_int4@mixed": other},
+    ):
+        monkeypatch.setattr(sandbox, "run", lambda *a, answer=answer: answer)
+        with pytest.raises(Failed, match="something else"):
+            robustness.measure_robustness("recorded", workspace)
     assert robustness.robustness_of("recorded", workspace) == {}
 
 
