@@ -148,3 +148,11 @@ def test_what_was_measured_on_damaged_pictures_is_told_beside_the_baseline(run):
         row = next(line for line in said.splitlines() if "blur" in line and "70.0" in line)
         assert row.index("70.0") < row.index("80.0")
     assert "damaged pictures" not in report.html(found)
+
+
+def test_charts_look_right_without_the_page_s_style(run):
+    page = report.html(run())
+    for chart in re.findall(r"<svg.*?</svg>", page, re.S):
+        marks = re.findall(r"<(?:line|circle|polygon|rect|path) [^>]*>", chart)
+        assert marks and all("fill=" in mark or "stroke=" in mark for mark in marks)
+        assert all('text-anchor="end"' in text for text in re.findall(r'<text [^>]*class="end"[^>]*>', chart))
