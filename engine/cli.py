@@ -1,6 +1,5 @@
 """The command line: `python -m engine VERB …`. Every verb has --json; exit 0 done, 1 bad input, 2 failed."""
 
-import json
 import shutil
 import traceback
 from pathlib import Path
@@ -8,10 +7,11 @@ from pathlib import Path
 import click
 
 from engine import __version__, ask, face
-from engine.cli_options import Number, feeding_options, json_option, limit_options
+from engine.cli_options import Number, feeding_options, json_option, limit_options, show
+from engine.cli_results import VERBS
 from engine.errors import BadInput, EdgewiseError
 from engine.events import Event, LineChanged, Logged
-from engine.judge.printed import in_ms, robustness_table, table
+from engine.judge.printed import in_ms, table
 from engine.run import jobs
 from engine.runtimes import RUNTIMES
 from engine.store.workspace import Workspace
@@ -24,6 +24,10 @@ from estimator.devices import all_devices
 @click.version_option(__version__, message="edgewise %(version)s")
 def cli() -> None:
     """Fit a trained image classifier to an edge device."""
+
+
+for verb in VERBS:
+    cli.add_command(verb)
 
 
 @cli.command()
@@ -214,70 +218,6 @@ def estimate(model, device, runtime, threads, precision, as_json) -> None:
 
 
 @cli.command()
-@click.argument("model", metavar="MODEL|RUN")
-@click.option("--device", help="A device id; default: the run's.")
-@click.option("--runtime")
-@click.option("--variant", help="Of the run; default: the recommended one.")
-@limit_options
-@click.option("--cautious", is_flag=True, help="Predictions count with the upper end of their interval.")
-@json_option
-def check(model, device, runtime, variant, cautious, as_json, **limits) -> None:
-    """Exit 1 with one sentence where a model file or a run's variant breaks a limit."""
-    kept, broken = face.check(model, device, variant=variant, runtime=runtime, cautious=cautious, **limits)
-    if as_json:
-        show({"kept": kept, "broken": broken}, True, None)
-    elif not broken:
-        click.echo("Kept: " + "; ".join(kept))
-    if broken:
-        raise BadInput(f"{Path(model).name} breaks its budget: {'; '.join(broken)}.")
-
-
-@cli.command()
-@click.argument("run_id", metavar="RUN")
-@click.argument("variants", nargs=-1)
-@json_option
-def robustness(run_id, variants, as_json) -> None:
-    """Measure how accurate variants stay on dark, blurred, noisy or turned pictures."""
-    found = face.robustness(run_id, *variants)
-    show(
-        {name: value.model_dump(mode="json") for name, value in found.items()},
-        as_json,
-        lambda: robustness_table(found),
-    )
-
-
-@cli.command()
-@click.argument("run_id", metavar="RUN")
-@click.argument("variant")
-@click.option("--output", required=True, type=click.Path(path_type=Path))
-@json_option
-def package(run_id, variant, output, as_json) -> None:
-    """Write the zip that runs on the device."""
-    face.package(run_id, variant, output)
-    show(
-        {"path": str(output), "bytes": output.stat().st_size},
-        as_json,
-        lambda: f"{output} ({output.stat().st_size:,} bytes), verified: its infer.py ran",
-    )
-
-
-@cli.command()
-@click.argument("run_id", metavar="RUN")
-@click.option(
-    "--output",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="The file to write; its ending tells how: .html, .md or .pdf.",
-)
-@json_option
-def report(run_id, output, as_json) -> None:
-    """Write a run's report: HTML that opens offline, Markdown, or PDF."""
-    face.report(run_id, output)
-    size = output.stat().st_size
-    show({"path": str(output), "bytes": size}, as_json, lambda: f"{output} ({size:,} bytes)")
-
-
-@cli.command()
 @json_option
 def runs(as_json) -> None:
     """List the runs of this workspace."""
@@ -364,11 +304,6 @@ def calibrate(device, result, as_json) -> None:
 
     summary = add_calibration(device, result, Workspace())
     show(summary, as_json, lambda: summary["text"])
-
-
-def show(data, as_json: bool, text) -> None:
-    """Prints data as JSON or as text."""
-    click.echo(json.dumps(data, indent=1) if as_json else text())
 
 
 def tell(event: Event) -> None:

@@ -1,5 +1,6 @@
 """Options that several verbs of the command line share."""
 
+import json
 import math
 
 import click
@@ -56,3 +57,8 @@ def feeding_options(command):
         metavar="H W",
         help="Height and width of the model's images, where the file does not tell them.",
     )(command)
+
+
+def show(data, as_json: bool, text) -> None:
+    """Prints data as JSON or as text."""
+    click.echo(json.dumps(data, indent=1) if as_json else text())

@@ -125,7 +125,7 @@ class _Layers:
                 self.bench.backend,
                 self.folded,
                 images,
-                dict.fromkeys(self.sizes, 4),
+                list(self.sizes),
                 lambda done: making.progress(0.6 * done, "rounding"),
             )
             self._correct(images)

@@ -6,8 +6,7 @@ Frantar et al., "GPTQ" (arXiv 2210.17323), for the weights; Nagel et al., "Data-
 for layers that make up for those before them.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -23,31 +22,31 @@ BLOCK = 128
 
 
 def rounded(
-    backend: Backend, folded: Network, images: np.ndarray, bits: Mapping[str, Literal[4, 8]], progress
+    backend: Backend, folded: Network, images: np.ndarray, layers: Sequence[str], progress
 ) -> dict[str, Grid]:
-    """Returns a grid a layer. Dense and plain convolution layers are rounded with error feedback, others to
-    nearest.
+    """Returns a 4-bit grid a layer. Dense and plain convolution layers are rounded with error feedback,
+    others to nearest.
     """
     weights = backend.weights(folded)
-    able = [name for name in bits if bits[name] == 4 and weights[name][0].size <= MAX_INPUTS]
+    able = [name for name in layers if weights[name][0].size <= MAX_INPUTS]
     moments = {name: 8 * weights[name][0].size ** 2 for name in able}
     grids = {}
 
     def round_one(name: str, gram: np.ndarray | None) -> None:
         if gram is None:
-            grids[name] = nearest_grid(weights[name], bits[name])
+            grids[name] = nearest_grid(weights[name], 4)
         else:
             grids[name] = _fitted(weights[name], gram)
-        progress(len(grids) / len(bits))
+        progress(len(grids) / len(layers))
 
     for names in together(moments, GRAM_BYTES):
         grams = backend.input_grams(folded, images, names)
         for name in names:
             round_one(name, grams.pop(name, None))
-    for name in bits:
+    for name in layers:
         if name not in grids:
             round_one(name, None)
-    return {name: grids[name] for name in bits}
+    return {name: grids[name] for name in layers}
 
 
 def _fitted(weight: np.ndarray, gram: np.ndarray) -> Grid:

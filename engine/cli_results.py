@@ -1,0 +1,77 @@
+"""Verbs of the command line on what a run left: check it, stress it, pack it, report it."""
+
+from pathlib import Path
+
+import click
+
+from engine import face
+from engine.cli_options import json_option, limit_options, show
+from engine.errors import BadInput
+from engine.judge.printed import robustness_table
+
+
+@click.command()
+@click.argument("model", metavar="MODEL|RUN")
+@click.option("--device", help="A device id; default: the run's.")
+@click.option("--runtime")
+@click.option("--variant", help="Of the run; default: the recommended one.")
+@limit_options
+@click.option("--cautious", is_flag=True, help="Predictions count with the upper end of their interval.")
+@json_option
+def check(model, device, runtime, variant, cautious, as_json, **limits) -> None:
+    """Exit 1 with one sentence where a model file or a run's variant breaks a limit."""
+    kept, broken = face.check(model, device, variant=variant, runtime=runtime, cautious=cautious, **limits)
+    if as_json:
+        show({"kept": kept, "broken": broken}, True, None)
+    elif not broken:
+        click.echo("Kept: " + "; ".join(kept))
+    if broken:
+        raise BadInput(f"{Path(model).name} breaks its budget: {'; '.join(broken)}.")
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@click.argument("variants", nargs=-1)
+@json_option
+def robustness(run_id, variants, as_json) -> None:
+    """Measure how accurate variants stay on dark, blurred, noisy or turned pictures."""
+    found = face.robustness(run_id, *variants)
+    show(
+        {name: value.model_dump(mode="json") for name, value in found.items()},
+        as_json,
+        lambda: robustness_table(found),
+    )
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@click.argument("variant")
+@click.option("--output", required=True, type=click.Path(path_type=Path))
+@json_option
+def package(run_id, variant, output, as_json) -> None:
+    """Write the zip that runs on the device."""
+    face.package(run_id, variant, output)
+    show(
+        {"path": str(output), "bytes": output.stat().st_size},
+        as_json,
+        lambda: f"{output} ({output.stat().st_size:,} bytes), verified: its infer.py ran",
+    )
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@click.option(
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The file to write; its ending tells how: .html, .md or .pdf.",
+)
+@json_option
+def report(run_id, output, as_json) -> None:
+    """Write a run's report: HTML that opens offline, Markdown, or PDF."""
+    face.report(run_id, output)
+    size = output.stat().st_size
+    show({"path": str(output), "bytes": size}, as_json, lambda: f"{output} ({size:,} bytes)")
+
+
+VERBS = (check, robustness, package, report)
