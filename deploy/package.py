@@ -16,10 +16,11 @@ from deploy.service import DOCKERFILE, SERVICE
 from deploy.targets.job import Extra, Job
 from deploy.verify import verify
 from engine.errors import BadInput, EdgewiseError
+from engine.judge import trust
 from engine.runtimes import saturates_here
 from engine.store.files import read_json
 from engine.store.workspace import Workspace
-from engine.vocabulary import Artifact, Run, Variant
+from engine.vocabulary import Answered, Artifact, Run, Variant
 from estimator.devices import Device, all_devices
 from estimator.types import Profile
 
@@ -36,10 +37,12 @@ EMULATED = ".emulated"  # beside a package: the processor that it was verified o
 EPOCH = (2020, 1, 1, 0, 0, 0)  # one time for all entries, so that the same variant gives the same bytes
 
 
-def build(run_id: str, variant_id: str, workspace: Workspace) -> Path:
+def build(run_id: str, variant_id: str, workspace: Workspace, reach: float | None = None) -> Path:
     """Returns the verified zip of one variant, built now or earlier.
 
-    Raises BadInput for an unknown run or a variant without a file, EdgewiseError when the package does not
+    reach: how much of what it answers alone shall be right (a fraction): below the confidence that gives
+    this on validation images its scripts answer "unsure"; None: never. Raises BadInput for an unknown run,
+    a variant without a file or a reach that no confidence gives, EdgewiseError when the package does not
     run.
     """
     run = workspace.run(run_id)
@@ -55,7 +58,7 @@ def build(run_id: str, variant_id: str, workspace: Workspace) -> Path:
         )
     folder = workspace.folder(run_id)
     target = folder / "packages" / f"{re.sub(r'[^A-Za-z0-9.]+', '-', variant_id)}.zip"
-    files = contents(run, variant, folder)
+    files = contents(run, variant, folder, trust.asked_below(variant, reach))
     device, note = all_devices().get(run.experiment.device), target.with_suffix(EMULATED)
     board = emulator.found(device, files["requirements.txt"])
     if _holds(target, files) and (board is None or note.exists()):
@@ -94,8 +97,8 @@ def _holds(package: Path, files: dict[str, bytes]) -> bool:
         return False
 
 
-def contents(run: Run, variant: Variant, folder: Path) -> dict[str, bytes]:
-    """Returns what goes into the zip: bytes by path."""
+def contents(run: Run, variant: Variant, folder: Path, asks: Answered | None = None) -> dict[str, bytes]:
+    """Returns what goes into the zip: bytes by path. asks: below which confidence a person is asked."""
     primary = shipped(variant)
     stored = (folder / primary.path).read_bytes()
     if hashlib.sha256(stored).hexdigest() != primary.sha256:
@@ -113,14 +116,14 @@ def contents(run: Run, variant: Variant, folder: Path) -> dict[str, bytes]:
     if device is not None:
         found = Profile.model_validate(profile) if profile else None
         added = targets.extra(Job(run, variant, device, folder / decoded, folder / "golden", found))
-    facts = metadata(run, variant, name, decoded, profile, pictures)
+    facts = metadata(run, variant, name, decoded, profile, pictures, asks)
     facts["artifact"]["older"] = older(device, added)
     files = {
         name: stored,
         "metadata.json": _json(facts),
         "sample.png": carried["golden/00.png"],
         "requirements.txt": targets.requirements(device, decoded.suffix).encode(),
-        "README.md": readme(run, variant, name, added.text).encode(),
+        "README.md": readme(run, variant, name, added.text, asks).encode(),
         "recipe.py": recipe(run, variant, primary, folder).encode(),
         "edgewise.service": SERVICE.encode(),
         "Dockerfile": DOCKERFILE.replace(
@@ -178,11 +181,18 @@ def shipped(variant: Variant) -> Artifact:
 
 
 def metadata(
-    run: Run, variant: Variant, name: str, decoded: Path, profile: dict[str, Any], pictures: list[str]
+    run: Run,
+    variant: Variant,
+    name: str,
+    decoded: Path,
+    profile: dict[str, Any],
+    pictures: list[str],
+    asks: Answered | None,
 ) -> dict[str, Any]:
     """Returns what the scripts and a reader need to know: how to feed the model, what it is, how it was made.
 
-    pictures: the golden ones, in the order of the arrays beside them.
+    pictures: the golden ones, in the order of the arrays beside them. asks: below which confidence a person
+    is asked; it is `min_confidence`, a probability or null, which readers of version 2 may not know.
     """
     model, primary = run.experiment.model, shipped(variant)
     found = Profile.model_validate(profile) if profile else None
@@ -205,6 +215,7 @@ def metadata(
         "preprocessing": model.preprocessing.as_fed(decoded).model_dump(),
         "outputs": model.outputs,
         "classes": model.classes,
+        "min_confidence": asks.confidence if asks else None,
         "measured": {
             "accuracy": variant.accuracy,
             "accuracy_low": variant.accuracy_low,

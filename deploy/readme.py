@@ -6,13 +6,13 @@ from pathlib import PurePath
 from deploy.targets import proof, python_of
 from engine.errors import one_line
 from engine.judge import trust
-from engine.vocabulary import Run, Variant
+from engine.vocabulary import Answered, Run, Variant
 from estimator.devices import Device, all_devices
 
 
-def readme(run: Run, variant: Variant, name: str, added: str = "") -> str:
+def readme(run: Run, variant: Variant, name: str, added: str = "", asks: Answered | None = None) -> str:
     """Returns the README of one variant's package. name: of the model's file. added: by the device's family,
-    as Markdown.
+    as Markdown. asks: below which confidence a person is asked.
     """
     machine = all_devices().get(run.experiment.device)
     device = machine.name if machine else run.experiment.device
@@ -23,7 +23,7 @@ def readme(run: Run, variant: Variant, name: str, added: str = "") -> str:
         TRY,
         *([added] if added else []),
         "## What to expect",
-        "\n".join(f"- {line}" for line in expected(run, variant, name, device)),
+        "\n".join(f"- {line}" for line in expected(run, variant, name, device, asks)),
         MORE.replace("DEVICE", run.experiment.device),
     ]
     if variant.notes:
@@ -75,7 +75,8 @@ MORE = """\
 ## What else is here
 
 - `infer.py PICTURE_OR_FOLDER … [--json] [--csv FILE] [--annotate FOLDER] [--min-confidence 0.8]`: below that
-  probability the answer is "unsure".
+  probability the answer is "unsure"; by default below `min_confidence` in `metadata.json`, with 0 never.
+  `realtime.py` and `serve.py` do alike.
 - `benchmark.py --minutes 10` times what the device sustains when it is warm, and notes temperature and clock.
   Hand `benchmark-result.json` back with `python -m engine calibrate DEVICE benchmark-result.json`, and
   Edgewise corrects its predictions for your device.
@@ -88,7 +89,7 @@ MORE = """\
 - `sha256sum -c SHA256SUMS` shows that nothing was changed."""
 
 
-def expected(run: Run, variant: Variant, name: str, device: str) -> list[str]:
+def expected(run: Run, variant: Variant, name: str, device: str, asks: Answered | None = None) -> list[str]:
     """Returns what was measured and what is predicted, a line each."""
     low, high = variant.accuracy_low, variant.accuracy_high
     if variant.accuracy is None or low is None or high is None:
@@ -100,11 +101,15 @@ def expected(run: Run, variant: Variant, name: str, device: str) -> list[str]:
         )
     stored = next((a for a in variant.artifacts if a.decoded_path), variant.artifacts[0])
     lines = [f"Model: `{name}`, {stored.bytes:,} bytes", f"Accuracy, measured on this file: {accuracy}"]
-    if (point := trust.halved(variant.answered)) is not None and point.test_accuracy is not None:
+    if asks is not None and asks.confidence > 0:
+        lines.append(
+            f'Below a probability of {asks.confidence:.3f} it answers "unsure", so that a person is asked'
+            f" (`--min-confidence 0` turns that off): {_alone(asks)}"
+        )
+    elif (point := trust.halved(variant.answered)) is not None and point.test_accuracy is not None:
         lines.append(
             f"To halve its errors, ask a person below a probability of {point.confidence:.3f}"
-            f" (`--min-confidence {point.confidence:.3f}`): it answers {100 * point.test_share:.1f} % of the"
-            f" test images alone, {100 * point.test_accuracy:.2f} % of them rightly"
+            f" (`--min-confidence {point.confidence:.3f}`): {_alone(point)}"
         )
     estimate = variant.estimates.get(run.experiment.device)
     if estimate is not None and estimate.latency_ms is not None:
@@ -114,6 +119,13 @@ def expected(run: Run, variant: Variant, name: str, device: str) -> list[str]:
             f" {estimate.threads} threads"
         )
     return lines
+
+
+def _alone(point: Answered) -> str:
+    if point.test_accuracy is None:
+        return "it answers none of the test images alone"
+    share, right = 100 * point.test_share, 100 * point.test_accuracy
+    return f"it answers {share:.1f} % of the test images alone, {right:.2f} % of them rightly"
 
 
 def plain(text: str) -> str:

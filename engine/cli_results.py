@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from engine import face
-from engine.cli_options import json_option, limit_options, show
+from engine.cli_options import Number, json_option, limit_options, show
 from engine.errors import BadInput
 from engine.judge.printed import robustness_table
 
@@ -47,10 +47,16 @@ def robustness(run_id, variants, as_json) -> None:
 @click.argument("run_id", metavar="RUN")
 @click.argument("variant")
 @click.option("--output", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--reach",
+    type=Number(),
+    metavar="%",
+    help="How much of what it answers alone shall be right; where it is less sure, it asks a person.",
+)
 @json_option
-def package(run_id, variant, output, as_json) -> None:
+def package(run_id, variant, output, reach, as_json) -> None:
     """Write the zip that runs on the device."""
-    face.package(run_id, variant, output)
+    face.package(run_id, variant, output, reach=None if reach is None else reach / 100)
     show(
         {"path": str(output), "bytes": output.stat().st_size},
         as_json,

@@ -271,12 +271,21 @@ def robustness(
 
 
 def package(
-    run: Run | str, variant: Variant | str, output: str | Path, *, workspace: str | Path | None = None
+    run: Run | str,
+    variant: Variant | str,
+    output: str | Path,
+    *,
+    reach: float | None = None,
+    workspace: str | Path | None = None,
 ) -> Path:
-    """Writes the zip that runs a variant on its device, and returns its path; it was run before that."""
+    """Writes the zip that runs a variant on its device, and returns its path; it was run before that.
+
+    reach: how much of what it answers alone shall be right (a fraction); below the confidence that gives this
+    it answers "unsure", so that a person is asked. None: it always answers.
+    """
     home = Workspace(run._home if isinstance(run, Run) and workspace is None else workspace)
     name = variant if isinstance(variant, str) else variant.id
-    built = build(run.id if isinstance(run, Run) else run, name, home)
+    built = build(run.id if isinstance(run, Run) else run, name, home, reach)
     target = Path(output).expanduser()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ import streamlit as st
 from deploy import package
 from engine.errors import EdgewiseError
 from engine.runtimes import saturates_here
-from pages.parts import packages, session
+from pages.parts import packages, person, session
 from pages.parts import wording as w
 
 home = session.workspace()
@@ -42,17 +42,18 @@ st.markdown(
 if variant.admissible == "no":
     st.warning(f"This variant {w.misses(variant)}.", icon=":material/warning:")
 
-built = packages.built(run.id, picked)
+reach, is_reached = person.choose(variant)
+built = packages.built(run.id, picked, reach)
 if built is None:
     st.write(
         "The package holds the model, the code that runs it on the device, and up to 36 pictures of the data"
         " set, by which the device shows that it answers as this host did. It is unpacked in a clean folder"
         " and run there before you get it."
     )
-    if st.button("Build the package", type="primary", icon=":material/package_2:"):
+    if st.button("Build the package", type="primary", icon=":material/package_2:", disabled=not is_reached):
         with st.status("Packing, then running the package in a clean folder…", expanded=False) as status:
             try:
-                packages.remember(run.id, picked, package.build(run.id, picked, home))
+                packages.remember(run.id, picked, reach, package.build(run.id, picked, home, reach))
             except (EdgewiseError, OSError) as error:
                 status.update(label="The package was not built", state="error")
                 session.show_error(error)

@@ -20,6 +20,10 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 UNSURE = "unsure"
 # a file that is made on the device (or for it), with what opens it
 ACCELERATED = (("model.engine", "model_trt", "TensorRT"), ("model_edgetpu.tflite", "model_tpu", "EdgeTPU"))
+MIN_CONFIDENCE = (
+    'below it the answer is "unsure"; default: what was chosen for this package (min_confidence in'
+    " metadata.json), 0 never"
+)
 TRIED = 4  # golden inputs that are looked at before the first answer of a runtime's version
 
 
@@ -57,6 +61,7 @@ class Classifier:
         self.metadata = read_metadata()
         self.spec: dict[str, Any] = self.metadata["preprocessing"]
         self.classes: list[str] = self.metadata["classes"]
+        self.least: float = self.metadata.get("min_confidence") or 0.0
         artifact = self.metadata["artifact"]
         try:
             self.model: Any = opened(artifact, threads)
@@ -92,8 +97,12 @@ class Classifier:
         found: np.ndarray = self.model.predict(preprocess(picture[None], self.spec))[0]
         return found
 
-    def answer(self, picture: np.ndarray, least: float = 0.0) -> dict[str, Any]:
-        """Returns class, index and probability; below the probability `least` the class is "unsure"."""
+    def answer(self, picture: np.ndarray, least: float | None = None) -> dict[str, Any]:
+        """Returns class, index and probability; below the probability `least` (None: the one that was chosen
+        for this package) the class is "unsure".
+        """
+        if least is None:
+            least = self.least
         shares = self.probabilities(self.scores(picture))
         best = int(np.argmax(shares))
         name = self.classes[best] if shares[best] >= least else UNSURE

@@ -13,7 +13,7 @@ import os
 import sys
 from typing import Any, Iterator
 
-from classifier import BadPackage, Classifier
+from classifier import MIN_CONFIDENCE, BadPackage, Classifier
 from image import FORMATS, NoPicture
 
 ENDINGS = tuple("." + name.lower() for name in (*FORMATS, "JPG", "TIF", "PGM"))
@@ -42,7 +42,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print one JSON object a picture")
     parser.add_argument("--csv", metavar="FILE", help="write a table too")
     parser.add_argument("--annotate", metavar="FOLDER", help="write each picture with its answer on it")
-    parser.add_argument("--min-confidence", type=float, default=0.0, help='below it the answer is "unsure"')
+    parser.add_argument("--min-confidence", type=float, help=MIN_CONFIDENCE)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     return parser.parse_args()
 

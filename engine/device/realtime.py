@@ -17,7 +17,7 @@ from collections import deque
 from typing import Any, Iterator
 
 import numpy as np
-from classifier import HERE, BadPackage, Classifier
+from classifier import HERE, MIN_CONFIDENCE, BadPackage, Classifier
 from image import NoPicture, fit
 from infer import pictures
 
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--source", default="synthetic")
     parser.add_argument("--fps", type=float, default=30.0, help="how many pictures a second are taken")
     parser.add_argument("--frames", type=int, default=0, help="stop after so many (0: never)")
-    parser.add_argument("--min-confidence", type=float, default=0.0, help='below it the answer is "unsure"')
+    parser.add_argument("--min-confidence", type=float, help=MIN_CONFIDENCE)
     parser.add_argument("--headless", action="store_true", help="print a summary alone, not each answer")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from socketserver import ThreadingMixIn
 from typing import Any
 
-from classifier import BadPackage, Classifier
+from classifier import MIN_CONFIDENCE, BadPackage, Classifier
 from image import NoPicture
 
 MOST_BYTES = 20_000_000
@@ -28,7 +28,7 @@ class Server(ThreadingMixIn, HTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], classifier: Classifier, least: float = 0.0):
+    def __init__(self, address: tuple[str, int], classifier: Classifier, least: float | None = None):
         super().__init__(address, Handler)
         self.classifier, self.least, self.lock = classifier, least, threading.Lock()
 
@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--min-confidence", type=float, default=0.0, help='below it the answer is "unsure"')
+    parser.add_argument("--min-confidence", type=float, help=MIN_CONFIDENCE)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     try:

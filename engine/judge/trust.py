@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from engine.device.preprocessing import probabilities
-from engine.vocabulary import Answered
+from engine.errors import BadInput
+from engine.vocabulary import Answered, Variant
 
 BINS = 15  # as Guo et al. have them
 POINTS = 24  # of a curve
@@ -79,3 +80,26 @@ def threshold(points: Sequence[Answered], wanted: float) -> Answered | None:
     """
     enough = [p for p in points if p.validation_accuracy is not None and p.validation_accuracy >= wanted]
     return max(enough, key=lambda p: (p.validation_share, -p.confidence), default=None)
+
+
+def asked_below(variant: Variant, reach: float | None) -> Answered | None:
+    """Returns the point below whose confidence a person is asked, so that what a variant answers alone is at
+    least `reach` right (a fraction); None: never. Raises BadInput where no confidence gives that.
+    """
+    if reach is None:
+        return None
+    if not 0 < reach <= 1:
+        raise BadInput(f"Answers can't be {100 * reach:g} % right: give more than 0 and at most 100.")
+    if not variant.answered:
+        raise BadInput(
+            f"How far the confidence of {variant.id} can be trusted was not measured, so no threshold can be"
+            " chosen: run it again with labelled images."
+        )
+    found = threshold(variant.answered, reach)
+    if found is None:
+        most = max(p.validation_accuracy or 0.0 for p in variant.answered)
+        raise BadInput(
+            f"No confidence makes what {variant.id} answers alone {100 * reach:g} % right on validation"
+            f" images: the most is {100 * most:.1f} %."
+        )
+    return found

@@ -11,15 +11,15 @@ from engine.vocabulary import Run
 from pages.parts import wording as w
 
 
-def remember(run_id: str, variant_id: str, path: Path) -> None:
-    """Keeps where a package was written."""
-    st.session_state.setdefault("packages", {})[run_id, variant_id] = path
+def remember(run_id: str, variant_id: str, reach: float | None, path: Path) -> None:
+    """Keeps where a package was written; another reach writes the same file anew."""
+    st.session_state.setdefault("packages", {})[run_id, variant_id] = reach, path
 
 
-def built(run_id: str, variant_id: str) -> Path | None:
-    """Returns a package that this session built and that still stands, else None."""
-    path = st.session_state.get("packages", {}).get((run_id, variant_id))
-    return path if path and path.exists() else None
+def built(run_id: str, variant_id: str, reach: float | None) -> Path | None:
+    """Returns a package that this session built like that and that still stands, else None."""
+    made, path = st.session_state.get("packages", {}).get((run_id, variant_id), (None, None))
+    return path if path and made == reach and path.exists() else None
 
 
 def file_name(run: Run, variant_id: str) -> str:

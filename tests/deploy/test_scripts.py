@@ -121,6 +121,16 @@ def test_folders_tables_doubts_and_pictures(unpacked):
     assert np.any(np.asarray(seen) != np.asarray(Image.open(folder / "golden" / "00.jpg").convert("L")))
 
 
+def test_the_threshold_that_was_chosen_is_the_default(unpacked):
+    folder = unpacked("ptq_int8")
+    facts = json.loads((folder / "metadata.json").read_text())
+    assert facts["min_confidence"] is None
+    (folder / "metadata.json").write_text(json.dumps(facts | {"min_confidence": 1.1}))
+    for script in (("infer.py", "sample.png"), ("realtime.py", "--frames", "1")):
+        assert "unsure (" in python(folder, *script).stdout
+    assert "unsure" not in python(folder, "infer.py", "golden", "--min-confidence", "0").stdout
+
+
 def test_it_serves_pictures_and_refuses_the_rest(unpacked):
     folder = unpacked("ptq_int8")
     server = subprocess.Popen(

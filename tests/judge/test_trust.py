@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import softmax
 
+from engine.errors import BadInput
 from engine.judge import trust
-from engine.vocabulary import Answered
+from engine.vocabulary import Answered, Variant
 
 RANDOM = np.random.default_rng(0)
 
@@ -76,3 +77,21 @@ def test_errors_are_halved_where_confidence_tells_them():
     point = trust.halved(points(sure, right))
     assert 0.6 < point.confidence <= 0.9 and point.validation_accuracy >= 0.94
     assert trust.halved(points(sure, np.ones(100, bool))) is None and trust.halved([]) is None
+
+
+def test_who_asks_for_more_than_any_confidence_gives_is_told_the_most():
+    shares = [(0.0, 1.0, 0.95), (0.7, 0.9, 0.98)]
+    answered = [
+        Answered(confidence=at, validation_share=s, validation_accuracy=a, test_share=s, test_accuracy=a)
+        for at, s, a in shares
+    ]
+    made = Variant(id="fp16", technique="fp16", status="done", answered=answered)
+    assert trust.asked_below(made, None) is None
+    assert trust.asked_below(made, 0.97).confidence == 0.7
+    for variant, reach, says in (
+        (made, 0.99, "the most is 98.0 %"),
+        (made, 99, "at most 100"),
+        (Variant(id="fp16", technique="fp16", status="done"), 0.9, "was not measured"),
+    ):
+        with pytest.raises(BadInput, match=says):
+            trust.asked_below(variant, reach)

@@ -8,6 +8,7 @@ from seed import words
 
 from deploy import package
 from engine.errors import EdgewiseError
+from engine.vocabulary import Answered
 from pages.parts import packages
 
 
@@ -32,15 +33,36 @@ def press(app, label):
 
 def test_a_built_package_shows_what_is_in_it_and_how_to_run_it(home, open_page, zipped, monkeypatch):
     asked = []
-    monkeypatch.setattr(package, "build", lambda run, variant, workspace: asked.append(variant) or zipped)
+    monkeypatch.setattr(
+        package, "build", lambda run, variant, workspace, reach: asked.append(variant) or zipped
+    )
     app = press(open_page("deploy", run=seed.finished(home)), "Build the package")
     said = words(app) + "\n".join(block.value for block in app.code)
     assert asked == ["hybrid"] and "unpacked in a clean folder" in said
     assert "golden/ 2 files" in said and "verify.py" in said and not app.exception
 
 
+def test_a_package_asks_a_person_where_that_is_chosen(home, open_page, zipped, monkeypatch):
+    run, asked = seed.finished(home), []
+    shares = [(0.0, 1.0, 0.95), (0.6, 0.9, 0.98)]
+    answered = [
+        Answered(confidence=at, validation_share=s, validation_accuracy=a, test_share=s, test_accuracy=a)
+        for at, s, a in shares
+    ]
+    home.write_variant(run, seed.variant(*seed.FIGURES[7]).model_copy(update={"answered": answered}))
+    monkeypatch.setattr(package, "build", lambda run, variant, home, reach: asked.append(reach) or zipped)
+    app = press(open_page("deploy", run=run), "Build the package")
+    app.segmented_control(key="asks").set_value("Below a confidence").run()
+    assert "Below a confidence of **0.60**" in words(app)
+    app.number_input(key="package_alone").set_value(99.5).run()
+    assert next(b for b in app.button if "Build the package" in b.label).disabled
+    app.number_input(key="package_alone").set_value(97.0).run()
+    press(app, "Build the package")
+    assert asked == [None, 0.97] and not app.exception
+
+
 def test_a_package_that_does_not_run_is_one_sentence(home, open_page, monkeypatch):
-    def refuse(run, variant, workspace):
+    def refuse(run, variant, workspace, reach):
         raise EdgewiseError("The package was not built, because its answers differ.")
 
     monkeypatch.setattr(package, "build", refuse)
