@@ -10,6 +10,8 @@ RUN pip install --no-cache-dir -r requirements.txt
 
 COPY --chown=edgewise . .
 USER edgewise
+# the children of a run write no bytecode: it is there already
+RUN python -m compileall -q .
 ENV EDGEWISE_PUBLIC=1 EDGEWISE_HOME=/home/edgewise/.edgewise PYTHONUNBUFFERED=1
 
 EXPOSE 8501

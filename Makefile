@@ -17,26 +17,26 @@ DEMO := build/demo
 # where PyTorch's own index can't be reached, each retry would wait once for every package
 export PIP_RETRIES ?= 0
 
-.PHONY: help app demo demo-pytorch demo-keras test coverage lint environment chromium
+.PHONY: help app demo demo-pytorch demo-keras test coverage lint environment compiled chromium
 
 help:
 	@sed -n '/^#/s/^# //p;/^$$/q' $(MAKEFILE_LIST)
 
-app: $(VENV)/.installed
+app: compiled
 	$(RUN) -m streamlit run server.py --server.port $(PORT) --server.headless true
 
 demo: demo-pytorch demo-keras
 
-demo-pytorch demo-keras: demo-%: $(VENV)/.installed
+demo-pytorch demo-keras: demo-%: compiled
 	@echo "digits/$*/small on digits for a Raspberry Pi 4: every technique, about two minutes"
 	@$(RUN) -m engine optimize digits/$*/small --dataset digits --device raspberry_pi_4 --time-budget 30 --output $(DEMO)/$*
 	@chosen=$$($(RUN) -c 'import json, sys; run = json.load(open(sys.argv[1])); print(run["id"], run["recommendation"]["winner"])' $(DEMO)/$*/run.json) \
 		&& $(RUN) -m engine package $$chosen --output $(DEMO)/$*.zip
 
-test: $(VENV)/.installed-tests chromium
+test: $(VENV)/.installed-tests compiled chromium
 	$(RUN) -m pytest -n $(WORKERS) $(ARGS)
 
-coverage: $(VENV)/.installed-tests chromium
+coverage: $(VENV)/.installed-tests compiled chromium
 	@mkdir -p build
 	$(RUN) -m pytest -n $(WORKERS) -m "not slow" --cov $(ARGS)
 
@@ -45,7 +45,11 @@ lint: $(VENV)/.installed-tests
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-environment: $(VENV)/.installed-tests
+environment: $(VENV)/.installed-tests compiled
+
+# the children of a run write no bytecode, so that each would compile what it imports
+compiled: $(VENV)/.installed
+	@$(RUN) -m compileall -q app.py server.py pages engine estimator deploy models
 
 $(VENV)/.installed: requirements.txt $(wildcard requirements/*.txt)
 	@$(RUN) -c '$(IN_RANGE)' 2>/dev/null && $(RUN) -m pip --version >/dev/null 2>&1 || { \

@@ -169,7 +169,7 @@ def percentiles(times_ms: list[float]) -> dict[str, float]:
 
 
 def time_interleaved(
-    runs: dict[str, Callable[[], object]], budget_s: float, rounds: int = 400
+    runs: dict[str, Callable[[], object]], budget_s: float, rounds: int
 ) -> dict[str, list[float]]:
     """Times callables in turn, one call each a round, so that a noisy moment harms all alike.
 

@@ -156,7 +156,7 @@ def timing(request: TimeArtifacts, send: Send) -> dict[str, Any]:
         name: partial(m.run_once, _one_input(request.model, request.paths[name]))
         for name, m in loaded.items()
     }
-    times = measure.time_interleaved(runs, request.seconds)
+    times = measure.time_interleaved(runs, request.seconds, request.rounds)
     return {
         name: {
             "runtime": m.id,

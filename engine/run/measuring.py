@@ -30,6 +30,7 @@ from estimator.types import Profile
 
 ACCURACY_LIMIT_S, TIMING_LIMIT_S, LAST_TIMING_LIMIT_S = 900, 300, 600
 FIRST_S, LAST_S, LAST_MOST_S = 0.5, 1.0, 60.0  # of timing an artifact; all together in the last timing
+FIRST_ROUNDS, LAST_ROUNDS = 100, 400  # the first timing is provisional, and the last one is what is shown
 # what `measure.classification` gives; nothing else of a variant may come from that child
 ACCURACY = (
     *("accuracy", "accuracy_low", "accuracy_high", "accuracy_drop_pp"),
@@ -78,7 +79,7 @@ def _measure(run: Supervisor, line: str, new: list[Variant], weighing: Weighing)
             write_json(profile_path(run, variant), figures[variant.id].profile)
     timed = new if line == "baseline" else [run.variants["baseline"], *new]
     weighing.wait()
-    hosts = _timed(run, line, timed, FIRST_S * len(timed), TIMING_LIMIT_S)
+    hosts = _timed(run, line, timed, (FIRST_S * len(timed), FIRST_ROUNDS), TIMING_LIMIT_S)
     for variant in new:
         if variant.id not in figures or variant.id not in hosts:
             raise Failed("its process left out a variant")
@@ -164,11 +165,12 @@ def _on_devices(run: Supervisor, variant: Variant, profile: dict[str, Any] | Non
 
 
 def _timed(
-    run: Supervisor, line: str, variants: list[Variant], seconds: float, limit_s: float
+    run: Supervisor, line: str, variants: list[Variant], most: tuple[float, int], limit_s: float
 ) -> dict[str, Host]:
+    """Returns the timing by variant; `most`: seconds and rounds, whichever is over first."""
     paths = {variant.id: file_to_run(variant) for variant in variants}
     int4 = tuple(variant.id for variant in variants if _holds_int4(run, variant))
-    asked = TimeArtifacts(**run.common(), paths=paths, int4=int4, seconds=seconds)
+    asked = TimeArtifacts(**run.common(), paths=paths, int4=int4, seconds=most[0], rounds=most[1])
     hosts: dict[str, Host] = _read(HOSTS, run.ask(asked, line, limit_s))
     return hosts
 
@@ -206,7 +208,8 @@ def _time_in_lots(run: Supervisor, done: list[Variant]) -> tuple[dict[str, Host]
     for lot in lots(sizes, needed_bytes(run.experiment.model)):
         members = [variant for variant in done if variant.id in lot]
         try:
-            now = _timed(run, "timing", members, min(LAST_MOST_S, LAST_S * len(lot)), LAST_TIMING_LIMIT_S)
+            most = (min(LAST_MOST_S, LAST_S * len(lot)), LAST_ROUNDS)
+            now = _timed(run, "timing", members, most, LAST_TIMING_LIMIT_S)
         except EdgewiseError as error:
             reasons.append(str(error))
             continue

@@ -116,15 +116,16 @@ class MeasureRobustness(MeasureAccuracy):
 
 
 class TimeArtifacts(OfRun):
-    """Time artifacts, `paths` within the run's folder, in turn for about so long. Answer: Host by id.
+    """Time artifacts, `paths` within the run's folder, in turn. Answer: Host by id.
 
-    int4: the ids of those that store weights in INT4.
+    int4: the ids of those that store weights in INT4. seconds, rounds: when it ends, at the first of the two.
     """
 
     task: Literal["timing"] = "timing"
     paths: dict[str, str]
     int4: tuple[str, ...] = ()
     seconds: float
+    rounds: int
     threads: int = TIMED_THREADS
 
 

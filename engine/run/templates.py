@@ -12,7 +12,9 @@ from engine.vocabulary import Experiment
 from engine.wall.template import Template
 
 TASKS = ("engine.run.tasks", "estimator.profile.graph")
-WORK = ("engine.techniques.workbench", "engine.techniques.shared.sensitivity", "numpy.ma")
+# what reads and writes the golden pictures, and what NumPy takes for its quantiles
+MEASURES = ("PIL.PngImagePlugin", "PIL.JpegImagePlugin", "numpy.ma")
+WORK = ("engine.techniques.workbench", "engine.techniques.shared.sensitivity", *MEASURES)
 # what opens and reads a file of each format
 RUNTIMES = {
     "onnx": ("onnx", "onnxruntime"),
@@ -32,7 +34,7 @@ class Templates:
         runtimes = RUNTIMES.get(format, ())
         opening = (*modules_of(framework, format), opener_of(experiment.model))
         at_work = Template((*TASKS, *WORK, *opening, *runtimes), WORK_THREADS, log)
-        measuring = Template((*TASKS, *runtimes), WORK_THREADS, log)
+        measuring = Template((*TASKS, *MEASURES, *runtimes), WORK_THREADS, log)
         self._of = dict.fromkeys(FRAMEWORK_TASKS, at_work) | dict.fromkeys(MEASURING_TASKS, measuring)
 
     def __enter__(self) -> "Templates":

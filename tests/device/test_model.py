@@ -50,7 +50,7 @@ def test_a_new_runtime_is_one_class_and_one_name(tmp_path, monkeypatch):
     assert opened.id == "table" and opened.threads == 2 and "csv-reader>=1" in requirements(None, ".csv")
     scores = opened.predict(np.arange(8, dtype=np.float32).reshape(2, 2, 2, 1))
     assert scores.tolist() == [[0, 3], [4, 7]]
-    times = measure.time_interleaved({"it": lambda: opened.run_once(np.zeros((1, 2, 2, 1)))}, 0.05)
+    times = measure.time_interleaved({"it": lambda: opened.run_once(np.zeros((1, 2, 2, 1)))}, 0.05, 400)
     assert times["it"]
     monkeypatch.undo()
     with pytest.raises(ValueError, match="no runtime here"):

@@ -100,7 +100,7 @@ def test_compressed_bytes_undo_to_the_file(tmp_path):
 def test_timing_takes_turns_and_leaves_the_warm_up_out():
     calls = []
     times = measure.time_interleaved(
-        {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, budget_s=0.0
+        {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, budget_s=0.0, rounds=400
     )
     assert len(times["a"]) == len(times["b"]) == 20
     assert "".join(calls).endswith("aabb" * 20)
