@@ -39,6 +39,7 @@ class Runtime(Frozen):
 
     Attributes:
         version: That packages for this device are made for; "" where no package is made for the runtime.
+        channel_multiple: What its kernels take channels in: 4, 8 or 16. Other numbers are filled up.
         opset: The latest version of ONNX's operators that it reads in full, for ONNX files.
         proof: Where packages were seen to run in it: in this runtime on any processor of this project, on an
             emulated processor of the device, or nowhere.
@@ -48,6 +49,7 @@ class Runtime(Frozen):
     formats: tuple[Literal["onnx", "tflite"], ...]
     precisions: dict[Precision, Arithmetic]
     version: str = ""
+    channel_multiple: Literal[4, 8, 16] = 4
     opset: int | None = None
     proof: Proof = "not verified"
 
@@ -110,6 +112,10 @@ class Device(Frozen):
         TFLite.
         """
         return self.default_onnx if file_format == "onnx" else self.default_tflite
+
+    def channel_multiple(self, file_format: str) -> int:
+        """What channels are best kept in multiples of here, in files of a format."""
+        return self.runtimes[self.default_runtime(file_format)].channel_multiple
 
 
 @lru_cache(maxsize=1)

@@ -213,13 +213,14 @@ class Framework(Protocol):
         importance: Literal["l2", "taylor"],
         part: Part | None,
         seed: int,
+        multiple: int = 4,
     ) -> Network:
         """Returns a copy with that share of each layer's output channels really removed, coupled layers with
-        them. Taylor importance needs a labelled part. Raises EdgewiseError where the network can't be
-        followed.
+        them; what stays is a multiple of `multiple` in wide layers (`widths.unit`). Taylor importance needs a
+        labelled part. Raises EdgewiseError where the network can't be followed.
         """
 
-    def slim(self, network: Network, width: float, seed: int) -> Network:
+    def slim(self, network: Network, width: float, seed: int, multiple: int = 4) -> Network:
         """Returns a network of the same family, its layers `width` times as wide, with fresh weights."""
 
     def save(self, network: Network, folder: Path, name: str) -> None:

@@ -155,6 +155,7 @@ def stage(
         return
     if line != "baseline":  # it began when the run did
         run.begin(line)
+    device = load_device(run.experiment.device)
     asked = MakeVariants(
         **run.common(),
         technique=line,
@@ -163,7 +164,10 @@ def stage(
         seed=run.experiment.seed,
         seconds=seconds,
         tolerance=tolerance(run.experiment),
-        dot_product=load_device(run.experiment.device).dot_product,
+        dot_product=device.dot_product,
+        channel_multiple=device.channel_multiple(
+            runtimes.format_of(run.experiment.model, run.experiment.runtime)
+        ),
     )
     if seconds:
         weighing.wait()  # training has its time, and the machine to itself

@@ -88,7 +88,8 @@ class MakeVariants(OfRun):
     """Run one technique (or `baseline`). Answer: {}; each variant is told as soon as it is finished.
 
     seconds: its share of the time budget. tolerance: the validation accuracy (a fraction) that a search may
-    give up. dot_product: whether the device has dot-product instructions.
+    give up. dot_product: whether the device has dot-product instructions. channel_multiple: what its runtime
+    takes channels in.
     """
 
     task: Literal["technique"] = "technique"
@@ -99,6 +100,7 @@ class MakeVariants(OfRun):
     seconds: float
     tolerance: float
     dot_product: bool
+    channel_multiple: int
 
 
 class MeasureAccuracy(OfRun):

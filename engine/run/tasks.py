@@ -111,6 +111,7 @@ def technique(request: MakeVariants, send: Send) -> dict[str, Any]:
         send,
         tolerance=request.tolerance,
         dot_product=request.dot_product,
+        channel_multiple=request.channel_multiple,
         sensitivity=request.sensitivity,
     )
     if request.technique == "baseline":

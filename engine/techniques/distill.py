@@ -27,7 +27,7 @@ def run(bench: Workbench) -> None:
                 width=WIDTH,
                 seed=seed,
             )
-            student = bench.backend.slim(bench.network(), WIDTH, seed)
+            student = bench.backend.slim(bench.network(), WIDTH, seed, bench.job.channel_multiple)
             if teacher:
                 trained = making.train(
                     student,

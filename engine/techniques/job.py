@@ -21,6 +21,7 @@ class Job:
         seconds: The technique's share of the time budget.
         tolerance: The validation accuracy (a fraction) that a search for the smallest variant may give up.
         dot_product: Whether the device has dot-product instructions.
+        channel_multiple: What the device's runtime takes channels in (`widths.unit`).
         sensitivity: The run's rows, where the technique needs them.
     """
 
@@ -32,6 +33,7 @@ class Job:
     seconds: float
     tolerance: float = 0.0
     dot_product: bool = False
+    channel_multiple: int = 4
     sensitivity: tuple[LayerSensitivity, ...] = ()
 
 

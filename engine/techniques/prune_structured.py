@@ -138,7 +138,12 @@ def without_channels(
 ) -> Network:
     """Removes channels once and makes up for them by least squares; trains and records nothing."""
     left = bench.backend.remove_channels(
-        network, layer_ratios(bench, ratio, fragile), importance, bench.data.train, seed
+        network,
+        layer_ratios(bench, ratio, fragile),
+        importance,
+        bench.data.train,
+        seed,
+        bench.job.channel_multiple,
     )
     memory.release()  # gradients and what the removal held, before the moments take their place
     return reconstructed(

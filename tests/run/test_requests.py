@@ -35,6 +35,7 @@ def made(asked, tmp_path) -> MakeVariants:
         seconds=1.0,
         tolerance=0.005,
         dot_product=False,
+        channel_multiple=8,
     )
 
 

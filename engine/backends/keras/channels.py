@@ -13,7 +13,7 @@ import numpy as np
 from keras import tree
 
 from engine.backends.keras.graph import DROPPED, INPUT, Graph, Network, Node, Ref
-from engine.backends.widths import ROUND_TO, WIDE
+from engine.backends.widths import kept
 
 PASSING = {
     *DROPPED,
@@ -214,11 +214,12 @@ def remove(
     channels: Channels,
     ratios: dict[str, float],
     score: Callable[[Node], tuple[np.ndarray, np.ndarray | None]],
+    multiple: int,
 ) -> Network:
     """Returns the network without the least important channels.
 
     score(node): importance of a layer's output channels [out] and of its input channels [in] (None where
-    there are none).
+    there are none). multiple: as in `widths.unit`.
     """
     values = _class_scores(network, channels, score)
     widest = max((len(bundle.classes) for bundle in channels.bundles()), default=0)
@@ -227,21 +228,10 @@ def remove(
         wanted = [ratios[layer] for layer in bundle.layers if layer in ratios]
         if not wanted:
             continue
-        count = _kept(len(bundle.classes), float(np.mean(wanted)), widest)
+        count = kept(len(bundle.classes), float(np.mean(wanted)), multiple, widest)
         order = np.argsort([values.get(int(c), 0.0) for c in bundle.classes], kind="stable")
         gone.update(int(c) for c in bundle.classes[order[: len(bundle.classes) - count]])
     return without(network, channels, gone) if gone else network
-
-
-def _kept(count: int, ratio: float, widest: int) -> int:
-    kept = max(1, round(count * (1 - ratio)))
-    in_steps = max(ROUND_TO, round(kept / ROUND_TO) * ROUND_TO)
-    # a small share of a stage would be rounded away, stage after stage: then the exact number goes
-    return (
-        in_steps
-        if widest >= WIDE and count >= 2 * ROUND_TO and ratio > 0 and in_steps < count
-        else min(kept, count)
-    )
 
 
 def _class_scores(network: Network, channels: Channels, score: Callable) -> dict[int, float]:
@@ -273,17 +263,17 @@ def _class_scores(network: Network, channels: Channels, score: Callable) -> dict
 def without(network: Network, channels: Channels, gone: set[int]) -> Network:
     """Returns the network with these classes of channels cut out of every weight."""
 
-    def kept(ref: Ref) -> np.ndarray:
+    def left(ref: Ref) -> np.ndarray:
         return np.array([int(r) not in gone for r in channels.roots(channels.of[ref.node][ref.index])])
 
     nodes, weights = [], dict(network.weights)
     for node in network.graph.nodes:
-        out = kept(Ref(node.name))
+        out = left(Ref(node.name))
         if not out.all():
             node = _narrowed(node, int(out.sum()))
         arrays = network.weights.get(node.layer)
         if arrays:
-            weights[node.layer] = _cut(node, arrays, kept(node.inputs[0]), out)
+            weights[node.layer] = _cut(node, arrays, left(node.inputs[0]), out)
         nodes.append(node)
     return Network(replace(network.graph, nodes=tuple(nodes)), weights)
 

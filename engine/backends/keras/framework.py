@@ -239,13 +239,19 @@ class Keras:
     # ---- structure -----------------------------------------------------------------------------------------
 
     def remove_channels(
-        self, network: Network, ratios: dict[str, float], importance: str, part: Part | None, seed: int
+        self,
+        network: Network,
+        ratios: dict[str, float],
+        importance: str,
+        part: Part | None,
+        seed: int,
+        multiple: int = 4,
     ) -> Network:
         score = keras_channels.magnitude(network)
         if importance == "taylor" and part is not None:
             score = self._taylor(network, part, seed)
         channels = Channels(network, self.live(network).shapes)
-        return self._checked(keras_channels.remove(network, channels, ratios, score))
+        return self._checked(keras_channels.remove(network, channels, ratios, score, multiple))
 
     def _taylor(self, network: Network, part: Part, seed: int) -> Callable:
         chosen = np.sort(np.random.default_rng(seed).permutation(len(part.labels))[:TAYLOR_IMAGES])
@@ -271,7 +277,7 @@ class Keras:
             ) from None
         return network
 
-    def slim(self, network: Network, width: float, seed: int) -> Network:
+    def slim(self, network: Network, width: float, seed: int, multiple: int = 4) -> Network:
         random = np.random.default_rng(seed)
         channels = Channels(network, self.live(network).shapes)
         ratios = {node.layer: 1 - width for node in network.graph.weighted()}
@@ -280,6 +286,7 @@ class Keras:
             channels,
             ratios,
             lambda node: (random.uniform(size=len(channels.of[node.name][0])), None),
+            multiple,
         )
         return self._checked(
             Network(slim.graph, keras_channels.fresh_weights(slim.graph, slim.weights, seed))

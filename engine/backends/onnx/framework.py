@@ -184,11 +184,17 @@ class PlainONNX:
         self._refuse()
 
     def remove_channels(
-        self, network: Graph, ratios: dict[str, float], importance: str, part: Part | None, seed: int
+        self,
+        network: Graph,
+        ratios: dict[str, float],
+        importance: str,
+        part: Part | None,
+        seed: int,
+        multiple: int = 4,
     ) -> Graph:
         self._refuse()
 
-    def slim(self, network: Graph, width: float, seed: int) -> Graph:
+    def slim(self, network: Graph, width: float, seed: int, multiple: int = 4) -> Graph:
         self._refuse()
 
     def _refuse(self) -> NoReturn:

@@ -16,7 +16,7 @@ import torch_pruning as tp
 from torch import fx, nn
 
 from engine.backends.torch import chains as torch_chains
-from engine.backends.widths import ROUND_TO, WIDE, Unprunable
+from engine.backends.widths import UNITS, Unprunable, kept
 
 MOST_STEPS = 1_000  # layers that one channel may be followed through before it is given up
 MOST_COUPLED = 20_000  # channels that one of a layer may be coupled to
@@ -134,7 +134,7 @@ def _why_not(
     """Tries the removal, by the library or from these chains, and returns why it does not work, or ""."""
     try:
         for importance, ratio in TRIALS:
-            wanted = _kept(network, dict.fromkeys(names, ratio))
+            wanted = _kept(network, dict.fromkeys(names, ratio), UNITS[-1])
             left = _removed(network, wanted, importance, None, example, output, 0, chains)
         went = sum(p.numel() for p in left.parameters()) < sum(p.numel() for p in network.parameters())
         return "" if went else "nothing went when it was tried"
@@ -155,28 +155,29 @@ def remove(
     example: torch.Tensor,
     output: str,
     seed: int,
+    multiple: int,
 ) -> nn.Module:
     """Returns a copy of the network without these shares of channels. `batches`: (inputs, labels) pairs for
-    Taylor importance.
+    Taylor importance. multiple: as in `widths.unit`.
 
     Raises Unprunable when the network that is left does not run, and what the library raises where it can't
     follow the
     channels and they are not those of chains.
     """
-    kept = _kept(network, ratios)
+    wanted = _kept(network, ratios, multiple)
     importance = importance if batches or importance != "taylor" else "l2"
     try:
-        return _removed(network, kept, importance, batches, example, output, seed)
+        return _removed(network, wanted, importance, batches, example, output, seed)
     except Exception:  # what the library raises hangs on the network
         chains = torch_chains.chains(network)
-        if not set(kept) <= set(chains):
+        if not set(wanted) <= set(chains):
             raise
-    return _removed(network, kept, importance, batches, example, output, seed, chains)
+    return _removed(network, wanted, importance, batches, example, output, seed, chains)
 
 
 def _removed(
     network: nn.Module,
-    kept: dict[str, int],
+    wanted: dict[str, int],
     importance: str,
     batches: list | None,
     example: torch.Tensor,
@@ -188,13 +189,13 @@ def _removed(
     torch.manual_seed(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pruner = _pruner(left, kept, importance, example, output) if chains is None else None
+        pruner = _pruner(left, wanted, importance, example, output) if chains is None else None
         if importance == "taylor":
             _accumulate_gradients(left, batches)
         if pruner is not None:
             pruner.step()
         else:
-            torch_chains.remove(left, chains, kept, importance)
+            torch_chains.remove(left, chains, wanted, importance)
     left.zero_grad(set_to_none=True)
     left.requires_grad_(False)
     for module in left.modules():  # the library counts a layer twice that is coupled to itself
@@ -210,7 +211,7 @@ def _removed(
 
 
 def _pruner(
-    network: nn.Module, kept: dict[str, int], importance: str, example: torch.Tensor, output: str
+    network: nn.Module, wanted: dict[str, int], importance: str, example: torch.Tensor, output: str
 ) -> tp.pruner.BasePruner:
     modules = dict(network.named_modules())
     measure = {
@@ -218,7 +219,7 @@ def _pruner(
         "taylor": lambda: tp.importance.GroupTaylorImportance(),
         "random": lambda: tp.importance.RandomImportance(),
     }[importance]()
-    shares = {modules[name]: _share(modules[name].weight.shape[0], count) for name, count in kept.items()}
+    shares = {modules[name]: _share(modules[name].weight.shape[0], count) for name, count in wanted.items()}
     return tp.pruner.BasePruner(
         network,
         example,
@@ -229,16 +230,12 @@ def _pruner(
     )
 
 
-def _kept(network: nn.Module, ratios: dict[str, float]) -> dict[str, int]:
-    """Returns by layer the fitting number of channels that is nearest to what should stay: one at least,
-    multiples of
-    ROUND_TO in wide layers."""
-    modules, kept = dict(network.named_modules()), {}
-    for name, ratio in ratios.items():
-        channels = modules[name].weight.shape[0]
-        unit = ROUND_TO if channels >= WIDE else 1
-        kept[name] = max(unit, unit * round(channels * (1 - ratio) / unit))
-    return kept
+def _kept(network: nn.Module, ratios: dict[str, float], multiple: int) -> dict[str, int]:
+    """Returns by layer how many channels should stay."""
+    modules = dict(network.named_modules())
+    channels = {name: modules[name].weight.shape[0] for name in ratios}
+    widest = max(channels.values(), default=0)
+    return {name: kept(count, ratios[name], multiple, widest) for name, count in channels.items()}
 
 
 def _share(channels: int, kept: int) -> float:

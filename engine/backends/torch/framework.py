@@ -228,7 +228,13 @@ class PyTorch:
     # ---- structure -----------------------------------------------------------------------------------------
 
     def remove_channels(
-        self, network: nn.Module, ratios: dict[str, float], importance: str, part: Part | None, seed: int
+        self,
+        network: nn.Module,
+        ratios: dict[str, float],
+        importance: str,
+        part: Part | None,
+        seed: int,
+        multiple: int = 4,
     ) -> nn.Module:
         batches = None
         if importance == "taylor" and part is not None:
@@ -239,10 +245,10 @@ class PyTorch:
             batches = list(zip(inputs, labels.split(len(inputs[0])), strict=True))
         free = {name: ratio for name, ratio in ratios.items() if name not in self._locked(network)}
         return torch_channels.remove(
-            network, free, importance, batches, self._example(), self._output(network), seed
+            network, free, importance, batches, self._example(), self._output(network), seed, multiple
         )
 
-    def slim(self, network: nn.Module, width: float, seed: int) -> nn.Module:
+    def slim(self, network: nn.Module, width: float, seed: int, multiple: int = 4) -> nn.Module:
         locked = self._locked(network)
         ratios = {
             layer.name: 1 - width
@@ -250,7 +256,7 @@ class PyTorch:
             if not layer.is_output and layer.name not in locked
         }
         slim = torch_channels.remove(
-            network, ratios, "random", None, self._example(), self._output(network), seed
+            network, ratios, "random", None, self._example(), self._output(network), seed, multiple
         )
         torch.manual_seed(seed)
         for module in slim.modules():

@@ -226,13 +226,3 @@ def test_grouped_convolutions_in_every_file(backend_for, images, tmp_path, kind)
         backend.logits(network, images),
     )
     assert np.abs(found - wanted).mean() < (0.3 if kind == "int4" else 0.1) * np.abs(wanted).mean()
-
-
-@pytest.mark.parametrize(
-    ("count", "ratio", "wanted"),
-    [(64, 0.5, 32), (64, 0.3, 44), (32, 0.07, 30), (30, 0.07, 28), (29, 0.0, 29), (6, 0.5, 3), (4, 0.9, 1)],
-)
-def test_channels_stay_in_fours_but_never_stick(count, ratio, wanted):
-    from engine.backends.keras.channels import _kept
-
-    assert _kept(count, ratio, widest=64) == wanted
