@@ -269,7 +269,8 @@ class Variant(Plain):
     a class, None for one without test images. `usable` is False where its validation accuracy fell to
     chance and the uploaded model's is not there, or where it never names a class any more that the baseline
     names: it is never recommended. `calibration_error` is how far its confidence is from the share that is
-    right, 0..1; `answered` what it answers alone from a confidence on, rising.
+    right, 0..1; `answered` what it answers alone from a confidence on, rising. `robust_drop_pp` is what it
+    loses on damaged pictures, where that was measured (see `Robustness.drop_pp`).
     """
 
     id: str
@@ -299,6 +300,7 @@ class Variant(Plain):
     nonzero_parameters: int | None = None
     macs: int | None = None
     sparsity: float | None = None
+    robust_drop_pp: float | None = None
     host: Host | None = None
     estimates: dict[str, Estimate] = {}
     artifacts: list[Artifact] = []
@@ -320,6 +322,13 @@ class Robustness(Plain):
     images: int = Field(gt=0)
     clean: Fraction
     corrupted: dict[str, Annotated[tuple[Fraction, ...], Field(min_length=1)]] = Field(min_length=1)
+
+    def drop_pp(self) -> float:
+        """Returns the accuracy lost on the mean of all corruptions at their middle severity, in percentage
+        points.
+        """
+        middle = [row[len(row) // 2] for row in self.corrupted.values()]
+        return 100 * (self.clean - sum(middle) / len(middle))
 
     def mean(self) -> float:
         """Returns the mean accuracy over all corruptions and severities."""

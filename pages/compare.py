@@ -3,14 +3,15 @@
 import streamlit as st
 
 from engine.judge import recommend
-from pages.parts import charts, limits, reports, robust, session, tables, variants
+from engine.run import robustness
+from pages.parts import all_variants, charts, reports, robust, session, trade_off, variants
 from pages.parts import wording as w
 
 home = session.workspace()
 st.title("Compare variants")
 run = session.open_run(home)
 device, asked = run.experiment.device, run.experiment
-found = variants.in_order(run.variants)
+found = robustness.with_robustness(variants.in_order(run.variants), robustness.robustness_of(run.id, home))
 done = [v for v in found if v.status == "done"]
 baseline = next((v for v in done if v.id == "baseline"), done[0] if done else None)
 st.caption(w.subject(asked, baseline.estimates.get(device) if baseline else None))
@@ -35,49 +36,13 @@ if run.recommendation:
 
 # ---- the trade-off -----------------------------------------------------------------------------------------
 
-
-@st.fragment
-def show_trade_off() -> None:
-    """Draws the chart beside limits to play with; the run itself keeps the limits it was asked for."""
-    chart, panel = st.columns([7, 3], gap="medium")
-    with panel, st.container(border=True):
-        tried = limits.panel(asked.constraints)
-        judged, choice = limits.judge(found, tried, asked.goal, device, asked.cautious)
-        limits.show_outcome(judged, choice, chosen, tried == asked.constraints)
-    with chart, st.container(border=True):
-        axes = [name for name, axis in charts.AXES.items() if any(axis.value(v, device) for v in done)]
-        name = st.segmented_control(
-            "Cost", axes, default=axes[0], required=True, key="x", bind="query-params"
-        )
-        named = {"baseline", choice.winner, *choice.picks.values()} - {None}
-        where = {
-            "Size": "Size of the file",
-            "MACs": "Multiply-accumulates",
-            "Measured ms": "Measured on this machine",
-            "Estimated ms": f"Estimated on {w.device(device)}",
-        }[name]
-        figure, alt, notes = charts.trade_off(
-            judged, charts.AXES[name], device, tried.set_limits(), choice.winner, list(named), where
-        )
-        st.plotly_chart(figure, theme=None, config=charts.CONFIG, alt=alt, key="trade-off")
-        st.caption(" ".join(["Bars are 95 % intervals of the accuracy.", *notes]))
-
-
 st.header("Trade-off")
-show_trade_off()
+trade_off.show(found, asked, chosen)
 
 # ---- every variant -----------------------------------------------------------------------------------------
 
 st.header("All variants")
-variants.show_table(found, device)
-st.download_button(
-    "Download as CSV",
-    tables.as_csv(found, device).encode("utf-8-sig"),
-    "variants.csv",
-    "text/csv",
-    icon=":material/download:",
-    on_click="ignore",
-)
+all_variants.show(found, device)
 
 # ---- one variant, and what the layers bear -----------------------------------------------------------------
 

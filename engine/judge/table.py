@@ -35,6 +35,8 @@ FIGURES = (
     "accuracy_drop_high_pp",
     "p_value",
     "worst_class_recall",
+    "calibration_error",
+    "robust_drop_pp",
     "size_bytes",
     "compressed_bytes",
     "parameters",

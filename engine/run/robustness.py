@@ -2,7 +2,7 @@
 test images when somebody asks for it, and kept with the run.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,14 @@ def robustness_of(run_id: str, workspace: Workspace) -> dict[str, Robustness]:
         return ROBUSTNESS.validate_python(read_json(workspace.folder(run_id) / FILE) or {})
     except ValidationError:
         return {}
+
+
+def with_robustness(variants: Sequence[Variant], known: Mapping[str, Robustness]) -> list[Variant]:
+    """Returns the variants with what they lose on damaged pictures, where that is known."""
+    return [
+        v.model_copy(update={"robust_drop_pp": round(known[v.id].drop_pp(), 6)}) if v.id in known else v
+        for v in variants
+    ]
 
 
 def measure_robustness(

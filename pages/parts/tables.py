@@ -5,6 +5,7 @@ import io
 
 import pandas as pd
 
+from engine.judge.limits import estimated
 from engine.judge.table import row
 from engine.vocabulary import Variant
 from pages.parts import wording as w
@@ -38,6 +39,13 @@ def variants(found: list[Variant], device: str) -> pd.DataFrame:
             "Measured (ms)": w.measured(v),
             "Estimated on device": w.estimate(v.estimates.get(device)) if v.status == "done" else w.NONE,
             "MACs (million)": v.macs and v.macs / 1e6,
+            "Worst recall (%)": None if v.worst_class_recall is None else 100 * v.worst_class_recall,
+            "Confidence off by (%)": None if v.calibration_error is None else 100 * v.calibration_error,
+            "Lost on damaged (pp)": v.robust_drop_pp,
+            "Memory (MB)": estimated(v, device, "memory_mb"),
+            "Energy (mJ)": estimated(v, device, "energy_mj"),
+            "Parameters": v.parameters,
+            "Zeros (%)": None if v.sparsity is None else 100 * v.sparsity,
             "Reason": w.cell(v.reason or w.misses(v)),
         }
         for v in found
@@ -54,3 +62,10 @@ def as_csv(found: list[Variant], device: str) -> str:
     for figures in rows:
         writer.writerow([w.cell(value) for value in figures.values()])
     return file.getvalue()
+
+
+def matching(frame: pd.DataFrame, wanted: str | None) -> pd.DataFrame:
+    """Returns the rows in which some text holds every word that is searched for, in any case."""
+    words = (wanted or "").casefold().split()
+    texts = [" ".join(str(value) for value in row).casefold() for row in frame.itertuples(index=False)]
+    return frame[[all(word in text for word in words) for text in texts]]

@@ -7,7 +7,7 @@ from engine.judge import measure
 from engine.judge import words as judge_words
 from engine.techniques import TECHNIQUES, title_of
 from engine.vocabulary import Recommendation, Run, Variant
-from pages.parts import charts, person, tables
+from pages.parts import charts, person
 from pages.parts import wording as w
 
 PICKS = {"quality": "most accurate on validation images", "balanced": "balanced", "compact": "smallest"}
@@ -151,39 +151,6 @@ def _latency_help(best: Variant, device: str) -> str:
         f"{why}Measured on this machine with {host.runtime} {host.runtime_version}, {host.threads} threads: "
         f"{w.ms(host.latency_ms.p50)} (p95 {w.ms(host.latency_ms.p95)}, p99 {w.ms(host.latency_ms.p99)})."
     )
-
-
-def show_table(found: list[Variant], device: str) -> None:
-    """Shows every variant as a row; a chosen row becomes the one shown in detail."""
-    number = st.column_config.NumberColumn
-    st.dataframe(
-        tables.variants(found, device),
-        key="rows",
-        hide_index=True,
-        on_select=lambda: _take_row([v.id for v in found]),
-        selection_mode="single-row",
-        height="content",
-        placeholder=w.NONE,
-        alt=f"Table of {len(found)} variants with their accuracy, size and latency.",
-        column_config={
-            "Variant": st.column_config.TextColumn(pinned=True, width=215),
-            "Accuracy (%)": number(format="%.2f", help="On test images that chose nothing."),
-            "Drop (pp)": number(format="%.2f", help="Percentage points lost against your model."),
-            "Size (kB)": number(format="localized", help="Bytes of the file as it is deployed."),
-            "Zipped (kB)": number(
-                format="localized", help="The same file compressed: pruned weights show here."
-            ),
-            "Measured (ms)": number(format="%.3f", help="Median on this machine, all variants interleaved."),
-            "MACs (million)": number(format="%.2f", help="Multiply-accumulates for one image."),
-            "Reason": st.column_config.TextColumn(width="large"),
-        },
-    )
-
-
-def _take_row(ids: list[str]) -> None:
-    rows = st.session_state["rows"]["selection"]["rows"]
-    if rows:
-        st.session_state["variant"] = ids[rows[0]]
 
 
 def show_details(variant: Variant, baseline: Variant, classes: list[str], device: str) -> None:

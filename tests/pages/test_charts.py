@@ -1,11 +1,12 @@
 """The trade-off chart: what is joined, what is labelled, what is drawn, and what is said instead."""
 
+import itertools
 import math
 
 import pytest
 import seed
 
-from pages.parts import charts
+from pages.parts import charts, latencies
 from pages.parts.charts import labels
 
 
@@ -13,15 +14,10 @@ from pages.parts.charts import labels
 def draw(home):
     """Draws the handmade variants on one axis with some limits."""
 
-    def drawn(axis="Size", limits=None, names=("baseline", "hybrid"), found=None):
+    def drawn(x="size", y="accuracy", limits=None, names=("baseline", "hybrid"), found=None, at=seed.DEVICE):
+        axes = charts.axes(seed.DEVICE, at)
         return charts.trade_off(
-            found or seed.variants(),
-            charts.AXES[axis],
-            seed.DEVICE,
-            limits or {},
-            "hybrid",
-            list(names),
-            "Size",
+            found or seed.variants(), axes[x], axes[y], at, limits or {}, "hybrid", list(names)
         )
 
     return drawn
@@ -51,7 +47,7 @@ def test_limits_are_lines_with_their_figures(draw):
     figure, _, _ = draw(limits={"max_accuracy_drop_pp": 0.8, "max_size_mb": 0.5})
     assert len(figure.layout.shapes) == 2
     texts = [note.text for note in figure.layout.annotations]
-    assert "≤ 0.5 MB" in texts and "drop ≤ 0.8 pp" in texts
+    assert "≤ 0.5\u00a0MB" in texts and "drop ≤ 0.8\u00a0pp" in texts
 
 
 def test_far_limit_does_not_stretch_the_axis(draw):
@@ -80,10 +76,52 @@ def test_labels_do_not_overlap(draw):
         assert sum(labels.covered(box, [other]) for other in boxes[i + 1 :]) < 60
 
 
-@pytest.mark.parametrize("axis", charts.AXES)
-def test_every_axis_draws(draw, axis):
-    figure, alt, _ = draw(axis=axis)
-    assert figure.data and alt.startswith("Scatter plot")
+@pytest.mark.parametrize("axis", charts.axes(seed.DEVICE, seed.DEVICE))
+def test_every_axis_draws_both_ways(draw, axis):
+    found = [
+        v.model_copy(update={"calibration_error": 0.01 * i, "robust_drop_pp": 0.7 * i})
+        for i, v in enumerate(seed.variants())
+    ]
+    for sides in ({"x": axis}, {"y": axis, "x": "latency"}):
+        figure, alt, _ = draw(found=found, **sides)
+        assert figure.data and alt.startswith("Scatter plot") and "for 9 variants" in alt
+
+
+@pytest.mark.parametrize(("x", "y"), [*itertools.permutations(["size", "latency", "accuracy", "recall"], 2)])
+def test_nothing_admissible_beats_the_front(x, y):
+    axes = charts.axes(seed.DEVICE, seed.DEVICE)
+    points = charts.points_of(seed.variants(), axes[x], axes[y], "hybrid")
+    front = charts.front(points, axes[x], axes[y])
+    signs = [-1 if axes[name].more_is_better else 1 for name in (x, y)]
+    costs = {p.variant.id: (signs[0] * p.x, signs[1] * p.y) for p in points}
+    kept = [costs[p.variant.id] for p in points if p.variant.admissible == "yes"]
+    for point in front:
+        ours = costs[point.variant.id]
+        assert not any(a <= ours[0] and b <= ours[1] and (a, b) != ours for a, b in kept)
+    assert {min(kept)[0], min(kept, key=lambda c: c[1])[1]} <= {v for p in front for v in costs[p.variant.id]}
+
+
+def test_limits_are_about_the_run_s_device_only(draw):
+    limits = {"max_latency_ms": 2.0, "min_accuracy": 0.98}
+    words = [note.text for note in draw(x="latency", limits=limits)[0].layout.annotations]
+    assert "≤ 2\u00a0ms" in words and "≥ 98\u00a0%" in words
+    elsewhere = [
+        v.model_copy(update={"estimates": dict.fromkeys(["rk3588"], *v.estimates.values())})
+        for v in seed.variants()
+    ]
+    words = [
+        n.text for n in draw(x="latency", limits=limits, found=elsewhere, at="rk3588")[0].layout.annotations
+    ]
+    assert "≤ 2\u00a0ms" not in words
+
+
+def test_the_latency_table_sorts_by_numbers_and_says_in_words_what_breaks_the_limit(home):
+    done = [v for v in seed.variants() if v.status == "done"]
+    styled = latencies.table(done, [seed.DEVICE, "rk3588"], 2.0)
+    assert styled.data["Raspberry Pi 4"].tolist() == [v.estimates[seed.DEVICE].latency_ms for v in done]
+    cells = [[cell["display_value"] for cell in row] for row in styled._translate(False, False)["body"]]
+    said = {row[1]: row[2:] for row in cells}
+    assert said["baseline"] == ["✗ 5.24 (4.32–6.42)", "–"] and said["hybrid"][0] == "✓ 1.44 (1.19–1.76)"
 
 
 def test_no_figures_is_said(draw):

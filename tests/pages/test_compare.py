@@ -41,7 +41,7 @@ def test_estimate_is_shown_with_interval_and_confidence(home, open_page):
 def test_no_estimate_is_invented(home, open_page):
     app = open_page("compare", run=seed.finished(home, estimates=False))
     assert "no estimate yet" in words(app)
-    assert "Estimated ms" not in app.segmented_control[0].options
+    assert not [name for name in app.selectbox(key="x").options if "predicted" in name]
     assert set(app.dataframe[0].value["Estimated on device"]) == {"no estimate yet", "–"}
 
 
@@ -84,9 +84,9 @@ def test_nothing_admissible_names_the_nearest(home, open_page):
 
 def test_choosing_a_variant_shows_it(home, open_page):
     app = open_page("compare", run=seed.finished(home))
-    app.selectbox[0].select("distill").run()
+    app.selectbox(key="variant").select("distill").run()
     assert "`distill` failed" in words(app)
-    app.selectbox[0].select("ptq_int8").run()
+    app.selectbox(key="variant").select("ptq_int8").run()
     assert "(bits 8, per_channel True)" in words(app)
 
 
@@ -131,6 +131,22 @@ def test_every_limit_has_its_field_and_energy_is_judged(home, open_page):
     assert {found.key for found in app.text_input} >= {f"try_{name}" for name in Constraints.model_fields}
     field(app, "try_max_energy_mj").set_value("5").run()
     assert not app.exception and "would win" in words(app)
+
+
+def test_the_table_is_searched_and_its_columns_are_chosen(home, open_page):
+    app = open_page("compare", run=seed.finished(home))
+    app.text_input(key="search").set_value("PRUNE missed").run()
+    assert app.dataframe[0].value["Variant"].tolist() == ["prune_structured@0.7"]
+    app.text_input(key="search").set_value("no such thing").run()
+    assert "No variant matches." in words(app) and not app.exception
+
+
+def test_the_latency_of_every_device_marks_the_limit_that_is_typed(home, open_page):
+    app = open_page("compare", run=seed.finished(home))
+    app.segmented_control(key="view").set_value("devices").run()
+    assert "Set a limit on latency" in words(app)
+    field(app, "try_max_latency_ms").set_value("2").run()
+    assert "breaks 2 ms; your limit is about Raspberry Pi 4." in words(app) and not app.exception
 
 
 def test_a_person_is_asked_below_the_confidence_that_reaches_what_is_asked(home, open_page):

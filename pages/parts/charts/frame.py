@@ -1,99 +1,122 @@
 """The trade-off's ranges, ticks and limit lines."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 import plotly.graph_objects as go
 
+from engine.vocabulary import Variant
 from pages.parts import wording as w
-from pages.parts.charts.points import Axis, Point
+from pages.parts.charts.axes import Axis
+from pages.parts.charts.points import Point
 from pages.parts.charts.template import INK, mode
+
+FAR = 4  # times beyond what is drawn: a limit there would flatten it
+
+
+@dataclass(frozen=True)
+class Span:
+    """What one axis of the chart reaches over, and the limits that are lines in it."""
+
+    low: float
+    high: float
+    lines: list[tuple[float, str]]
+    is_log: bool
 
 
 def set_frame(
     figure: go.Figure,
     points: list[Point],
+    x: Axis,
+    y: Axis,
+    limits: Mapping[str, float],
+    baseline: Variant | None,
     floor: float,
-    axis: Axis,
-    device: str,
-    limits: dict[str, float],
-    baseline: Point | None,
-    where: str,
 ) -> list[str]:
     """Sets the ranges by hand, since limit lines stretch Plotly's own; returns a sentence for each limit left
-    out.
+    out. floor: what is drawn of y at least.
     """
-    lows = [100 * p.variant.accuracy_low if p.variant.accuracy_low is not None else p.y for p in points]
-    highs = [100 * p.variant.accuracy_high if p.variant.accuracy_high is not None else p.y for p in points]
-    bottom, top = max(min(lows), floor), min(max(highs), 100.0)
-    ends = [end for p in points for end in axis.ends(p.variant, device) or (p.x, p.x)]
-    left, right = min(ends), max(ends)
-    notes, most, lowest = [], limits.get(axis.limit or ""), None
-    if most and not left / 4 <= most <= right * 4:
-        notes.append(f"Your limit of {most:g}{w.NBSP}{axis.unit} lies outside the chart.")
-        most = None
-    if most:
-        left, right = min(left, most), max(right, most)
-    if baseline and "max_accuracy_drop_pp" in limits:
-        lowest = baseline.y - limits["max_accuracy_drop_pp"]
-        if lowest < floor:
-            notes.append("Your accuracy limit lies below the chart.")
-            lowest = None
-    bottom = bottom if lowest is None else min(bottom, lowest)
-    pad = max((top - bottom) * 0.12, 0.05)
-    figure.update_yaxes(title="Test accuracy (%)", range=[bottom - pad, top + pad], nticks=7)
-    _set_x_range(figure, left, right, where, axis.unit)
-    _draw_limits(figure, most, axis.unit, lowest, limits.get("max_accuracy_drop_pp"))
+    notes = []
+    for side, axis in (("x", x), ("y", y)):
+        places = [p.x if side == "x" else p.y for p in points]
+        ends = [end for p in points for end in axis.ends(p.variant) or ()]
+        lines = axis.lines(limits, baseline)
+        span = _span([*places, *ends], lines, axis, floor if side == "y" else -math.inf)
+        _set_range(figure, "x" if side == "x" else "y", span, axis)
+        for place, words in span.lines:
+            (_line_up if side == "x" else _line_across)(figure, place, words, span.is_log)
+        notes += [
+            f"Your limit “{words}” lies outside the chart."
+            for line, words in lines
+            if (line, words) not in span.lines
+        ]
     return notes
 
 
-def _set_x_range(figure: go.Figure, left: float, right: float, where: str, unit: str) -> None:
-    """Sets the x axis, logarithmic where its ends are far apart, with room for the marks."""
-    is_log = right / left > 5
-    spread = math.log10(right / left) if is_log else right - left
-    pad = (spread or (0.3 if is_log else left * 0.3)) * 0.1
-    low, high = (math.log10(left), math.log10(right)) if is_log else (left, right)
-    figure.update_xaxes(
-        title=f"{where} ({unit}{', log' if is_log else ''})",
-        nticks=8,
-        range=[low - pad, high + 1.4 * pad],
-        type="log" if is_log else "linear",
+def _span(values: list[float], lines: list[tuple[float, str]], axis: Axis, floor: float) -> Span:
+    """Returns the ends of what is drawn, stretched to those limits that lie near."""
+    low, high = max(min(values), floor), max(values)
+    if axis.is_ratio:
+        near = [line for line in lines if low / FAR <= line[0] <= high * FAR]
+    else:
+        reach = FAR * max(high - low, 0.5)
+        near = [line for line in lines if max(low - reach, floor) <= line[0] <= high + reach]
+    low, high = min([low, *(at for at, _ in near)]), max([high, *(at for at, _ in near)])
+    return Span(low, high, near, axis.is_ratio and high / low > 5)
+
+
+def _set_range(figure: go.Figure, side: Literal["x", "y"], span: Span, axis: Axis) -> None:
+    """Sets an axis, logarithmic where its ends are far apart, with room for the marks."""
+    low, high = (math.log10(v) if span.is_log else v for v in (span.low, span.high))
+    least = 0.3 if span.is_log else abs(span.low) * 0.3 if axis.is_ratio else 0.4
+    pad = ((high - low) or least) * (0.1 if side == "x" else 0.12)
+    found = {
+        "title": {"text": f"{axis.title} ({axis.unit}{', log' if span.is_log else ''})"},
+        "nticks": 8 if side == "x" else 7,
+        "range": [low - pad, high + 1.4 * pad if side == "x" else high + pad],
+        "type": "log" if span.is_log else "linear",
+    }
+    if span.is_log:
+        ticks = _log_ticks(span.low, span.high)
+        found |= {"tickvals": ticks, "ticktext": [w.figure(tick, 1) for tick in ticks]}
+    (figure.update_xaxes if side == "x" else figure.update_yaxes)(found)
+
+
+def _line_up(figure: go.Figure, at: float, words: str, is_log: bool) -> None:
+    """Draws a limit on x as a dashed line in the text's colour, with its figure."""
+    figure.add_shape(type="line", x0=at, x1=at, y0=0, y1=1, yref="paper", line=_dashed())
+    figure.add_annotation(
+        x=math.log10(at) if is_log else at,
+        y=0,
+        yref="paper",
+        text=words,
+        showarrow=False,
+        xanchor="right",
+        yanchor="bottom",
+        textangle=-90,
+        font={"size": 12},
     )
-    if is_log:
-        ticks = _log_ticks(left, right)
-        figure.update_xaxes(tickvals=ticks, ticktext=[w.figure(tick, 1) for tick in ticks])
 
 
-def _draw_limits(
-    figure: go.Figure, most: float | None, unit: str, lowest: float | None, drop: float | None
-) -> None:
-    """Draws the limits as dashed lines in the text's colour, each with its figure."""
-    line = {"color": INK[mode()], "width": 1, "dash": "dash"}
-    if most:
-        place = math.log10(most) if figure.layout.xaxis.type == "log" else most
-        figure.add_shape(type="line", x0=most, x1=most, y0=0, y1=1, yref="paper", line=line)
-        figure.add_annotation(
-            x=place,
-            y=0,
-            yref="paper",
-            text=f"≤ {most:g} {unit}",
-            showarrow=False,
-            xanchor="right",
-            yanchor="bottom",
-            textangle=-90,
-            font={"size": 12},
-        )
-    if lowest is not None:
-        figure.add_shape(type="line", x0=0, x1=1, xref="paper", y0=lowest, y1=lowest, line=line)
-        figure.add_annotation(
-            x=1,
-            xref="paper",
-            y=lowest,
-            text=f"drop ≤ {drop:g} pp",
-            showarrow=False,
-            xanchor="right",
-            yanchor="top",
-            font={"size": 12},
-        )
+def _line_across(figure: go.Figure, at: float, words: str, is_log: bool) -> None:
+    """Draws a limit on y as `_line_up` does one on x."""
+    figure.add_shape(type="line", x0=0, x1=1, xref="paper", y0=at, y1=at, line=_dashed())
+    figure.add_annotation(
+        x=1,
+        xref="paper",
+        y=math.log10(at) if is_log else at,
+        text=words,
+        showarrow=False,
+        xanchor="right",
+        yanchor="top",
+        font={"size": 12},
+    )
+
+
+def _dashed() -> dict[str, object]:
+    return {"color": INK[mode()], "width": 1, "dash": "dash"}
 
 
 def _log_ticks(low: float, high: float) -> list[float]:

@@ -15,11 +15,17 @@ def name_points(figure: go.Figure, named: list[Point], points: list[Point]) -> N
     edge.
     """
     (x_low, x_high), (y_low, y_high) = figure.layout.xaxis.range, figure.layout.yaxis.range
-    is_log = figure.layout.xaxis.type == "log"
+
+    def coordinates(point: Point) -> tuple[float, float]:
+        x, y = figure.layout.xaxis.type, figure.layout.yaxis.type
+        return (
+            math.log10(point.x) if x == "log" else point.x,
+            math.log10(point.y) if y == "log" else point.y,
+        )
 
     def place(point: Point) -> tuple[float, float]:
-        x = math.log10(point.x) if is_log else point.x
-        return (x - x_low) / (x_high - x_low) * PHONE[0], (y_high - point.y) / (y_high - y_low) * PHONE[1]
+        x, y = coordinates(point)
+        return (x - x_low) / (x_high - x_low) * PHONE[0], (y_high - y) / (y_high - y_low) * PHONE[1]
 
     taken = [(x - 9, y - 9, x + 9, y + 9) for x, y in map(place, points)]
     for point in sorted(named, key=lambda p: p.role != "winner"):
@@ -30,8 +36,8 @@ def name_points(figure: go.Figure, named: list[Point], points: list[Point]) -> N
         )
         taken.append(box(x + best[0], y + best[1], width, height))
         figure.add_annotation(
-            x=math.log10(point.x) if is_log else point.x,
-            y=point.y,
+            x=coordinates(point)[0],
+            y=coordinates(point)[1],
             text=text(point.variant.id),
             ax=best[0],
             ay=best[1],
