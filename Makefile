@@ -17,7 +17,7 @@ DEMO := build/demo
 # where PyTorch's own index can't be reached, each retry would wait once for every package
 export PIP_RETRIES ?= 0
 
-.PHONY: help app demo demo-pytorch demo-keras test coverage lint environment compiled chromium
+.PHONY: help app demo demo-pytorch demo-keras test coverage lint environment compiled tools
 
 help:
 	@sed -n '/^#/s/^# //p;/^$$/q' $(MAKEFILE_LIST)
@@ -33,10 +33,10 @@ demo-pytorch demo-keras: demo-%: compiled
 	@chosen=$$($(RUN) -c 'import json, sys; run = json.load(open(sys.argv[1])); print(run["id"], run["recommendation"]["winner"])' $(DEMO)/$*/run.json) \
 		&& $(RUN) -m engine package $$chosen --output $(DEMO)/$*.zip
 
-test: $(VENV)/.installed-tests compiled chromium
+test: $(VENV)/.installed-tests compiled tools
 	$(RUN) -m pytest -n $(WORKERS) $(ARGS)
 
-coverage: $(VENV)/.installed-tests compiled chromium
+coverage: $(VENV)/.installed-tests compiled tools
 	@mkdir -p build
 	$(RUN) -m pytest -n $(WORKERS) -m "not slow" --cov $(ARGS)
 
@@ -63,10 +63,12 @@ $(VENV)/.installed-tests: requirements-test.txt $(VENV)/.installed
 	$(RUN) -m pip install --disable-pip-version-check -q -r requirements-test.txt
 	@touch $@
 
-# Browser tests need Chromium. Where it can't be installed they skip and say so.
-chromium:
-	@command -v chromium >/dev/null || \
-	if [ "$$(id -u)" = 0 ] && [ -e /etc/debian_version ]; then \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null \
-			|| echo "Chromium could not be installed: the browser tests will be skipped."; \
-	else echo "There is no Chromium, and only root on Debian may install it here: the browser tests will be skipped."; fi
+# Browser tests need Chromium, those of the inspection line a broker. Where they can't be installed the tests skip and say so.
+tools:
+	@for tool in chromium mosquitto; do \
+		PATH="$$PATH:/usr/sbin" command -v $$tool >/dev/null && continue; \
+		if [ "$$(id -u)" = 0 ] && [ -e /etc/debian_version ]; then \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$tool >/dev/null \
+				|| echo "$$tool could not be installed: its tests will be skipped."; \
+		else echo "There is no $$tool, and only root on Debian may install it here: its tests will be skipped."; fi; \
+	done

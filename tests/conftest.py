@@ -33,6 +33,7 @@ READ_THE_RUN = (
     "deploy/test_recipe.py",
     "deploy/test_scripts.py",
     "deploy/test_targets.py",
+    "station/test_line.py",
     "emulated/test_arm64.py",
     "engine/test_cli.py",
     "run/test_jobs.py",

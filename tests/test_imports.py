@@ -79,6 +79,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *(*WORDS, "engine.version", "engine.store", "engine.wall", "engine.device", "engine.datasets"),
         *("engine.techniques", "engine.run", "engine.backends", "engine.judge", "estimator", "models"),
     ),
+    # runs on the device, where nothing else of ours is
+    "deploy.station": (),
     # the text of a package's recipe.py, which nothing here imports
     "deploy.recipe_template": ("engine.__init__", "engine.errors"),
     "engine": FRONT,
@@ -108,6 +110,7 @@ FRONTS = (
 WITH_FRAMEWORKS = (
     *("engine.backends", "engine.formats", "estimator.profile", "estimator.fitting"),
     *("engine.device.model", "engine.device.realtime"),
+    "deploy.station.source",  # OpenCV, for a camera
     *("models", "engine.starter.training"),
     "engine.datasets.corruptions",  # SciPy's filters, in a child
     "engine.datasets.presets",  # scikit-learn's digits and torchvision's downloads, fetched in a child
