@@ -4,7 +4,7 @@ import streamlit as st
 
 from engine.judge import recommend
 from engine.run import robustness
-from pages.parts import all_variants, charts, reports, robust, session, trade_off, variants
+from pages.parts import all_variants, changed, charts, reports, robust, session, trade_off, variants
 from pages.parts import wording as w
 
 home = session.workspace()
@@ -53,6 +53,9 @@ if st.session_state["variant"] not in ids:
     st.session_state["variant"] = baseline.id
 picked = st.selectbox("Variant", ids, key="variant", help="Or choose a row of the table.")
 variants.show_details(found[ids.index(picked)], baseline, asked.model.classes, device)
+
+st.header("What changed its answer")
+changed.show(run, found[ids.index(picked)], home)
 
 st.header("On damaged pictures")
 robust.show(run, picked, home)

@@ -36,6 +36,7 @@ READ_THE_RUN = (
     "station/test_line.py",
     "emulated/test_arm64.py",
     "engine/test_cli.py",
+    "run/test_answers.py",
     "run/test_jobs.py",
     "techniques/test_techniques.py",
 )

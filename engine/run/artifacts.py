@@ -1,6 +1,6 @@
 """What children measure of a run's files: accuracy, robustness, time and memory, in their own runtime.
 
-The functions `accuracy` and `robustness` are the only ones that open the test part.
+Of what children do, `accuracy` and `robustness` alone open the test part.
 """
 
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from engine.device.model import open_model
 from engine.device.preprocessing import preprocess
 from engine.judge import measure, trust
 from engine.run import golden
+from engine.run.answers import write_answers
 from engine.run.images import generated, parts_of
 from engine.run.requests import MeasureAccuracy, MeasureRobustness, TimeArtifacts, WeighArtifact
 from engine.vocabulary import Artifact, ModelFile, Preprocessing
@@ -46,9 +47,8 @@ def accuracy(request: MeasureAccuracy, send: Send) -> dict[str, Any]:
             loaded.predict, how, request.folder / golden.FOLDER, path.with_suffix(".golden.npy")
         )
         if test is not None:
-            figures |= _on_test_part(
-                request, variant, partial(_predict, loaded, how, request.model.outputs), test
-            )
+            predict = partial(_predict, loaded, how, request.model.outputs)
+            figures |= _on_test_part(request, variant, path, predict, test)
         found[variant] = figures
     return found
 
@@ -79,9 +79,12 @@ def robustness(request: MeasureRobustness, send: Send) -> dict[str, Any]:
     return found
 
 
-def _on_test_part(request: MeasureAccuracy, variant: str, predict: Predict, test: Part) -> dict[str, Any]:
+def _on_test_part(
+    request: MeasureAccuracy, variant: str, path: Path, predict: Predict, test: Part
+) -> dict[str, Any]:
     model, keep = request.model, request.folder / "cache" / "baseline_predictions.npy"
     predicted, sure = predict(test.images)
+    write_answers(path, predicted, sure)
     if variant == "baseline":
         np.save(keep, predicted)
     baseline = np.load(keep) if variant != "baseline" and keep.exists() else None

@@ -1,10 +1,14 @@
 """Compare: the recommendation, limits to try, the table, details."""
 
+import numpy as np
 import seed
 from seed import words
 
 from engine import events
+from engine.datasets import Part
+from engine.judge.changes import Change
 from engine.vocabulary import Answered, Constraints, Recommendation
+from pages.parts import changed
 
 
 def field(app, key):
@@ -169,6 +173,26 @@ def test_a_person_is_asked_below_the_confidence_that_reaches_what_is_asked(home,
     assert "--min-confidence 0.600" in words(app) and "**90.0" in words(app)
     app.number_input(key="alone").set_value(90.0).run()
     assert "It may answer everything alone" in words(app) and not app.exception
+
+
+def test_images_that_changed_are_shown_with_names_as_text(home, open_page, monkeypatch):
+    bad = "<img src=x onerror=alert(1)>"
+    lost, won = (
+        [Change(i, d, 1, b, a, 0.9, 0.4) for i in range(30)] for d, b, a in (("lost", 1, 2), ("won", 2, 1))
+    )
+    test = Part(np.zeros((30, 8, 8, 1), np.uint8), np.zeros(30, np.int64))
+    monkeypatch.setattr(changed, "changes_of", lambda run, variant, home: ([*lost, *won[:2]], test))
+    app = open_page("compare", run=seed.finished(home, model=seed.model(classes=["0", *[bad] * 9])))
+    assert "lost 30 that your model answers rightly, and won 2" in words(app).replace("*", "")
+    html = app.main.get("html")[-1].proto.body
+    assert html.count("<figure>") == 24 and "data:image/png" in html
+    assert "<img src=x" not in html and "your model ✓ &lt;img src=x onerror=alert(1)&gt;, 90" in html
+    app.segmented_control(key="changed_direction").set_value("won").run()
+    assert app.main.get("html")[-1].proto.body.count("<figure>") == 2 and not app.exception
+
+
+def test_an_older_run_says_that_it_did_not_keep_its_answers(home, open_page):
+    assert "Not recorded in this run" in words(open_page("compare", run=seed.finished(home)))
 
 
 def test_robustness_is_measured_when_asked_for_and_shown(home, open_page, monkeypatch):
