@@ -4,7 +4,7 @@ import streamlit as st
 
 from engine.judge import recommend
 from engine.run import robustness
-from pages.parts import all_variants, changed, charts, reports, robust, session, trade_off, variants
+from pages.parts import all_variants, changed, charts, layers, reports, robust, session, trade_off, variants
 from pages.parts import wording as w
 
 home = session.workspace()
@@ -59,6 +59,9 @@ changed.show(run, found[ids.index(picked)], home)
 
 st.header("On damaged pictures")
 robust.show(run, picked, home)
+
+st.header("What each layer costs")
+layers.show(run, found[ids.index(picked)], home)
 
 st.header("What each layer bears")
 if run.sensitivity:

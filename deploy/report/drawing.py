@@ -6,6 +6,7 @@ Text in them is escaped here; the templates take them as they are.
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -13,6 +14,7 @@ from markupsafe import Markup
 
 from engine.judge import figures as f
 from engine.judge import words
+from engine.judge.layers import LayerRow
 from engine.techniques import title_of
 from engine.vocabulary import Experiment, Variant
 
@@ -20,6 +22,7 @@ WIDTH, HEIGHT = 720, 360
 LEFT, RIGHT, TOP, BOTTOM = 64, 24, 16, 48
 MOST_BARS = 8
 BAR = 30
+LAYER_BAR = 22
 LOOK = {
     "grid": 'stroke="#dde2e1"',
     "whisker": 'stroke="#566263" stroke-width="1.5"',
@@ -92,6 +95,32 @@ def latencies(variants: list[Variant], chosen: str | None, device: str) -> Marku
             _whisker(x(e.low_ms or 0), middle, x(e.high_ms or 0), middle),
         ]
     said = "Predicted latency: " + "; ".join(f"{title_of(v.id)} {f.estimate(e)}" for v, e in known) + "."
+    return _svg(parts, height, said)
+
+
+def layers(rows: Sequence[LayerRow], device: str) -> Markup:
+    """Draws what each layer costs as a bar, the same layer of the baseline as a diamond; nothing where
+    nothing is predicted.
+    """
+    known = [row for row in rows if row.ms or row.ms_before]
+    if not any(row.ms for row in known):
+        return Markup("")
+    height = TOP + LAYER_BAR * len(known) + BOTTOM
+    most = max(max(row.ms or 0, row.ms_before or 0) for row in known)
+    x = Scale(0, most * 1.02, 290, WIDTH - RIGHT)
+    parts = _ticks_below(x, height, f"Predicted latency on {device} (ms)")
+    for number, row in enumerate(known):
+        top = TOP + LAYER_BAR * number
+        middle, length = top + LAYER_BAR / 2, x(row.ms or 0) - x.start
+        name = escape(_short(f"{row.name}, {row.bound}" if row.op else "an inference by itself"))
+        parts.append(f'<text x="{x.start - 8}" y="{middle + 4:.1f}" class="end">{name}</text>')
+        parts.append(
+            f'<rect class="bar chosen" x="{x.start}" y="{top + 4}" width="{length:.1f}"'
+            f' height="{LAYER_BAR - 8}"/>'
+        )
+        if row.ms_before is not None:
+            parts.append(_diamond(x(row.ms_before), middle, 6))
+    said = "Predicted latency by layer: " + "; ".join(f"{row.name} {f.ms(row.ms)}" for row in known) + "."
     return _svg(parts, height, said)
 
 
@@ -187,8 +216,7 @@ def _point(v: Variant, x: Scale, y: Scale, chosen: str | None) -> list[str]:
     if v.id == chosen:
         parts.append(f'<circle class="mark chosen" cx="{across:.1f}" cy="{up:.1f}" r="7">{name}</circle>')
     elif v.id == "baseline":
-        corners = " ".join(f"{across + a:.1f},{up + b:.1f}" for a, b in ((0, -8), (8, 0), (0, 8), (-8, 0)))
-        parts.append(f'<polygon class="mark baseline" points="{corners}">{name}</polygon>')
+        parts.append(_diamond(across, up, 8, name))
     elif v.admissible == "no":
         parts.append(f'<path class="cross" d="M{across - 4:.1f} {up - 4:.1f}l8 8m0 -8l-8 8">{name}</path>')
     else:
@@ -210,6 +238,12 @@ def _labels(named: list[Variant], x: Scale, y: Scale) -> list[str]:
         side, place = ("", across + 12) if fits else (' class="end"', across - 12)
         parts.append(f'<text{side} x="{place:.1f}" y="{up:.1f}">{escape(text)}</text>')
     return parts
+
+
+def _diamond(x: float, y: float, reach: float, name: str = "") -> str:
+    sides = ((0, -reach), (reach, 0), (0, reach), (-reach, 0))
+    corners = " ".join(f"{x + a:.1f},{y + b:.1f}" for a, b in sides)
+    return f'<polygon class="mark baseline" points="{corners}">{name}</polygon>'
 
 
 def _whisker(x1: float, y1: float, x2: float, y2: float) -> str:

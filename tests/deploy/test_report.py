@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from deploy import report
+from deploy.report import layers
 from deploy.report.drawing import Scale
 from engine.errors import BadInput
+from engine.judge.layers import LayerRow
 from engine.store.workspace import Workspace
 from engine.vocabulary import Robustness
 
@@ -156,3 +158,16 @@ def test_charts_look_right_without_the_page_s_style(run):
         marks = re.findall(r"<(?:line|circle|polygon|rect|path) [^>]*>", chart)
         assert marks and all("fill=" in mark or "stroke=" in mark for mark in marks)
         assert all('text-anchor="end"' in text for text in re.findall(r'<text [^>]*class="end"[^>]*>', chart))
+
+
+def test_the_layer_map_is_one_page_without_a_script_and_names_are_text(run):
+    bad = "<script>alert(1)</script>"
+    rows = [
+        LayerRow(bad, "Conv", 640, 160, 1000, 8, 16, 0.2, 0.1, 0.3, "compute", 1280, 2000, 32, 32, 0.4),
+        LayerRow("inference", "", 0, 0, 0, None, None, 0.1, 0.05, 0.2, "overhead", ms_before=0.1),
+    ]
+    found = run()
+    page = layers.html(found, "ptq_int8", "raspberry_pi_4", rows)
+    assert "Nothing is predicted" in layers.html(found, "ptq_int8", "raspberry_pi_4", [])
+    assert "<script" not in page and "&lt;script&gt;" in page and "<svg" in page
+    assert "0.200" in page and "1.28" in page and "default-src 'none'" in page

@@ -7,7 +7,7 @@ Every function returns the figure and its text for those who can't see it.
 from pages.parts.charts.answered import answered
 from pages.parts.charts.axes import PREDICTED, Axis, axes
 from pages.parts.charts.classes import confusion, recall
-from pages.parts.charts.layers import sensitivity
+from pages.parts.charts.layers import costs, sensitivity
 from pages.parts.charts.points import points_of
 from pages.parts.charts.robust import robustness
 from pages.parts.charts.template import COLOURS, CONFIG, INK, blank, mode, text
@@ -23,6 +23,7 @@ __all__ = [
     "axes",
     "blank",
     "confusion",
+    "costs",
     "front",
     "mode",
     "points_of",

@@ -42,6 +42,6 @@ def answered(points: Sequence[Answered], chosen: Answered | None) -> tuple[go.Fi
             f" Chosen: from confidence {chosen.confidence:.2f}, {100 * chosen.test_share:.1f} % alone,"
             f" {100 * chosen.test_accuracy:.2f} % right."
         )
-    figure.update_xaxes(title="Answered alone (% of the test images)", nticks=7)
-    figure.update_yaxes(title="Right (%)", nticks=6)
+    figure.update_xaxes(title_text="Answered alone (% of the test images)", nticks=7)
+    figure.update_yaxes(title_text="Right (%)", nticks=6)
     return figure, said

@@ -39,7 +39,7 @@ def recall(classes: list[str], ours: list[float | None], theirs: list[float | No
         hovertemplate="this variant: %{x:.1f} %<extra></extra>",
     )
     low = 100 * min([*known.values(), *theirs.values()])
-    figure.update_xaxes(title="Recall (%)", range=[max(0, low - 3), 100.8], nticks=6)
+    figure.update_xaxes(title_text="Recall (%)", range=[max(0, low - 3), 100.8], nticks=6)
     figure.update_yaxes(type="category", gridcolor=FAINT[mode()])
     worst = order[-1]
     return (
@@ -71,8 +71,8 @@ def confusion(classes: list[str], counts: list[list[int]]) -> tuple[go.Figure, s
         customdata=counts,
         hovertemplate="%{y} taken for %{x}: %{customdata} images<extra></extra>",
     )
-    figure.update_xaxes(title="Taken for", type="category", showgrid=False)
-    figure.update_yaxes(title="True class", type="category", autorange="reversed", showgrid=False)
+    figure.update_xaxes(title_text="Taken for", type="category", showgrid=False)
+    figure.update_yaxes(title_text="True class", type="category", autorange="reversed", showgrid=False)
     wrong = sorted(
         ((n, i, j) for i, row in enumerate(counts) for j, n in enumerate(row) if i != j and n), reverse=True
     )

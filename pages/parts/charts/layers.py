@@ -1,7 +1,10 @@
-"""The sensitivity of each layer."""
+"""What each layer costs, and how sensitive it is."""
+
+from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from engine.judge.layers import LayerRow
 from engine.vocabulary import LayerSensitivity
 from pages.parts.charts.template import COLOURS, INK, blank, mode, text
 
@@ -10,6 +13,60 @@ CHANGES = {
     "int4": ("as INT4", "square", "orange"),
     "prune": ("pruned", "triangle-up", "green"),
 }
+
+
+BOUNDS = {  # what binds a layer: legend, colour, pattern
+    "compute": ("bound by compute", "blue", ""),
+    "memory": ("bound by memory", "green", "/"),
+    "overhead": ("bound by overhead", "grey", "."),
+}
+MOST_LAYERS = 40
+
+
+def costs(rows: Sequence[LayerRow]) -> tuple[go.Figure, str, int]:
+    """Draws a bar a layer, in the order of the network, with what binds it and what it cost in the baseline;
+    of a deep network the costliest. Returns how many are left out, too.
+    """
+    known = [row for row in rows if row.ms]
+    costly = {row.name for row in sorted(known, key=lambda row: -(row.ms or 0))[:MOST_LAYERS]}
+    shown = [row for row in known if row.name in costly]
+    figure, colours = blank(110 + 24 * len(shown)), COLOURS[mode()]
+    names = {row.name: text(row.name)[:40] if row.op else "an inference by itself" for row in shown}
+    for bound, (legend, colour, pattern) in BOUNDS.items():
+        bars = [row for row in shown if row.bound == bound]
+        if bars:
+            figure.add_bar(
+                x=[row.ms for row in bars],
+                y=[names[row.name] for row in bars],
+                orientation="h",
+                name=legend,
+                marker={
+                    "color": colours[colour],
+                    "pattern": {"shape": pattern, "fgcolor": INK[mode()], "fillmode": "overlay"},
+                },
+                customdata=[[row.low_ms, row.high_ms] for row in bars],
+                hovertemplate="%{y}: %{x:.3g} ms (%{customdata[0]:.3g}–%{customdata[1]:.3g})<extra></extra>",
+            )
+    before = [row for row in shown if row.ms_before is not None]
+    figure.add_scatter(
+        x=[row.ms_before for row in before],
+        y=[names[row.name] for row in before],
+        mode="markers",
+        name="your model",
+        marker={
+            "symbol": "diamond",
+            "size": 10,
+            "color": colours["orange"],
+            "line": {"width": 1, "color": INK[mode()]},
+        },
+        hovertemplate="your model: %{x:.3g} ms<extra></extra>",
+    )
+    order = [names[row.name] for row in reversed(shown)]
+    figure.update_xaxes(title_text="Predicted latency (ms)", nticks=6, rangemode="tozero")
+    figure.update_yaxes(type="category", categoryorder="array", categoryarray=order)
+    most = max(known, key=lambda row: row.ms or 0)
+    said = f"Predicted latency of {len(known)} layers. The costliest is {most.name} with {most.ms:.3g} ms."
+    return figure, said, len(known) - len(shown)
 
 
 def sensitivity(rows: list[LayerSensitivity]) -> tuple[go.Figure, str]:
@@ -34,7 +91,10 @@ def sensitivity(rows: list[LayerSensitivity]) -> tuple[go.Figure, str]:
                 hovertemplate="%{y} " + legend + ": %{x:.2f} pp lost, loss %{customdata:+.3f}<extra></extra>",
             )
     figure.update_xaxes(
-        title="Accuracy lost on validation images (pp)", zeroline=True, zerolinecolor=INK[mode()], nticks=6
+        title_text="Accuracy lost on validation images (pp)",
+        zeroline=True,
+        zerolinecolor=INK[mode()],
+        nticks=6,
     )
     figure.update_yaxes(
         type="category", categoryorder="array", categoryarray=[text(name) for name in reversed(layers)]

@@ -27,6 +27,6 @@ def robustness(known: dict[str, Robustness]) -> tuple[go.Figure, str]:
             hovertemplate="%{x}: %{y:.1f} %<extra>%{fullData.name}</extra>",
         )
         said.append(f"{name} {100 * found.clean:.1f} %, damaged {100 * found.mean():.1f} % on average")
-    figure.update_xaxes(title="Damage", type="category")
-    figure.update_yaxes(title="Accuracy (%)", nticks=6)
+    figure.update_xaxes(title_text="Damage", type="category")
+    figure.update_yaxes(title_text="Accuracy (%)", nticks=6)
     return figure, f"Accuracy on damaged pictures: {'; '.join(said)}."
