@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from engine.backends import QuantSpec, nearest_grid, open_backend
 from engine.errors import BadInput
 from engine.formats import open_network, openings
 from engine.formats.torch import timm_trunks
@@ -34,6 +35,19 @@ def test_weights_are_recognised_and_answer_as_in_timm(name, how, tmp_path, look)
     x = torch.rand(2, how.get("in_chans", 3), 64, 64)
     with torch.inference_mode():
         torch.testing.assert_close(open_network(model)(x), network(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["lcnet_035", "ghostnet_050"])
+def test_every_layer_can_be_written_in_4_bits(name, tmp_path, look):
+    network = saved(tmp_path / "weights.pth", name, num_classes=3)
+    model = look(tmp_path / "weights.pth")
+    backend = open_backend(model, tmp_path / "cache", 1)
+    opened = backend.load(model)
+    folded = backend.folded(opened)
+    grids = {layer: nearest_grid(weight, 4) for layer, weight in backend.weights(folded).items()}
+    assert [layer.name for layer in backend.facts(opened).layers] == list(grids)
+    path = backend.export(opened, QuantSpec("weights", grids=grids), None, tmp_path / "made")
+    assert path.stat().st_size < sum(p.numel() for p in network.parameters())
 
 
 def test_a_name_of_timm_is_taken_with_and_without_its_prefix(tmp_path, look):

@@ -15,6 +15,8 @@ import torch
 import torch_pruning as tp
 from torch import fx, nn
 
+from engine.backends.torch.tracing import traced
+
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 APART = (
     nn.ReLU,
@@ -60,7 +62,7 @@ class Chain:
 def chains(network: nn.Module) -> dict[str, Chain]:
     """Returns the chains of a network that torch.fx can trace, by the name of their first layer."""
     modules = dict(network.named_modules())
-    graph = (network if isinstance(network, fx.GraphModule) else fx.symbolic_trace(network)).graph
+    graph = traced(network).graph
     calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
     found = {}
     for node in graph.nodes:

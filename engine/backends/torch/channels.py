@@ -13,9 +13,10 @@ import warnings
 
 import torch
 import torch_pruning as tp
-from torch import fx, nn
+from torch import nn
 
 from engine.backends.torch import chains as torch_chains
+from engine.backends.torch.tracing import traced
 from engine.backends.widths import UNITS, Unprunable, kept
 
 MOST_STEPS = 1_000  # layers that one channel may be followed through before it is given up
@@ -42,10 +43,8 @@ def why_untraceable(network: nn.Module) -> str:
     """Returns why torch.fx can't follow the network (so BatchNorm can't be folded), or ""."""
     if isinstance(network, torch.jit.ScriptModule):
         return "a TorchScript program can't be taken apart into layers"
-    if isinstance(network, fx.GraphModule):  # it is a graph of layers already
-        return ""
     try:
-        fx.symbolic_trace(network)
+        traced(network)
         return ""
     except Exception as error:  # whatever a foreign forward() raises, the answer is the same
         return f"its forward code can't be followed layer by layer ({type(error).__name__})"

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import fx, nn
-from torch.fx.experimental.optimization import fuse
 
 from engine.backends.images import images_at_once
 from engine.backends.protocol import Facts, LayerInfo, Trained, Training
 from engine.backends.torch import attention as torch_attention
 from engine.backends.torch import channels as torch_channels
 from engine.backends.torch import training as torch_training
+from engine.backends.torch.tracing import folded
 from engine.backends.torch.training import WEIGHTED
 from engine.datasets import Part
 from engine.device.preprocessing import preprocess
@@ -161,8 +161,7 @@ class PyTorch:
     def folded(self, network: nn.Module) -> nn.Module:
         if torch_channels.why_untraceable(network):
             return copy.deepcopy(network)
-        traced = isinstance(network, fx.GraphModule)  # as an ONNX file becomes one
-        return fuse(copy.deepcopy(network).eval(), no_trace=traced).requires_grad_(False)
+        return folded(copy.deepcopy(network).eval())
 
     # ---- running -------------------------------------------------------------------------------------------
 

@@ -101,7 +101,24 @@ def build(architecture: str, weights: Weights) -> nn.Module:
         )
     except Exception as error:  # a network may refuse channels or classes in any way
         raise BadInput(f"timm's {name[:60]} can't be built for these weights ({error}).") from None
-    return fill(network, weights, architecture)
+    return _taken_apart(fill(network, weights, architecture))
+
+
+def _taken_apart(network: nn.Module) -> nn.Module:
+    """Returns the network with a module each for the normalisation and the activation that timm runs in one:
+    only a plain BatchNorm is folded into the layer before it.
+    """
+    from timm.layers import BatchNormAct2d
+
+    modules = dict(network.named_modules())
+    for name, both in modules.items():
+        if isinstance(both, BatchNormAct2d):
+            norm = nn.BatchNorm2d(both.num_features, both.eps, both.momentum, both.affine)
+            own = {key: value for key, value in both.state_dict().items() if key in norm.state_dict()}
+            norm.load_state_dict(own)
+            parent, _, last = name.rpartition(".")
+            setattr(modules[parent], last, nn.Sequential(norm, both.drop, both.act).eval())
+    return network
 
 
 def is_installed() -> bool:
