@@ -18,6 +18,7 @@ from typing import Any
 from deploy.station.classify import Classifier
 from deploy.station.decide import MIN_CONFIDENCE, rules
 from deploy.station.events import Events
+from deploy.station.keeper import Keeper
 from deploy.station.line import Habits, Line
 from deploy.station.log import Log
 from deploy.station.packages import metadata
@@ -95,7 +96,9 @@ def run(asked: argparse.Namespace) -> int:
     folder: Path = (asked.state or Path.home() / ".edgewise-station" / asked.station).absolute()
     with _locked(folder):
         log = Log(folder / "station.db", asked.station)
-        updates = Updates(log, folder / "packages", lambda path: _opened(path, asked), log.event)
+        updates = Updates(
+            log, folder / "packages", lambda path: _opened(path, asked), log.event, asked.updates
+        )
         first = log.last()
         plc = events = None
         if asked.plc:
@@ -105,7 +108,7 @@ def run(asked: argparse.Namespace) -> int:
             if asked.broker:
                 port = 8883 if os.environ.get("EDGEWISE_MQTT_CA") else 1883
                 host, port = address(asked.broker, port)
-                events = Events(log, host, port, lambda said: updates.ask(said, asked.updates))
+                events = Events(log, host, port, updates.ask)
             chosen = rules(classifier.classes, asked.ok_class, asked.defect_class, asked.min_confidence)
         except Refused:
             classifier.close()
@@ -116,12 +119,14 @@ def run(asked: argparse.Namespace) -> int:
         line = Line(items, chosen, log, plc, habits)
         for number in STOPS:
             signal.signal(number, lambda *_: line.stopping.set())
-        for part in (plc, events):
+        keeper = Keeper(log)
+        for part in (keeper, plc, events):
             if part:
                 part.start()
         line.run(classifier, updates, events)
         if events:
             events.stop(DRAIN_S)
+        keeper.stop()
         print(json.dumps(_told(log, first)), flush=True)
         log.close()
     if items.error:

@@ -42,6 +42,11 @@ class Classifier:
         spec = self.metadata["preprocessing"]
         return f"{spec['height']}x{spec['width']} {spec['color']}"
 
+    @property
+    def is_ready(self) -> bool:
+        """Tells whether its process is there to answer."""
+        return self.process is not None
+
     def ask(self, picture: bytes) -> dict[str, Any]:
         """Returns what the worker says of a picture: class, probability and light, or `no_picture`.
 

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from deploy.station.log import Log, now
@@ -32,7 +33,7 @@ class Events:
         self.client.on_message = self._message
         self.client.on_publish = lambda _, __, number, ___, ____: self.taken.add(number)
         self.client.will_set(f"{self.topic}/state", json.dumps({"state": "lost"}), qos=1, retain=True)
-        self.client.reconnect_delay_set(1, 10)
+        self.client.reconnect_delay_set(1, 5)
 
     def start(self) -> None:
         """Connects and sends from now on, whether the broker is there or not."""
@@ -44,12 +45,12 @@ class Events:
         """Gives what waits so many seconds to leave, then says good-bye; the rest goes next time."""
         self.log.flush()
         for _ in range(int(seconds / LOOK_S)):
-            if not self.connected or not self.log.waiting():
+            if not self.log.waiting():
                 break
             self.ended.wait(LOOK_S)
         self.ended.set()
         self.thread.join()
-        if self.connected:
+        with suppress(RuntimeError):  # the broker may be away
             self._say("stopped").wait_for_publish(1)
         self.client.disconnect()
         self.client.loop_stop()
@@ -67,10 +68,11 @@ class Events:
                 last = seq
 
     def _mark(self) -> None:
-        taken = [number for number in self.on_way if number in self.taken]
-        if taken:
+        heard = self.taken.copy()
+        if taken := [number for number in self.on_way if number in heard]:
             self.log.sent([self.on_way.pop(number) for number in taken])
-            self.taken.difference_update(taken)
+        # also those of states: numbers come again
+        self.taken -= heard
 
     def _say(self, state: str) -> Any:
         what = json.dumps({"state": state, "at": now()})

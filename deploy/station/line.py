@@ -15,14 +15,11 @@ from deploy.station.events import Events
 from deploy.station.log import Log
 from deploy.station.plc import Plc
 from deploy.station.source import Item, Source
-from deploy.station.update import Updates
+from deploy.station.update import DEAD, Updates
 
 LOOK_S = 0.2
-FAULT_AFTER = 3  # items in a row without an answer: the line shall stop
 BACKLOG_S = 5.0  # the broker is away for so long
 MOST_SAMPLE = 200_000  # bytes of a picture that is sent
-KEEP_DAYS = 30
-HOUR_S = 3600.0
 
 say = logging.getLogger("edgewise.station")
 
@@ -53,9 +50,10 @@ class Line:
     ):
         self.source, self.rules, self.log, self.plc, self.habits = source, rules, log, plc, habits
         self.stopping = threading.Event()
-        self.failures, self.sample_due, self.times = 0, True, list[float]()
+        self.failures, self.unsure_due, self.times = 0, True, list[float]()
         self.away_since: float | None = None
-        self.said = {"number": log.last(), "at": time.monotonic(), "pruned": time.monotonic()}
+        self.looks_at = ""
+        self.said = {"number": log.last(), "at": time.monotonic()}
 
     def run(self, classifier: Classifier, updates: Updates, events: Events | None) -> None:
         """Takes the items. On the way out, however that comes, the PLC is left in its safe state."""
@@ -64,6 +62,7 @@ class Line:
         state = signals.FAULT
         try:
             self.source.start()
+            updates.resume()
             while not self.stopping.is_set() and not self.source.ended:
                 self._tick()
                 if item := self.source.next(LOOK_S):
@@ -87,13 +86,13 @@ class Line:
         self.log.signalled(number, signal)
         self.times.append(1000 * (time.monotonic() - item.taken))
         self.failures = self.failures + 1 if verdict.reason == FAILED else 0
-        if "brightness" in answer and self.drift.add(answer):
-            self._alarm("drift", bool(self.drift.alarm), self.drift.off())
-        if number % self.habits.sample_every == 0:
-            self.sample_due = True
+        if "brightness" in answer:
+            self._watch(answer)
+        is_turn = number % self.habits.sample_every == 0
         # what the package was not sure of teaches most
-        if self.sample_due and (verdict.reason == LOW or number % self.habits.sample_every == 0):
+        if is_turn or (self.unsure_due and verdict.reason == LOW):
             self._sample(number, item, verdict)
+            self.unsure_due = is_turn
 
     def _judged(self, item: Item) -> tuple[Verdict, dict[str, Any]]:
         if item.late:
@@ -104,21 +103,25 @@ class Line:
             return Verdict(UNSURE, FAILED, str(error)), {}
         return self.rules.verdict(answer, self.classifier.metadata.get("min_confidence")), answer
 
+    def _watch(self, light: dict[str, Any]) -> None:
+        was_learnt = self.drift.learnt
+        if self.drift.add(light):
+            self._alarm("drift", bool(self.drift.alarm), self.drift.off())
+        if self.drift.learnt and not was_learnt:
+            self._keep_light()
+
     def _tick(self) -> None:
         """What is done beside the items."""
         follows = self.updates.change(self.classifier)
         if follows is not self.classifier:
-            self._keep_light()
             self._look_at(follows)
         now = time.monotonic()
         if self.plc:
-            is_fault = self.failures >= FAULT_AFTER
+            # only until it is ready again: on a belt that stands no item would come to show it
+            is_fault = self.failures >= DEAD and not self.classifier.is_ready
             self.plc.alive(signals.FAULT if is_fault else signals.RUNNING, self._alarms(is_fault, now))
         if now - self.said["at"] >= self.habits.summary_s:
             self._summary()
-        if now - self.said["pruned"] >= HOUR_S:
-            self.said["pruned"] = now
-            self.log.prune(KEEP_DAYS)
 
     def _alarms(self, is_fault: bool, now: float) -> int:
         if self.events is None or self.events.connected:
@@ -137,14 +140,19 @@ class Line:
     def _look_at(self, classifier: Classifier) -> None:
         """Goes on with this classifier, and with what was learnt of pictures of its size."""
         self.classifier = classifier
+        least = threshold(self.rules.least, classifier.metadata.get("min_confidence"))
+        say.info("package %s, sure from %.3f on", classifier.id, least)
+        if classifier.input == self.looks_at:
+            return
+        if self.looks_at:
+            self._keep_light()
+        self.looks_at = classifier.input
         kept = None if self.habits.learn else self.log.get(f"light {classifier.input}")
         self.habits.learn = False
         self.drift = Drift(kept, self.habits.drift_reference, self.habits.drift_limit)
-        least = threshold(self.rules.least, classifier.metadata.get("min_confidence"))
-        say.info("package %s, sure from %.3f on", classifier.id, least)
 
     def _keep_light(self) -> None:
-        self.log.set(f"light {self.classifier.input}", self.drift.state())
+        self.log.set(f"light {self.looks_at}", self.drift.state())
 
     def _alarm(self, name: str, is_on: bool, figures: dict[str, float]) -> None:
         rounded = {key: round(value, 3) for key, value in figures.items()}
@@ -152,7 +160,6 @@ class Line:
         say.warning("%s alarm %s: %s", name, "on" if is_on else "off", rounded)
 
     def _sample(self, number: int, item: Item, verdict: Verdict) -> None:
-        self.sample_due = False
         small = 0 < len(item.content) <= MOST_SAMPLE
         picture = base64.b64encode(item.content).decode() if small else None
         self.log.event("sample", {"n": number, "picture": item.name, **asdict(verdict), "content": picture})

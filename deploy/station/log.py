@@ -1,8 +1,10 @@
 """What happened on the line, and what is still to be sent: one SQLite file that outlives a kill and a power
-cut. An item is written before its signal goes out, and with the next one what became of it.
+cut. An item is written before its signal goes out, and with the next one what became of it. Only what a power
+cut can't take any more is sent, so that no number that others have seen is given twice.
 """
 
 import json
+import os
 import secrets
 import sqlite3
 import threading
@@ -54,13 +56,17 @@ class Log:
         try:
             self.db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self.db.execute("PRAGMA journal_mode=WAL")
-            # a number that was given to an item must never be given to another, also after a power cut
-            self.db.execute("PRAGMA synchronous=FULL")
+            # a card may take half a second to say that bytes are safe: an item does not wait for that, its
+            # event does (`sync`)
+            self.db.execute("PRAGMA synchronous=NORMAL")
+            self.db.execute("PRAGMA wal_autocheckpoint=0")
             self.db.executescript(SCHEMA)
         except sqlite3.Error as error:
             raise Refused(
                 f"The log {path} can't be used ({error}): name another folder with --state."
             ) from None
+        self.error = ""  # of who syncs
+        self.path, self.safe = path, 0  # the last event that a power cut can't take
         self.pending: list[tuple[str, Sequence[Any]]] = []
         # of this file: a new one starts to count at 1 again
         self.origin: str = self.get("origin") or secrets.token_hex(4)
@@ -68,7 +74,7 @@ class Log:
         self._close_open_items()
 
     def decided(self, picture: str, verdict: Verdict, ms: float, package: str) -> int:
-        """Writes an item and returns its number, when it is on the disk."""
+        """Writes an item and returns its number; from now on a kill does not take it."""
         row = (now(), picture, verdict.verdict, verdict.reason, verdict.detail, verdict.name)
         with self.lock:
             self._begin()
@@ -81,7 +87,7 @@ class Log:
             return number
 
     def signalled(self, number: int, signal: str) -> None:
-        """Notes what became of an item's signal, and its event; on the disk with the next item or `flush`."""
+        """Notes what became of an item's signal, and its event; written with the next item or `flush`."""
         with self.lock:
             row = self.db.execute(f"SELECT {', '.join(COLUMNS)} FROM items WHERE n = ?", (number,)).fetchone()
             item = dict(zip(COLUMNS, row, strict=True)) | {"signal": signal}
@@ -89,7 +95,7 @@ class Log:
             self._later("item", item | {"outcome": outcome(item["verdict"], signal)})
 
     def event(self, kind: str, what: dict[str, Any]) -> None:
-        """Puts an event into the outbox, on the disk when this returns."""
+        """Puts an event into the outbox."""
         with self.lock:
             self._later(kind, what)
             self.flush()
@@ -102,12 +108,14 @@ class Log:
                 self.db.execute("COMMIT")
 
     def unsent(self, after: int, limit: int) -> list[tuple[int, str, str]]:
-        """Returns sequence number, type and payload of what was not sent, in order, behind one that was."""
+        """Returns sequence number, type and payload of what was not sent and is safe, in order, behind a
+        number.
+        """
         with self.lock:
             found = self.db.execute(
                 "SELECT seq, at, type, payload FROM outbox"
-                " WHERE sent IS NULL AND seq > ? ORDER BY seq LIMIT ?",
-                (after, limit),
+                " WHERE sent IS NULL AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
+                (after, self.safe, limit),
             ).fetchall()
         return [(seq, kind, self._enveloped(seq, at, kind, payload)) for seq, at, kind, payload in found]
 
@@ -151,17 +159,33 @@ class Log:
         return json.loads(row[0]) if row else None
 
     def set(self, key: str, value: Any) -> None:
-        """Keeps a value, on the disk when this returns."""
+        """Keeps a value."""
         with self.lock:
             self.db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (key, json.dumps(value)))
 
-    def prune(self, days: float) -> None:
-        """Forgets items and sent events that are older; what was not sent stays, however old."""
+    def sync(self) -> None:
+        """Waits until all that was written is on the disk, and lets its events go. Nobody else waits."""
+        self.flush()
+        with self.lock:
+            last = int(self.db.execute("SELECT coalesce(max(seq), 0) FROM outbox").fetchone()[0])
+        for path in (f"{self.path}-wal", self.path.parent):
+            file = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
+        self.safe = max(self.safe, last)
+
+    def prune(self, days: float, most: int) -> None:
+        """Forgets some items and sent events that are older; what was not sent stays, however old."""
         edge = datetime.fromtimestamp(datetime.now(UTC).timestamp() - days * 86400, UTC)
         with self.lock:
-            text = edge.isoformat(timespec="milliseconds")
-            self.db.execute("DELETE FROM outbox WHERE sent < ?", (text,))
-            self.db.execute("DELETE FROM items WHERE at < ? AND n < (SELECT max(n) FROM items)", (text,))
+            for table, key, when in (("outbox", "seq", "sent"), ("items", "n", "at")):
+                oldest = f"SELECT {key}, {when} FROM {table} ORDER BY {key} LIMIT ?"
+                self.db.execute(
+                    f"DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM ({oldest}) WHERE {when} < ?)",
+                    (most, edge.isoformat(timespec="milliseconds")),
+                )
 
     def close(self) -> None:
         """Writes what waits and closes the file."""
@@ -171,6 +195,8 @@ class Log:
 
     def _begin(self) -> None:
         """Opens a transaction and writes in it what waits."""
+        if self.error:
+            raise sqlite3.OperationalError(self.error)
         self.db.execute("BEGIN IMMEDIATE")
         try:
             for statement, values in self.pending:

@@ -18,6 +18,8 @@ from deploy.station.refused import NAME, Refused
 PROBATION = 200  # items
 FEWEST = 50  # items before anything is concluded …
 WORSE = 0.10  # … and by how much the share of unsure ones may rise
+DEAD = 3  # items in a row without an answer, at which nothing is waited for
+CLOSE_S = 2
 MOST_REFUSED = 20  # packages that are remembered as rolled back
 BAD = (LOW, LATE, FAILED)  # a picture that is none is not the package's fault
 Report = Callable[[str, dict[str, Any]], None]
@@ -26,11 +28,20 @@ Report = Callable[[str, dict[str, Any]], None]
 class Updates:
     """The package at work, and the one that is to follow or to come back.
 
-    opens: makes a Classifier of a folder. report: takes what happened ("update", {…}).
+    opens: makes a Classifier of a folder. report: takes what happened ("update", {…}). updates: the folder
+    that a command may name a file of; None where none may come.
     """
 
-    def __init__(self, log: Log, folder: Path, opens: Callable[[Path], Classifier], report: Report):
+    def __init__(
+        self,
+        log: Log,
+        folder: Path,
+        opens: Callable[[Path], Classifier],
+        report: Report,
+        updates: Path | None = None,
+    ):
         self.log, self.folder, self.opens, self.report = log, folder, opens, report
+        self.updates = updates
         self.lock, self.thread = threading.Lock(), threading.Thread()
         self.next: Classifier | None = None
         self.back_because = ""  # why `next` comes back; "" for a new one
@@ -60,16 +71,23 @@ class Updates:
             self._went_back(classifier, str(error))
             return classifier
 
-    def ask(self, asked: dict[str, Any], updates: Path | None) -> None:
+    def ask(self, asked: dict[str, Any]) -> None:
         """Tries a package that a command names, in the background: {"file": of the folder of updates,
         "sha256": of that file}. Says what came of it.
         """
         with self.lock:
-            if self.thread.is_alive() or self.next is not None:
-                self.report("update", {"result": "refused", "why": "another update is at work"})
+            if self.thread.is_alive() or self.next is not None or self.state["since"] is not None:
+                why = "Another package is being tried or on probation: ask again when it is accepted."
+                self.report("update", {"result": "refused", "why": why})
                 return
-            self.thread = threading.Thread(target=self._try, args=(asked, updates), daemon=True)
+            self._keep(asked=asked)
+            self.thread = threading.Thread(target=self._try, args=(asked,), daemon=True)
             self.thread.start()
+
+    def resume(self) -> None:
+        """Asks again for what the last process did not live to try."""
+        if asked := self.state.get("asked"):
+            self.ask(asked)
 
     def change(self, current: Classifier) -> Classifier:
         """Between two items: returns the classifier for the next one."""
@@ -87,16 +105,16 @@ class Updates:
         return follows
 
     def close(self) -> None:
-        """Waits for what is being tried."""
+        """Ends; what is being tried is tried again after the next start."""
         if self.thread.is_alive():
-            self.thread.join(packages.TRIAL_S)
+            self.thread.join(CLOSE_S)
         if self.next is not None:
             self.next.close()
 
-    def _try(self, asked: dict[str, Any], updates: Path | None) -> None:
+    def _try(self, asked: dict[str, Any]) -> None:
         name = str(asked.get("file", ""))[:100]
         try:
-            installed = packages.install(self._named(asked, updates), self.folder)
+            installed = packages.install(self._named(asked), self.folder)
             if installed.name == self.state["current"]:
                 raise Refused("This package is at work already.")
             if installed.name in self.state["refused"]:
@@ -104,20 +122,21 @@ class Updates:
             said = packages.try_out(installed)
             classifier = self.opens(installed)
         except (Refused, OSError) as error:
+            self._keep(asked=None)
             self.report("update", {"result": "refused", "file": name, "why": str(error)})
             return
         self.report("update", {"result": "tried", "file": name, "package": installed.name, "why": said})
         self._hand_over(classifier, "")
 
-    def _named(self, asked: dict[str, Any], updates: Path | None) -> Path:
+    def _named(self, asked: dict[str, Any]) -> Path:
         name, digest = asked.get("file"), asked.get("sha256")
-        if updates is None:
+        if self.updates is None:
             raise Refused("This station takes no updates: it was started without --updates.")
         if not isinstance(name, str) or not NAME.fullmatch(name) or not isinstance(digest, str):
             raise Refused(
                 'An update is {"file": "NAME.zip", "sha256": "…"}, a file of the folder of updates.'
             )
-        path = updates / name
+        path = self.updates / name
         if path.is_symlink() or not path.is_file():
             raise Refused(f"There is no file {name} in the folder of updates.")
         with open(path, "rb") as file:
@@ -131,7 +150,9 @@ class Updates:
         """
         reasons = self.log.reasons(current.id, self.state["since"], PROBATION)
         now, before = share(reasons), self.state["before"]
-        if len(reasons) >= FEWEST and now > before + WORSE:
+        # where nothing answers the PLC stops the belt, and no further items would come to tell
+        is_dead = reasons[:DEAD] == [FAILED] * DEAD
+        if is_dead or (len(reasons) >= FEWEST and now > before + WORSE):
             why = f"{now:.0%} of {len(reasons)} items were unsure or failed, before {before:.0%}"
             self.thread = threading.Thread(target=self._back, args=(self.state["previous"], why), daemon=True)
             self.thread.start()
@@ -152,10 +173,10 @@ class Updates:
             self.next, self.back_because = classifier, because
 
     def _took_over(self, current: Classifier, follows: Classifier) -> None:
-        reasons = self.log.reasons(current.id, 0, PROBATION)
-        before = share(reasons) if len(reasons) >= FEWEST else 0.0
+        before = share(self.log.reasons(current.id, 0, PROBATION))
         since = self.log.last()
-        self._keep(current=follows.id, previous=current.id, since=since, before=before, rolled_back=False)
+        self._keep(current=follows.id, previous=current.id, since=since, before=before)
+        self._keep(asked=None, rolled_back=False)
         self.report("update", {"result": "taken over", "package": follows.id, "bad_before": round(before, 4)})
 
     def _went_back(self, follows: Classifier, why: str) -> None:

@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pymodbus.client
+import pymodbus.server  # noqa: F401
 import pytest
 from PIL import Image, ImageEnhance
 
@@ -40,6 +42,11 @@ def free_port() -> int:
         return found.getsockname()[1]
 
 
+def listens(port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0
+
+
 class Broker:
     """mosquitto on a port of its own, which can be stopped and started again; it keeps what it was given."""
 
@@ -57,15 +64,11 @@ class Broker:
         self.process = subprocess.Popen(
             [MOSQUITTO, "-c", self.folder / "conf"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        until(self._answers)
+        until(lambda: listens(self.port))
 
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait()
-
-    def _answers(self) -> bool:
-        with socket.socket() as tried:
-            return tried.connect_ex(("127.0.0.1", self.port)) == 0
 
 
 @pytest.fixture
@@ -103,6 +106,7 @@ class PlcServer:
         self.task = self.loop.create_task(serve(self.simulator, "127.0.0.1", self.port))
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
+        until(lambda: listens(self.port))
 
     def stop(self) -> None:
         self.loop.call_soon_threadsafe(self.task.cancel)

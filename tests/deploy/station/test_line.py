@@ -98,13 +98,14 @@ def test_a_line_sorts_pictures_signals_and_tells(station, pictures, plc, broker,
 
 def test_nothing_is_lost_while_the_broker_is_away(station, pictures, broker, collector, tmp_path):
     cloud = collector(broker)
-    belt = station(*("--source", f"conveyor:{pictures('belt', range(359))}@240", "--broker", broker.address))
+    belt = station(*("--source", f"conveyor:{pictures('belt', range(359))}@150", "--broker", broker.address))
     until(lambda: len(items(cloud)) > 40)
     broker.stop()
     seen = len(logged(tmp_path))
     until(lambda: len(logged(tmp_path)) > seen + 60, 5)
     broker.start()
-    assert ended(belt)["items"] == 359
+    said = ended(belt)
+    assert said["items"] == 359 and said["waiting"] == 0
     until(lambda: len(items(cloud)) == 359)
     assert cloud.missing() == 0
     came = [seq for (seq,) in cloud.db.execute("SELECT seq FROM events ORDER BY rowid")]
@@ -127,6 +128,7 @@ def test_what_the_plc_did_not_hear_is_a_reject_and_is_never_said_later(station, 
     assert len(lost & {*before}) <= 1
     assert plc.simulator.coils[:3] == [False, True, False]
     with closing(Log(tmp_path / "state" / "station.db", "station")) as log:
+        log.sync()
         events = [json.loads(payload) for _, kind, payload in log.unsent(0, 10_000) if kind == "item"]
     assert {event["outcome"] for event in events if event["n"] in lost} == {"reject"}
 
@@ -234,7 +236,7 @@ def test_an_update_that_does_not_open_after_a_restart_is_rolled_back(built, tmp_
     log, said = Log(tmp_path / "log.db", "line"), []
 
     def updates() -> Updates:
-        return Updates(log, tmp_path / "packages", Classifier, lambda kind, what: said.append(what["result"]))
+        return Updates(log, tmp_path / "packages", Classifier, lambda _, what: said.append(what["result"]))
 
     first = updates().first(built("baseline"))
     first.close()
@@ -280,6 +282,7 @@ def test_a_broker_with_password_and_tls_gets_events_of_who_has_both(brokers, tmp
     monkeypatch.setenv("EDGEWISE_MQTT_CA", str(certificate))
     log = Log(tmp_path / "log.db", "line")
     log.event("alarm", {"alarm": "drift"})
+    log.sync()
     events = Events(log, "127.0.0.1", broker.port, lambda _: None)
     events.start()
     until(lambda: not log.waiting() if is_right else events.refused)

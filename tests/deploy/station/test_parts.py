@@ -15,11 +15,12 @@ from PIL import Image, ImageFilter
 from sklearn.datasets import load_digits
 
 from deploy.station import drift, packages, source
-from deploy.station.decide import LOW, NO_PICTURE, UNSURE, Rules, Verdict, rules
+from deploy.station.decide import FAILED, LATE, LOW, NO_PICTURE, UNSURE, Rules, Verdict, rules
 from deploy.station.drift import Drift
 from deploy.station.log import Log, outcome
 from deploy.station.plc import LOST, NUMBER, REACHED, REJECT, RUN, STATE, Plc
 from deploy.station.refused import Refused, address
+from deploy.station.update import Updates
 from deploy.station.worker import light
 from tests.deploy.station.conftest import free_port, until
 
@@ -85,6 +86,8 @@ def test_a_log_goes_on_where_a_killed_one_stopped(tmp_path):
     first.db.close()
     again = Log(tmp_path / "log.db", "line")
     assert again.decided("c.png", OK, 3.0, "p") == 3
+    assert again.unsent(0, 10) == []  # a power cut might still take them
+    again.sync()
     events = [json.loads(payload) for _, _, payload in again.unsent(0, 10)]
     assert [(e["n"], e["signal"], e["outcome"]) for e in events] == [
         (1, "reached", "pass"),
@@ -93,8 +96,10 @@ def test_a_log_goes_on_where_a_killed_one_stopped(tmp_path):
     assert len({e["id"] for e in events}) == 2
     again.sent([1])
     assert [seq for seq, _, _ in again.unsent(0, 10)] == [2] and again.waiting() == 1
-    again.prune(days=-1)
-    assert again.last() == 3 and again.waiting() == 1  # what was not sent stays
+    again.prune(days=-1, most=2)
+    assert (
+        again.last() == 3 and again.counts() == {("ok", "", "open"): 1} and again.waiting() == 1
+    )  # what was not sent stays
     assert Log(tmp_path / "other.db", "line").origin != again.origin
 
 
@@ -187,6 +192,45 @@ def test_what_was_learnt_is_kept_and_an_alarm_ends():
     assert again.learnt
     changes = [again.add(light(level)) for level in [102] * 60 + [90] * 60 + [102] * 60]
     assert changes.count(True) == 2 and not again.alarm
+
+
+@pytest.mark.parametrize(
+    "before, after, result",
+    [
+        (["", LOW], ["", LOW] * 100, "accepted"),
+        (["", LOW], [LOW] * 50, "rolled back"),
+        (["", ""], ["", "", "", "", LATE] * 10, "rolled back"),
+        (["", ""], [NO_PICTURE] * 200, "accepted"),  # the camera's fault
+        (["", ""], ["", "", FAILED, FAILED, FAILED], "rolled back"),
+        (["", ""], ["", "", FAILED, "", FAILED, FAILED], None),
+        (["", ""], [LOW] * 49, None),
+    ],
+)
+def test_who_comes_back_from_probation(tmp_path, before, after, result):
+    log, said = Log(tmp_path / "log.db", "line"), []
+    log.set("packages", {"given": "old", "current": "old", "previous": None, "since": None, "refused": []})
+
+    def opens(folder):
+        return types.SimpleNamespace(id=folder.name, close=lambda: None)
+
+    def updates() -> Updates:
+        return Updates(log, tmp_path, opens, lambda _, what: said.append(what["result"]))
+
+    def see(reasons, package):
+        for reason in reasons:
+            log.decided("x", Verdict(UNSURE if reason else "ok", reason), 1.0, package)
+
+    see(before * 30, "old")
+    first = updates()
+    first._hand_over(opens(Path("new")), "")
+    current = first.change(opens(Path("old")))
+    see(after, "new")
+    again = updates()  # as after a restart
+    current = again.change(current)
+    again.thread.join() if result == "rolled back" else None
+    current = again.change(current)
+    assert said == ["taken over", *([result] if result else [])]
+    assert current.id == log.get("packages")["current"] == ("old" if result == "rolled back" else "new")
 
 
 def real_pictures(name: str) -> list[Image.Image]:
