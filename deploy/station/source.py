@@ -1,10 +1,11 @@
 """Where the items come from: a folder as fast as it goes, a conveyor at its rate, a camera."""
 
+import random
 import threading
 import time
 import zipfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,22 +106,23 @@ def source(text: str) -> Source:
     if kind == "folder":
         return Source(pictures(Path(where)), None)
     if kind == "conveyor":
-        return Source(pictures(Path(where)), per_second)
+        return Source(pictures(Path(where), mixed=True), per_second)
     if kind == "camera":
         return Source(filmed(where), per_second)
     raise Refused(f"There is no source {kind!r}: give folder:PATH, conveyor:PATH@RATE or camera:NUMBER.")
 
 
-def pictures(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Returns names and bytes of the pictures in a folder or zip, in the order of their names. What is no
-    picture inside is handed out all the same. Raises Refused where there are none.
+def pictures(path: Path, mixed: bool = False) -> Iterator[tuple[str, bytes]]:
+    """Returns names and bytes of the pictures in a folder or zip, in the order of their names, or `mixed` as
+    on a belt, each time alike. What is no picture inside is handed out all the same. Raises Refused where
+    there are none.
     """
     if path.is_dir():
-        names = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if _is_one(p.name))
+        names = _ordered((p.relative_to(path).as_posix() for p in path.rglob("*")), mixed)
         found = ((name, _read(path / name)) for name in names)
     elif zipfile.is_zipfile(path):
         archive = zipfile.ZipFile(path)
-        names = sorted(name for name in archive.namelist() if _is_one(name))
+        names = _ordered(archive.namelist(), mixed)
         found = ((name, _entry(archive, name)) for name in names)
     else:
         raise Refused(f"{path} is neither a folder of pictures nor a zip of them.")
@@ -158,8 +160,12 @@ def _frames(cv2: Any, capture: Any, number: str) -> Iterator[tuple[str, bytes]]:
         yield f"{number}/{count}.bmp", cv2.imencode(".bmp", frame)[1].tobytes()
 
 
-def _is_one(name: str) -> bool:
-    return name.lower().endswith(ENDINGS) and not name.startswith(("__MACOSX/", "._"))
+def _ordered(names: Iterable[str], mixed: bool) -> list[str]:
+    ours = (name for name in names if name.lower().endswith(ENDINGS))
+    found = sorted(name for name in ours if "/._" not in f"/{name}")  # macOS adds these
+    if mixed:
+        random.Random(0).shuffle(found)
+    return found
 
 
 def _read(path: Path) -> bytes:

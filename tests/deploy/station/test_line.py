@@ -6,9 +6,11 @@ import json
 import re
 import shlex
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
+import types
 import zipfile
 from base64 import b64decode
 from contextlib import closing
@@ -24,9 +26,10 @@ from deploy.station.classify import Classifier, Failed
 from deploy.station.collect import Collector
 from deploy.station.events import Events
 from deploy.station.log import Log
+from deploy.station.plc import FAULT, STATE
 from deploy.station.refused import Refused
 from deploy.station.update import Updates
-from tests.deploy.station.conftest import ROOT, ended, until
+from tests.deploy.station.conftest import GOOD, ROOT, ended, until
 
 DOC = (ROOT / "docs" / "station.md").read_text()
 
@@ -290,7 +293,36 @@ def test_a_broker_with_password_and_tls_gets_events_of_who_has_both(brokers, tmp
     assert log.waiting() == (0 if is_right else 1)
 
 
-def test_bad_input_gets_one_sentence(built, pictures, tmp_path, capsys, monkeypatch):
+@pytest.fixture
+def own_signals():
+    """Gives the test's process its signals back."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+def test_a_camera_that_vanishes_stops_the_line_with_a_sentence(
+    built, tmp_path, plc, own_signals, capsys, monkeypatch
+):
+    with zipfile.ZipFile(built("baseline")) as archive:
+        content = archive.read("sample.png")
+    frames = iter([(True, None)] * 3 + [(False, None)])
+    camera = types.SimpleNamespace(isOpened=lambda: True, read=lambda: next(frames))
+    sample = types.SimpleNamespace(tobytes=lambda: content)
+    fake = types.SimpleNamespace(VideoCapture=lambda _: camera, imencode=lambda *_: (True, sample))
+    monkeypatch.setitem(sys.modules, "cv2", fake)
+    words = ["--package", str(built("baseline")), "--source", "camera:0@50", "--ok-class", *GOOD]
+    assert main([*words, "--state", str(tmp_path / "state"), "--plc", plc.address]) == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out)["items"] == len(plc.simulator.passed) == 3
+    assert said.err.splitlines()[-1] == (
+        "The line stopped, because camera 0 gives no more pictures: is it still connected?"
+    )
+    assert plc.simulator.coils[:3] == [False, True, False] and plc.simulator.registers[STATE] == FAULT
+
+
+def test_bad_input_gets_one_sentence(built, pictures, tmp_path, own_signals, capsys):
     belt = f"folder:{pictures('belt', range(2))}"
     changed = tmp_path / "changed"
     with zipfile.ZipFile(built("baseline")) as archive:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import random
+import subprocess
 import sys
 import types
 import zipfile
@@ -22,7 +23,7 @@ from deploy.station.plc import LOST, NUMBER, REACHED, REJECT, RUN, STATE, Plc
 from deploy.station.refused import Refused, address
 from deploy.station.update import Updates
 from deploy.station.worker import light
-from tests.deploy.station.conftest import free_port, until
+from tests.deploy.station.conftest import ROOT, free_port, until
 
 OK = Verdict("ok", name="7", index=7, probability=0.93)
 
@@ -265,6 +266,13 @@ def test_drift_is_seen_on_dark_and_blurred_pictures_and_not_on_ordinary_ones(nam
             watched.add(light(np.asarray(fed)[..., None]))
         alarms[change] = watched.alarm
     assert alarms["ordinary"] == "" and alarms["dark"] and alarms["blurred"] == "sharpness"
+
+
+def test_nothing_of_the_extra_is_needed_to_import_the_station():
+    """A line without a PLC or without a broker needs only the other's library."""
+    names = [f"deploy.station.{name}" for name in ("__main__", "collect", "simulator")]
+    code = f"import sys; sys.modules |= dict.fromkeys(['paho', 'pymodbus', 'cv2'])\nimport {', '.join(names)}"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 # hostile packages
