@@ -51,7 +51,8 @@ def recipe(run: Run, variant: Variant, stored: Artifact, folder: Path) -> str:
             "runtime": asked.runtime,
             "techniques": techniques(run, variant),
             "seed": asked.seed,
-            "max_accuracy_drop_pp": asked.constraints.max_accuracy_drop_pp,
+            "cautious": asked.cautious,
+            **asked.constraints.set_limits(),
             "pace": read_json(pace_path(folder)),
         },
     }

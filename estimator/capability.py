@@ -177,7 +177,7 @@ def _technique_on_coral(machine: Device, name: str, precision: Precision, file_f
                 " Choose LiteRT where the model can be written for it."
             ),
         )
-    if name in ("ptq_int8", "qat_int8", "hybrid"):
+    if name in ("ptq_int8", "qat_int8", "hybrid", "fit_limits"):
         return Capability(answer="supported", why=machine.runtimes["edgetpu"].precisions["int8"].why)
     if name in ("dynamic_int8", "fp16", "ptq_int4"):
         return Capability(

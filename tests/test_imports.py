@@ -33,7 +33,10 @@ WORDS = (
 )
 DATA = (*WORDS, "engine.store", "engine.device", "models", "engine.datasets")
 FILES = (*DATA, "engine.wall", "engine.formats")
-WORK = (*FILES, "estimator", "engine.backends", "engine.judge.measure", "engine.techniques")
+WORK = (
+    *(*FILES, "estimator", "engine.backends", "engine.techniques"),
+    *("engine.judge.measure", "engine.judge.limits", "engine.judge.estimates"),
+)
 FRONT = (
     *(*WORDS, "engine.version", "engine.wall", "engine.store", "engine.datasets", "engine.judge"),
     "engine.techniques",

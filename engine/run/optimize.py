@@ -168,6 +168,10 @@ def stage(
         channel_multiple=device.channel_multiple(
             runtimes.format_of(run.experiment.model, run.experiment.runtime)
         ),
+        device=device.id,
+        calibration=run.calibrations.get(device.id),
+        constraints=run.experiment.constraints,
+        cautious=run.experiment.cautious,
     )
     if seconds:
         weighing.wait()  # training has its time, and the machine to itself

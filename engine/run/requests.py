@@ -6,7 +6,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from engine.backends import Facts
-from engine.vocabulary import Artifact, Host, LayerSensitivity, ModelFile
+from engine.vocabulary import Artifact, Constraints, Host, LayerSensitivity, ModelFile
+from estimator.types import Calibration
 
 WORK_THREADS = 2
 # one thread is timed: what a device's single core does, and the steadiest figure on a shared machine
@@ -89,7 +90,8 @@ class MakeVariants(OfRun):
 
     seconds: its share of the time budget. tolerance: the validation accuracy (a fraction) that a search may
     give up. dot_product: whether the device has dot-product instructions. channel_multiple: what its runtime
-    takes channels in.
+    takes channels in. device, calibration, constraints, cautious: what predictions are made for, corrected by
+    and held against.
     """
 
     task: Literal["technique"] = "technique"
@@ -101,6 +103,10 @@ class MakeVariants(OfRun):
     tolerance: float
     dot_product: bool
     channel_multiple: int
+    device: str
+    calibration: Calibration | None = None
+    constraints: Constraints = Constraints()
+    cautious: bool = False
 
 
 class MeasureAccuracy(OfRun):

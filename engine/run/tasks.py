@@ -112,6 +112,10 @@ def technique(request: MakeVariants, send: Send) -> dict[str, Any]:
         tolerance=request.tolerance,
         dot_product=request.dot_product,
         channel_multiple=request.channel_multiple,
+        device=request.device,
+        calibration=request.calibration,
+        constraints=request.constraints,
+        cautious=request.cautious,
         sensitivity=request.sensitivity,
     )
     if request.technique == "baseline":

@@ -3,6 +3,7 @@
 from engine.techniques import (
     distill,
     dynamic_int8,
+    fit_limits,
     fp16,
     hybrid,
     prune_structured,
@@ -23,6 +24,7 @@ ALL: tuple[Technique, ...] = (
     prune_structured.TECHNIQUE,
     prune_unstructured.TECHNIQUE,
     hybrid.TECHNIQUE,
+    fit_limits.TECHNIQUE,
     distill.TECHNIQUE,
 )
 TECHNIQUES: dict[str, Technique] = {technique.id: technique for technique in ALL}

@@ -1,12 +1,13 @@
 """What a technique is given to do, and the data that it may see."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.backends.protocol import Facts
 from engine.datasets import Part
 from engine.errors import EdgewiseError
-from engine.vocabulary import LayerSensitivity, ModelFile
+from engine.vocabulary import Constraints, LayerSensitivity, ModelFile
+from estimator.types import Calibration
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Job:
         tolerance: The validation accuracy (a fraction) that a search for the smallest variant may give up.
         dot_product: Whether the device has dot-product instructions.
         channel_multiple: What the device's runtime takes channels in (`widths.unit`).
+        device, calibration: What the files are for, and what the user measured there.
+        constraints, cautious: The run's limits, and whether they are held against the upper end of estimates.
         sensitivity: The run's rows, where the technique needs them.
     """
 
@@ -34,6 +37,10 @@ class Job:
     tolerance: float = 0.0
     dot_product: bool = False
     channel_multiple: int = 4
+    device: str = ""
+    calibration: Calibration | None = None
+    constraints: Constraints = field(default_factory=Constraints)
+    cautious: bool = False
     sensitivity: tuple[LayerSensitivity, ...] = ()
 
 

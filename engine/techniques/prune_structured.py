@@ -111,11 +111,19 @@ def cut(
     made it.
     """
     ratios = layer_ratios(bench, ratio, fragile)
+    record(bench, making, ratios, importance, ratio=round(ratio, 4))
+    return removed(bench, network, ratios, importance, making.seed) if made is None else made
+
+
+def record(
+    bench: Workbench, making: Making, ratios: dict[str, float], importance: str, **more: float
+) -> None:
+    """Records how channels are removed, by these shares of each layer's."""
     making.progress(0.05, "removing channels")
     making.step(
         "remove_channels",
         "Whole channels go, with all that is coupled to them; fragile layers lose fewer.",
-        ratio=round(ratio, 4),
+        **more,
         importance=importance,
         layer_ratios={n: round(r, 4) for n, r in ratios.items()},
         seed=making.seed,
@@ -130,20 +138,21 @@ def cut(
         images=min(RECONSTRUCTION_IMAGES, len(bench.data.train.images)),
         damping=DAMPING,
     )
-    return without_channels(bench, network, ratio, importance, fragile, making.seed) if made is None else made
 
 
 def without_channels(
     bench: Workbench, network: Network, ratio: float, importance: str, fragile: dict[str, float], seed: int
 ) -> Network:
     """Removes channels once and makes up for them by least squares; trains and records nothing."""
+    return removed(bench, network, layer_ratios(bench, ratio, fragile), importance, seed)
+
+
+def removed(
+    bench: Workbench, network: Network, ratios: dict[str, float], importance: str, seed: int
+) -> Network:
+    """Removes these shares of each layer's channels and makes up for them by least squares."""
     left = bench.backend.remove_channels(
-        network,
-        layer_ratios(bench, ratio, fragile),
-        importance,
-        bench.data.train,
-        seed,
-        bench.job.channel_multiple,
+        network, ratios, importance, bench.data.train, seed, bench.job.channel_multiple
     )
     memory.release()  # gradients and what the removal held, before the moments take their place
     return reconstructed(

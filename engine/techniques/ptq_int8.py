@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from engine.backends.protocol import Facts, QuantSpec
+from engine.backends.protocol import Facts, Network, QuantSpec
 from engine.techniques.job import NotApplicable
 from engine.techniques.shared.mixing import keeps, least, least_accuracy, named
 from engine.techniques.technique import Technique
@@ -35,7 +35,7 @@ def run(bench: Workbench) -> None:
     if wanted is None or plain.validation is None or keeps(plain.validation, wanted):
         return
     with bench.variant("ptq_int8@mixed") as making:
-        spec = replace(spec, floats=in_float(bench, making, spec, wanted))
+        spec = replace(spec, floats=in_float(bench, making, network, spec, wanted))
         _state(bench, making, spec)
         making.export(network, spec)
 
@@ -55,12 +55,11 @@ def _state(bench: Workbench, making: Making, spec: QuantSpec) -> None:
 
 
 def in_float(
-    bench: Workbench, making: Making, spec: QuantSpec, wanted: tuple[float, float]
+    bench: Workbench, making: Making, network: Network, spec: QuantSpec, wanted: tuple[float, float]
 ) -> frozenset[str]:
     """Returns the layers that stay in float, as few as keep the validation accuracy within the tolerance,
     those first that lose most for each of their weights. Raises NotApplicable where all would have to.
     """
-    network = bench.network()
     sizes = {layer.name: layer.weights for layer in bench.facts.layers}
     parts = [[str(name) for name in part] for part in np.array_split(list(sizes), min(PARTS, len(sizes)))]
     lost = []

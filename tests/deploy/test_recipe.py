@@ -16,7 +16,7 @@ from engine.store.workspace import Workspace
 from engine.vocabulary import Pace, Step
 from tests.conftest import ROOT
 
-TRAINED = ["qat_int8", "prune_structured", "prune_unstructured", "hybrid", "distill"]
+TRAINED = ["qat_int8", "prune_structured", "prune_unstructured", "hybrid", "fit_limits", "distill"]
 
 
 def constants(text: str) -> dict:

@@ -36,6 +36,7 @@ def made(asked, tmp_path) -> MakeVariants:
         tolerance=0.005,
         dot_product=False,
         channel_multiple=8,
+        device="raspberry_pi_4",
     )
 
 

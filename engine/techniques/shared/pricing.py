@@ -1,0 +1,154 @@
+"""What a network costs on the run's device: predicted from the very file that it becomes, by the rules that
+the run's limits are judged by.
+"""
+
+import copy
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from engine import memory
+from engine.backends.protocol import LayerInfo, Network, QuantSpec
+from engine.backends.widths import unit
+from engine.judge.estimates import estimates_for
+from engine.judge.limits import LIMITS
+from engine.techniques.bench import Bench
+from engine.techniques.shared.allocation import Group, Shares
+from engine.vocabulary import Estimate, Variant
+from estimator.profile.graph import profile
+from estimator.types import Profile
+
+COSTS = ("max_latency_ms", "max_energy_mj", "max_memory_mb", "max_size_mb")  # that channels and bits can meet
+MACS = "macs"  # what is aimed at where no time is predicted
+PROBED = 48  # groups of channels that are tried alone, those of most MACs first
+PROBE = 0.5
+COPIES = 2  # of the weights, that a runtime holds
+FEW_IMAGES = 8  # that calibrate a file of which only the cost is wanted
+
+
+@dataclass(frozen=True)
+class Priced:
+    """One file: what is in it, and its prediction for the run's device."""
+
+    profile: Profile
+    variant: Variant
+    device: str
+    cautious: bool
+
+    @property
+    def estimate(self) -> Estimate:
+        """The prediction, layer by layer where there is one."""
+        return self.variant.estimates[self.device]
+
+    def figure(self, name: str) -> float | None:
+        """Returns what a limit is held against, or the MACs; None where it is not known."""
+        if name == MACS:
+            return float(self.profile.macs)
+        return LIMITS[name].value(self.variant, self.device, self.cautious)
+
+    def shares(self, name: str, layers: tuple[LayerInfo, ...]) -> Shares:
+        """Returns how a figure is made up of the network's layers, matched to the file's by their MACs, in
+        the order that they run in.
+        """
+        costs, total = self._costs(name)
+        own, after = np.zeros(len(layers)), np.zeros(len(layers))
+        waiting, last = list(range(len(layers))), None
+        for layer, cost in zip(self.profile.layers, costs, strict=True):
+            found = next((j for j in waiting if layer.macs and layers[j].macs == layer.macs), None)
+            if found is not None:
+                waiting.remove(found)
+                own[found], last = cost, found
+            elif last is not None:
+                after[last] += cost
+        if not own.any():  # a file of other operators: by what each layer computes
+            own, after = np.array([float(layer.macs) for layer in layers]), after * 0
+            total = max(own.sum(), 1.0)
+        return Shares(own / total, after / total)
+
+    def _costs(self, name: str) -> tuple[list[float], float]:
+        layers = self.profile.layers
+        if name == MACS:
+            return [float(layer.macs) for layer in layers], max(float(self.profile.macs), 1.0)
+        if name == "max_size_mb":
+            return [float(layer.weight_bytes) for layer in layers], float(self.profile.size_bytes)
+        if name == "max_memory_mb":
+            weights = [float(COPIES * layer.weight_bytes) for layer in layers]
+            return weights, max(1e6 * (self.estimate.memory_mb or 0.0), sum(weights), 1.0)
+        times = [cost.ms for cost in self.estimate.layers[: len(layers)]]
+        return times or [0.0] * len(layers), self.estimate.latency_ms or 1.0
+
+
+def priced(bench: Bench, path: Path) -> Priced:
+    """Returns what a written file costs."""
+    job, found = bench.job, profile(path)
+    calibrations = {} if job.calibration is None else {job.device: job.calibration}
+    estimates = estimates_for(found, calibrations, [job.device], by_layer=True)
+    alone = Variant(
+        id="priced",
+        technique=job.technique,
+        status="done",
+        size_bytes=path.stat().st_size,
+        estimates=estimates,
+    )
+    return Priced(found, alone, job.device, job.cautious)
+
+
+def price(bench: Bench, network: Network, spec: QuantSpec | None) -> Priced:
+    """Returns what a network costs that is written as `spec` says; its weights don't matter. Of a network
+    that is only tried nothing is kept.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        backend = copy.copy(bench.backend)
+        if network is not bench.network():
+            backend.cache = Path(folder)
+        images = bench.data.calibration.images[:FEW_IMAGES] if spec else None
+        return priced(bench, backend.export(network, spec, images, Path(folder) / "priced"))
+
+
+def groups_of(bench: Bench) -> list[Group]:
+    """Returns the channels of the uploaded network that can go, told apart by taking half of one layer's and
+    looking which other layers lose some; those that there is no time for keep theirs.
+    """
+    layers, multiple = bench.facts.layers, bench.job.channel_multiple
+    free = [
+        layer
+        for layer in layers
+        if not layer.is_output and layer.kind in ("conv", "dense") and layer.name not in bench.facts.locked
+    ]
+    widest, lost = max((layer.shape[0] for layer in free), default=0), bench.sensitivity("prune")
+    found: list[Group] = []
+    for layer in sorted(free, key=lambda layer: -layer.macs):
+        if any(layer.name in group.layers for group in found):
+            continue
+        if len(found) == PROBED or not bench.has_time():
+            break
+        cut = bench.backend.remove_channels(bench.network(), {layer.name: PROBE}, "l2", None, 0, multiple)
+        shapes = {name: array.shape for name, array in bench.backend.weights(cut).items()}
+        memory.release()
+        gone = {info.name: _gone(info.shape, shapes[info.name]) for info in layers}
+        if not (share := gone[layer.name][0]):  # it goes with another layer, which has its turn
+            continue
+        together = tuple(info.name for info in free if gone[info.name][0])
+        losses = [max(0.0, lost[name].loss_increase) for name in together if name in lost]
+        found.append(
+            Group(
+                together,
+                unit(layer.shape[0], multiple, widest) / layer.shape[0],
+                np.array([gone[info.name][0] for info in layers]) / share,
+                np.array([gone[info.name][1] for info in layers]) / share,
+                sum(losses),
+            )
+        )
+    return found
+
+
+def _gone(before: tuple[int, ...], after: tuple[int, ...]) -> tuple[float, float]:
+    """Returns the shares of a layer's outputs and inputs that went."""
+    return 1 - after[0] / before[0], 1 - after[1] / before[1]
+
+
+def ratios_of(groups: list[Group], gone: np.ndarray) -> dict[str, float]:
+    """Returns shares by group as shares by layer."""
+    return {name: float(share) for group, share in zip(groups, gone, strict=True) for name in group.layers}
