@@ -13,6 +13,7 @@ from deploy import emulator, targets
 from deploy.readme import readme
 from deploy.recipe import recipe
 from deploy.service import DOCKERFILE, SERVICE
+from deploy.targets import floats
 from deploy.targets.job import Extra, Job
 from deploy.verify import verify
 from engine.errors import BadInput, EdgewiseError
@@ -170,7 +171,7 @@ def older(device: Device | None, added: Extra) -> str:
     """
     runtime = device.runtimes.get("onnxruntime") if device else None
     is_old = runtime is not None and runtime.opset is not None and runtime.opset < OPSET
-    return "model_trt.onnx" if is_old and "model_trt.onnx" in added.files else ""
+    return floats.NAME if is_old and floats.NAME in added.files else ""
 
 
 def shipped(variant: Variant) -> Artifact:

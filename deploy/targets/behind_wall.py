@@ -15,20 +15,26 @@ NARROW = 0.02  # of the range of all scores: rounding may turn what lies closer
 
 def answer(request: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Answers one request of `deploy.targets.job`."""
-    return {"tensorrt": tensorrt, "tflite": tflite}[request["task"]](request)
+    return {"float_graph": float_graph, "tflite": tflite}[request["task"]](request)
 
 
-def tensorrt(request: dict[str, Any]) -> dict[str, Any]:
-    """Writes what TensorRT reads, with the calibration cache of an 8-bit file, into the folder `target`, and
-    returns how many of the golden pictures get another answer than this file gives.
+def float_graph(request: dict[str, Any]) -> dict[str, Any]:
+    """Writes the float graph as the file `target`, and returns how many of the golden pictures get another
+    answer from it than this file gives. Beside it: for a version of `tensorrt` the calibration cache of an
+    8-bit file, and as `codes` the file itself for single images.
     """
-    from engine.backends.onnx.tensorrt import write
+    from engine.backends.onnx.floats import write, write_for_single_images
+    from engine.backends.onnx.tensorrt import calibration_cache
 
     file, target = Path(request["file"]), Path(request["target"])
-    path = write(file, target, request["opset"], request["version"])
+    ranges = write(file, target, request["opset"])
+    if ranges and "tensorrt" in request:
+        target.with_name("calibration.cache").write_bytes(calibration_cache(ranges, request["tensorrt"]))
+    if "codes" in request:
+        write_for_single_images(file, target.with_name(request["codes"]))
     inputs = preprocess(np.load(Path(request["golden"]) / "pixels.npy"), request["spec"])
     theirs = np.load(file.with_suffix(".golden.npy"))
-    ours = open_model(path).predict(inputs)
+    ours = open_model(target).predict(inputs)
     second, first = np.sort(theirs, axis=1)[:, -2:].T
     clear = first - second > NARROW * (theirs.max() - theirs.min())
     differ = (ours.argmax(1) != theirs.argmax(1)) & clear

@@ -1,13 +1,12 @@
 """Jetsons: what TensorRT builds its engine from, and how. Nothing of it could be run on a Jetson here."""
 
-import tempfile
 from pathlib import Path
 
+from deploy.targets import floats
 from deploy.targets.job import Extra, Job
 from engine.errors import EdgewiseError
 
 SCRIPT = (Path(__file__).parent / "build_engine.sh").read_text()
-READS = 13  # the opset that every TensorRT since 8.0 reads, so that one file does for all JetPacks
 POWER = """\
 `sudo nvpmodel -q` shows the power mode and `sudo nvpmodel -m 0` sets the fastest of most boards (on Orins
 with JetPack 6.2, mode 2 may be faster still: `nvpmodel -p --verbose` lists them); `sudo jetson_clocks` keeps
@@ -23,19 +22,13 @@ def extra(job: Job) -> Extra:
     )
     if job.file.suffix != ".onnx":
         return _without(fallback, "TensorRT reads ONNX, and this variant is TFLite")
-    spec = job.run.experiment.model.preprocessing.as_fed(job.file).model_dump()
-    with tempfile.TemporaryDirectory() as folder:
-        how = {"opset": READS, "version": runtime.version, "golden": str(job.golden.resolve())}
-        try:
-            found = job.ask("tensorrt", target=folder, spec=spec, **how)
-        except EdgewiseError as error:
-            return _without(fallback, str(error))
-        if found["differ"]:
-            return _without(fallback, "the file for it answers otherwise than the one that was measured")
-        files = {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+    try:
+        files, pictures = floats.of(job, tensorrt=runtime.version)
+    except EdgewiseError as error:
+        return _without(fallback, str(error))
     precision = _precision(job, "calibration.cache" in files)
     files["build_engine.sh"] = SCRIPT.replace("PRECISION", precision).encode()
-    return Extra(files, _text(job, precision, found["pictures"], fallback))
+    return Extra(files, _text(job, precision, pictures, fallback))
 
 
 def _precision(job: Job, calibrated: bool) -> str:
@@ -50,9 +43,9 @@ def _text(job: Job, precision: str, pictures: int, fallback: str) -> str:
         "",
         f"    bash build_engine.sh {precision}",
         "",
-        f"builds `model.engine` from `model_trt.onnx` (opset {READS}, floats; {job.device.system} has"
+        f"builds `model.engine` from `{floats.NAME}` (opset {floats.OPSET}, floats; {job.device.system} has"
         f" TensorRT {runtime.version}), which the same scripts then use: run `verify.py` first. The engine"
-        f" was **{runtime.proof}**: here `model_trt.onnx` alone was run, in ONNX Runtime, and gave the"
+        f" was **{runtime.proof}**: here `{floats.NAME}` alone was run, in ONNX Runtime, and gave the"
         f" {pictures} golden pictures the answers that were measured.",
     ]
     if why := runtime.precisions["int8"].why:

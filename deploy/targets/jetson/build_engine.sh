@@ -1,5 +1,5 @@
 #!/bin/bash
-# Builds model.engine from model_trt.onnx with this Jetson's own TensorRT, in some minutes:
+# Builds model.engine from model_float.onnx with this Jetson's own TensorRT, in some minutes:
 #   bash build_engine.sh [fp32|fp16|int8]
 # An engine runs only on the kind of board and the version of TensorRT that it was built with.
 set -eu
@@ -10,7 +10,7 @@ if [ ! -x "$trtexec" ]; then
     echo "trtexec is not on this system: it comes with JetPack (sudo apt install tensorrt)" >&2
     exit 1
 fi
-options=(--onnx=model_trt.onnx --saveEngine=model.engine.part)
+options=(--onnx=model_float.onnx --saveEngine=model.engine.part)
 case $precision in
     fp32) name=float32 ;;
     fp16)
