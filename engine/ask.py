@@ -10,6 +10,7 @@ from typing import Any
 from engine import memory, runtimes
 from engine.datasets import DATASETS
 from engine.errors import BadInput
+from engine.judge.limits import placed
 from engine.techniques import TECHNIQUES
 from engine.techniques.technique import Technique
 from engine.vocabulary import SCHEMA_VERSION, Experiment, Goal, ModelFile, parse
@@ -72,6 +73,7 @@ def _known(experiment: Experiment) -> Experiment:
             "model": model.model_copy(update={"path": str(Path(model.path).expanduser().resolve())}),
             "dataset": dataset_named(experiment.dataset),
             "techniques": techniques_named(experiment.techniques),
+            "constraints": placed(experiment.constraints, model.classes),
         }
     )
 

@@ -31,7 +31,9 @@ def limit_options(command):
     for limit in reversed(LIMITS.values()):
         metavar = limit.unit.upper() or "F"
         command = click.option(limit.option, limit.id, type=Number(), metavar=metavar)(command)
-    return command
+    return click.option("--recall-class", metavar="NAME", help="The class that --min-class-recall is about.")(
+        command
+    )
 
 
 def feeding_options(command):

@@ -21,11 +21,12 @@ from engine.events import Event
 from engine.formats import class_order as class_orders
 from engine.formats.inspect import inspect_model
 from engine.judge.budget import held_against
+from engine.judge.limits import placed
 from engine.judge.table import row
 from engine.run import jobs
 from engine.run.estimate import estimates_of
 from engine.run.prepare import data_sha256, prepare
-from engine.run.robustness import measure_robustness
+from engine.run.robustness import measure_robustness, robustness_of, with_robustness
 from engine.store.workspace import Workspace
 from engine.vocabulary import Constraints, Estimate, Experiment, ModelFile, Pace, Robustness, Variant, parse
 
@@ -231,7 +232,7 @@ def check(
     runtime: str | None = None,
     cautious: bool = False,
     workspace: str | Path | None = None,
-    **limits: float | None,
+    **limits: Any,
 ) -> tuple[list[str], list[str]]:
     """Holds a model file, a shipped model or a run's variant against limits (fields of `Constraints`).
 
@@ -249,7 +250,11 @@ def check(
             raise BadInput(f"The run {run.id} recommends no variant: name one.")
         chosen = run.best if variant is None else run.variant(variant)
         assert chosen is not None
+        asked = placed(asked, run.experiment.model.classes)
+        chosen = with_robustness([chosen], robustness_of(run.id, home))[0]
         return held_against(chosen, asked, device or run.experiment.device, cautious)
+    if asked.min_class_recall is not None:
+        raise BadInput("Recall is measured by a run, so check that run's id.")
     if device is None:
         raise BadInput("A model's predictions are for a device: name one.")
     predicted = estimate(model, device, runtime=runtime)

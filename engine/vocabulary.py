@@ -128,7 +128,11 @@ class ModelFile(Plain):
 
 class Constraints(Plain):
     """The limits a variant must keep to be admissible; None is no limit. `min_accuracy` is that on test
-    images, `min_recall` that of the worst class, fractions both.
+    images, `min_recall` that of the worst class, `min_class_recall` that of the class `recall_class`,
+    fractions all; `max_robust_drop_pp` is what may be lost on damaged pictures of middle severity.
+
+    Attributes:
+        recall_index: The place of `recall_class` among the model's classes (`engine.judge.limits.placed`).
     """
 
     max_accuracy_drop_pp: float | None = None
@@ -138,17 +142,25 @@ class Constraints(Plain):
     max_energy_mj: float | None = None
     min_accuracy: float | None = Field(default=None, le=1)
     min_recall: float | None = Field(default=None, le=1)
+    min_class_recall: float | None = Field(default=None, le=1)
+    max_robust_drop_pp: float | None = None
+    recall_class: str | None = None
+    recall_index: int | None = Field(default=None, ge=0)
 
     @field_validator("*")
     @classmethod
-    def _is_a_limit(cls, value: float | None) -> float | None:
-        if value is not None and (not math.isfinite(value) or value < 0):
+    def _is_a_limit(cls, value: float | str | None) -> float | str | None:
+        if isinstance(value, int | float) and (not math.isfinite(value) or value < 0):
             raise ValueError("must be a number of 0 or more")
         return value
 
     def set_limits(self) -> dict[str, float]:
         """Returns the limits that are set, by name."""
-        return {name: value for name, value in self.model_dump().items() if value is not None}
+        return {
+            name: value
+            for name, value in self.model_dump(exclude={"recall_class", "recall_index"}).items()
+            if value is not None
+        }
 
 
 class Pace(Plain):

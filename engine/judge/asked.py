@@ -48,12 +48,15 @@ class Asked:
 
         reaches = any(verdict == "yes" and not (is_off_unit(v) or is_wild(v)) for v, verdict in judged)
 
-        def key(entry: tuple[Variant, str]) -> tuple[bool, bool, bool, bool, float, float, str]:
+        def key(entry: tuple[Variant, str]) -> tuple[bool | float | str, ...]:
             variant, verdict = entry
             idle = reaches and is_off_unit(variant)
             unsure = prefers and not is_sure(variant, self.constraints)
-            worth = -self.score(variant, baseline)
-            return verdict != "yes", idle, unsure, is_wild(variant), worth, size(variant), variant.id
+            behind = (verdict != "yes", idle, unsure, is_wild(variant))
+            # what is equal for the goal is settled by all that it leaves out, so that nothing beats the first
+            each = replace(self, goal=Goal.speed).score(variant, baseline)
+            rest = (size(variant), -each, validation_drop_pp(variant, baseline), variant.id)
+            return *behind, -self.score(variant, baseline), *rest
 
         return [v for v, _ in sorted(((v, verdict) for v, verdict in judged if verdict != "no"), key=key)]
 

@@ -2,7 +2,7 @@
 
 from engine.errors import BadInput
 from engine.judge.figures import figure
-from engine.judge.limits import LIMITS, ROUNDING
+from engine.judge.limits import ROUNDING, limit_of
 from engine.vocabulary import Constraints, Variant
 
 
@@ -20,7 +20,7 @@ def held_against(
     kept: list[str] = []
     broken: list[str] = []
     for name, most in limits.items():
-        limit = LIMITS[name]
+        limit = limit_of(name, constraints)
         value = limit.value(variant, device, cautious)
         if value is None:
             raise BadInput(
@@ -28,10 +28,12 @@ def held_against(
                 + (
                     " accuracy is measured by a run, so check that run's id."
                     if limit.at_worst
+                    else " measure it first, with `robustness` and the run's id."
+                    if name == "max_robust_drop_pp"
                     else " choose another device or runtime."
                 )
             )
-        words = f"{limit.label} {limit.with_unit(figure(value))}"
+        words = f"{limit.short} {limit.with_unit(figure(value))}"
         side = "at least" if limit.is_least else "at most"
         sentence = f"{words}, {side} {limit.with_unit(f'{most:g}')}"
         (broken if limit.miss(value, most) > ROUNDING else kept).append(sentence)

@@ -3,10 +3,11 @@
 Limits are checked on what is reported: test accuracy, file size, the device's estimate.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from engine.errors import BadInput, one_line
 from engine.judge.figures import NBSP
 from engine.judge.measure import wilson_interval
 from engine.vocabulary import Constraints, Experiment, Kept, Variant
@@ -37,6 +38,11 @@ class Limit:
     value: Callable[[Variant, str, bool], float | None]
     is_least: bool = False
     at_worst: Callable[[Variant], float | None] | None = None
+
+    @property
+    def short(self) -> str:
+        """What is limited, as briefly as it can't be taken for another."""
+        return f"{self.label}{self.where}" if self.label == "recall" else self.label
 
     def miss(self, value: float, limit: float) -> float:
         """Returns by how much a figure breaks the limit, in the limit's unit; 0 or less where it keeps it."""
@@ -120,8 +126,67 @@ LIMITS = {
             is_least=True,
             at_worst=lambda variant: worst_recall_low(variant.confusion),
         ),
+        # of which class, `limit_of` knows
+        Limit(
+            "min_class_recall",
+            "recall",
+            " of one class",
+            "",
+            "--min-class-recall",
+            lambda variant, device, cautious: None,
+            is_least=True,
+            at_worst=lambda variant: None,
+        ),
+        Limit(
+            "max_robust_drop_pp",
+            "drop on damaged pictures",
+            "",
+            "pp",
+            "--max-robust-drop",
+            lambda variant, device, cautious: variant.robust_drop_pp,
+        ),
     )
 }
+
+
+def limit_of(name: str, constraints: Constraints) -> Limit:
+    """Returns a limit as these constraints mean it: that on the recall of one class is about their class."""
+    limit, index = LIMITS[name], constraints.recall_index
+    if name != "min_class_recall" or index is None:
+        return limit
+    return replace(
+        limit,
+        where=f" of class '{one_line(constraints.recall_class or str(index))[:40]}'",
+        value=lambda variant, device, cautious: class_recall(variant, index),
+        at_worst=lambda variant: class_recall_low(variant.confusion, index),
+    )
+
+
+def placed(constraints: Constraints, classes: Sequence[str]) -> Constraints:
+    """Returns the constraints with the place of their class among `classes`; raises BadInput where there is
+    none of that name, or where one of both is missing.
+    """
+    name = constraints.recall_class
+    if constraints.min_class_recall is None and name is None:
+        return constraints
+    if constraints.min_class_recall is None or name is None:
+        raise BadInput("A limit on the recall of one class needs both: the class, and its least recall.")
+    if name not in classes:
+        known = ", ".join(one_line(c)[:40] for c in classes[:10]) + (" …" if len(classes) > 10 else "")
+        raise BadInput(f"No class is called '{one_line(name)[:40]}': choose one of {known}.")
+    return constraints.model_copy(update={"recall_index": list(classes).index(name)})
+
+
+def class_recall(variant: Variant, index: int) -> float | None:
+    """Returns the recall of one class, None where it has no test images."""
+    return variant.per_class_recall[index] if index < len(variant.per_class_recall) else None
+
+
+def class_recall_low(counts: list[list[int]], index: int) -> float | None:
+    """Returns the lower end of a class's recall, from counts [true class, predicted class]."""
+    if index >= len(counts) or not sum(counts[index]):
+        return None
+    return wilson_interval(counts[index][index], sum(counts[index]))[0]
 
 
 def runs_there(variant: Variant, device: str) -> bool:
@@ -142,12 +207,13 @@ def check(
     if variant.status != "done" or not variant.usable or not runs_there(variant, device):
         return "no", {}
     misses, is_unknown = {}, False
-    for name, limit in constraints.set_limits().items():
-        value = LIMITS[name].value(variant, device, cautious)
+    for name, most in constraints.set_limits().items():
+        limit = limit_of(name, constraints)
+        value = limit.value(variant, device, cautious)
         if value is None:
             is_unknown = True
-        elif LIMITS[name].miss(value, limit) > ROUNDING:
-            misses[name] = round(LIMITS[name].miss(value, limit), 6)
+        elif limit.miss(value, most) > ROUNDING:
+            misses[name] = round(limit.miss(value, most), 6)
     if misses:
         return "no", misses
     return ("unknown" if is_unknown else "yes"), {}
@@ -159,7 +225,7 @@ def kept(variant: Variant, constraints: Constraints) -> dict[str, Kept]:
     """
     found: dict[str, Kept] = {}
     for name, most in constraints.set_limits().items():
-        limit = LIMITS[name]
+        limit = limit_of(name, constraints)
         if limit.at_worst is None or (value := limit.value(variant, "", False)) is None:
             continue
         if limit.miss(value, most) <= ROUNDING:
@@ -192,9 +258,9 @@ def judge(variant: Variant, experiment: Experiment) -> Variant:
 
 def in_words(constraints: Constraints) -> str:
     """Returns the limits that are set: "accuracy drop ≤ 0.5 pp, latency ≤ 5 ms"."""
-    words = [
-        f"{LIMITS[name].label} {'≥' if LIMITS[name].is_least else '≤'}"
-        f" {LIMITS[name].with_unit(f'{value:g}').replace(' ', NBSP)}"
-        for name, value in constraints.set_limits().items()
-    ]
+    words = []
+    for name, value in constraints.set_limits().items():
+        limit = limit_of(name, constraints)
+        sign = "≥" if limit.is_least else "≤"
+        words.append(f"{limit.short} {sign} {limit.with_unit(f'{value:g}').replace(' ', NBSP)}")
     return ", ".join(words) or "no limits"

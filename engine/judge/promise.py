@@ -2,7 +2,7 @@
 
 import math
 
-from engine.judge.limits import LIMITS, ROUNDING, Limit, kept
+from engine.judge.limits import ROUNDING, Limit, kept, limit_of
 from engine.vocabulary import Constraints, Kept, Variant
 
 
@@ -15,7 +15,7 @@ def sentences(variant: Variant, constraints: Constraints) -> list[str]:
     """Returns, for each limit on accuracy that a variant keeps, how sure that is."""
     limits = constraints.set_limits()
     return [
-        _sentence(variant, LIMITS[name], limits[name], how)
+        _sentence(variant, limit_of(name, constraints), limits[name], how)
         for name, how in kept(variant, constraints).items()
     ]
 

@@ -2,7 +2,7 @@
 
 from engine.judge import promise, words
 from engine.judge.asked import FREE_DROP_PP, Asked, is_off_unit, measured_ms, size
-from engine.judge.limits import LIMITS, estimated
+from engine.judge.limits import estimated, limit_of
 from engine.vocabulary import Goal, Variant
 
 
@@ -42,7 +42,8 @@ def why(
     reasons += _less_sure(winner, done, baseline, asked)
     reasons += _off_unit(winner, done, baseline, asked)
     if binding:
-        what = f"{LIMITS[binding].label}{LIMITS[binding].where}"
+        limit = limit_of(binding, asked.constraints)
+        what = f"{limit.label}{limit.where}"
         reasons.append(f"Your limit on {what} decides: without it another variant would win.")
     breaking = sum(bool(asked.check(v)[1]) for v in done)
     if breaking:
@@ -63,7 +64,7 @@ def _less_sure(winner: Variant, done: list[Variant], baseline: Variant, asked: A
     ]
     if not better:
         return []
-    best = max(better, key=lambda v: asked.score(v, baseline))
+    best = max(better, key=lambda v: (asked.score(v, baseline), v.id))
     return [f"{best.id} does better for this goal and ranks behind: it keeps a limit only as measured."]
 
 
@@ -82,7 +83,7 @@ def _off_unit(winner: Variant, done: list[Variant], baseline: Variant, asked: As
     ]
     if not behind:
         return []
-    best = max(behind, key=lambda v: asked.score(v, baseline))
+    best = max(behind, key=lambda v: (asked.score(v, baseline), v.id))
     what = f"the accelerator of {words.device_name(asked.device)}"
     return [f"{best.id} does better for this goal and ranks behind: it leaves {what} idle."]
 
@@ -91,7 +92,7 @@ def why_nearest(nearest: Variant, asked: Asked) -> list[str]:
     """Returns why nothing is recommended, and by how much the nearest misses."""
     limits, missed = asked.constraints.set_limits(), []
     for name, miss in asked.check(nearest)[1].items():
-        limit = LIMITS[name]
+        limit = limit_of(name, asked.constraints)
         has = limits[name] - miss if limit.is_least else limits[name] + miss
         side = "under" if limit.is_least else "over"
         missed.append(

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from engine.judge import reasons, words
 from engine.judge.asked import Asked
-from engine.judge.limits import LIMITS, Limit, runs_there
+from engine.judge.limits import Limit, limit_of, runs_there
 from engine.vocabulary import Constraints, Flip, Goal, Recommendation, Variant
 
 PICKS = {"quality": Goal.accuracy, "balanced": Goal.balanced, "compact": Goal.size}
@@ -51,7 +51,7 @@ def recommend(
 def _nothing(done: list[Variant], baseline: Variant, asked: Asked) -> Recommendation:
     """Returns what can be said where no variant is admissible."""
     able = [v for v in done if v.usable and runs_there(v, asked.device)]
-    nearest = min(able, key=lambda v: _distance(v, asked)) if able else None
+    nearest = min(able, key=lambda v: (_distance(v, asked), v.id)) if able else None
     if nearest:
         why = reasons.why_nearest(nearest, asked)
     else:
@@ -91,14 +91,14 @@ def _flips(done: list[Variant], baseline: Variant, winner: Variant, asked: Asked
 
     flips = []
     for name, most in asked.constraints.set_limits().items():
-        limit = LIMITS[name]
+        limit = limit_of(name, asked.constraints)
         what = f"{limit.label}{limit.where}"
         values = {v for v in (limit.value(d, asked.device, asked.cautious) for d in done) if v is not None}
         for value in sorted(
             (v for v in values if limit.miss(v, most) > 0), key=lambda v: limit.miss(v, most)
         ):
             shown = _rounded(limit, value, looser=True)
-            if (other := winner_at(name, value)) not in ("", winner.id):
+            if (other := winner_at(name, shown)) not in ("", winner.id):
                 text = f"Allow a {what} of {limit.with_unit(f'{shown:g}')} and {other} wins."
                 flips.append(Flip(constraint=name, to=shown, winner=other, text=text))
                 break

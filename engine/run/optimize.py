@@ -24,6 +24,7 @@ from engine.run.plan import (
     training_seconds,
 )
 from engine.run.requests import FACTS, FindFacts, FindSensitivity, MakeVariants
+from engine.run.stress import stress
 from engine.run.supervisor import Supervisor, variants_of
 from engine.run.templates import Templates
 from engine.run.weighing import Weighing
@@ -84,6 +85,8 @@ def go_through(run: Supervisor, weighing: Weighing) -> None:
     if sensitivity is None and needs_sensitivity(experiment.techniques):
         run.skip("sensitivity", "no technique that needs it can be used on this model")
     time_all(run, weighing)
+    if experiment.constraints.max_robust_drop_pp is not None:
+        stress(run)
     conclude(run, sensitivity or Sensitivity())
 
 

@@ -28,8 +28,12 @@ ROBUSTNESS = TypeAdapter(dict[str, Robustness])
 
 def robustness_of(run_id: str, workspace: Workspace) -> dict[str, Robustness]:
     """Returns what was measured of a run's variants so far, by their ids."""
+    return _read(workspace.folder(run_id))
+
+
+def _read(folder: Path) -> dict[str, Robustness]:
     try:
-        return ROBUSTNESS.validate_python(read_json(workspace.folder(run_id) / FILE) or {})
+        return ROBUSTNESS.validate_python(read_json(folder / FILE) or {})
     except ValidationError:
         return {}
 
@@ -59,17 +63,42 @@ def measure_robustness(
     known = robustness_of(run_id, workspace)
     new = [v for v in _chosen(run, variants) if v.id not in known]
     if new:
-        answer = _asked(run, new, folder, workspace, on_progress)
-        try:
-            found = ROBUSTNESS.validate_python(answer)
-            kinds = {tuple(found[v.id].corrupted) for v in new}
-        except (ValidationError, KeyError):
-            kinds = set()
-        if len(kinds) != 1:
-            raise Failed("its process answered with something else than it was asked for")
-        known |= {v.id: found[v.id] for v in new}
-        write_json(folder / FILE, ROBUSTNESS.dump_python(known, mode="json"))
+        e = run.experiment
+        common = {"home": workspace.home, "dataset": e.dataset, "model": e.model, "runtime": e.runtime}
+        request = asked_of({"folder": folder, **common}, folder, new)
+        limits = Limits(memory_bytes=needed_bytes(e.model), seconds=LIMIT_S, programs=False)
+        watch = Watch(on_message=lambda m: on_progress(m.get("fraction", 0.0), m.get("text", "")))
+        answer = sandbox.run("engine.run.tasks", request.sent(), limits, watch, folder / "worker.log")
+        known |= kept(answer, request, folder)
     return known
+
+
+def asked_of(common: dict[str, Any], folder: Path, variants: Sequence[Variant]) -> MeasureRobustness:
+    """Returns what a child is asked to measure, given what every request of the run carries."""
+    for variant in variants:
+        check_files(variant, folder)
+    return MeasureRobustness(
+        **common,
+        artifacts={v.id: v.artifacts[0] for v in variants},
+        exact=tuple(v.id for v in variants if saturates_here(v)),
+    )
+
+
+def kept(answer: dict[str, Any], request: MeasureRobustness, folder: Path) -> dict[str, Robustness]:
+    """Returns what a child measured of the variants that it was asked for, and keeps it with the run; raises
+    Failed where it answered with something else.
+    """
+    try:
+        found = ROBUSTNESS.validate_python(answer)
+        kinds = {tuple(found[name].corrupted) for name in request.artifacts}
+    except (ValidationError, KeyError):
+        kinds = set()
+    if len(kinds) != 1:
+        raise Failed("its process answered with something else than it was asked for")
+    new = {name: found[name] for name in request.artifacts}
+    known = _read(folder) | new
+    write_json(folder / FILE, ROBUSTNESS.dump_python(known, mode="json"))
+    return new
 
 
 def _chosen(run: Run, names: Sequence[str]) -> list[Variant]:
@@ -83,27 +112,3 @@ def _chosen(run: Run, names: Sequence[str]) -> list[Variant]:
     if len(wanted) > MOST_VARIANTS:
         raise BadInput(f"{len(wanted)} variants take too long at once: choose at most {MOST_VARIANTS - 1}.")
     return [by_id[name] for name in wanted]
-
-
-def _asked(
-    run: Run,
-    new: list[Variant],
-    folder: Path,
-    workspace: Workspace,
-    on_progress: Callable[[float, str], None],
-) -> dict[str, Any]:
-    for variant in new:
-        check_files(variant, folder)
-    e = run.experiment
-    request = MeasureRobustness(
-        folder=folder,
-        home=workspace.home,
-        dataset=e.dataset,
-        model=e.model,
-        runtime=e.runtime,
-        artifacts={v.id: v.artifacts[0] for v in new},
-        exact=tuple(v.id for v in new if saturates_here(v)),
-    )
-    limits = Limits(memory_bytes=needed_bytes(e.model), seconds=LIMIT_S, programs=False)
-    watch = Watch(on_message=lambda m: on_progress(m.get("fraction", 0.0), m.get("text", "")))
-    return sandbox.run("engine.run.tasks", request.sent(), limits, watch, folder / "worker.log")

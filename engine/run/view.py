@@ -87,7 +87,7 @@ def fold(
     state = last_state(events)
     if state.state in ENDED:
         now = events[-1].time if events else 0.0
-    lines = {name: TechniqueView(name, title) for name, title in _titles(experiment.techniques).items()}
+    lines = {name: TechniqueView(name, title) for name, title in _titles(experiment).items()}
     _replay(lines, events, now)
     for variant in variants:
         if variant.technique in lines:
@@ -108,16 +108,19 @@ def fold(
     )
 
 
-def _titles(techniques: list[str]) -> dict[str, str]:
+def _titles(experiment: Experiment) -> dict[str, str]:
     """Returns the titles of a run's lines by id, in the order of the work. What is done around the techniques
     is a line like any other, so that no wait goes unexplained; a technique of another version keeps its id.
     """
     lines = {"baseline": "Baseline"}
-    for name in techniques:
+    for name in experiment.techniques:
         if needs_sensitivity([name]):
             lines.setdefault("sensitivity", "Sensitivity of each layer")
         lines[name] = TECHNIQUES[name].title if name in TECHNIQUES else name
-    return lines | {"timing": "Final timing of all variants"}
+    lines |= {"timing": "Final timing of all variants"}
+    if experiment.constraints.max_robust_drop_pp is not None:
+        lines["robustness"] = "Accuracy on damaged pictures"
+    return lines
 
 
 def _replay(lines: dict[str, TechniqueView], events: list[Event], now: float) -> None:

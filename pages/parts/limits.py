@@ -1,10 +1,12 @@
 """Limits: fields that take a number or nothing, and what they do to the variants of a run."""
 
+from typing import Any
+
 import streamlit as st
 
 from engine.errors import BadInput
 from engine.judge import recommend
-from engine.judge.limits import LIMITS, Limit
+from engine.judge.limits import LIMITS, Limit, placed
 from engine.judge.limits import judged as judged_by
 from engine.vocabulary import Constraints, Goal, ModelFile, Recommendation, Variant, parse
 from pages.parts import devices
@@ -39,44 +41,86 @@ def fields(model: ModelFile, device: str, runtime: str) -> tuple[Constraints, st
         ),
         "min_accuracy": later,
         "min_recall": later,
+        "min_class_recall": later,
+        "max_robust_drop_pp": "Measured at the end of the run, on variants that keep the other limits.",
     }
-    values, wrong = {}, ""
+    values: dict[str, Any] = {}
+    wrong = ""
     with st.container(horizontal=True, gap="medium"):
         for name, label in FIELDS.items():
             with st.container(width=220, gap="xsmall"):
                 typed = st.text_input(
                     label, placeholder="no limit", live=True, key=f"limit_{name}", persist_state="session"
                 )
+                if name == "min_class_recall":
+                    values |= _of_class(model.classes, key="limit_recall_class", is_asked=bool(typed))
                 st.caption(own[name])
             try:
                 values[name] = parse_limit(typed, name)
             except BadInput as error:
                 wrong = wrong or str(error)
-    return Constraints(**values), wrong
+    return _placed(values, model.classes), wrong
 
 
-def panel(asked: Constraints) -> Constraints:
+USUAL = ("max_accuracy_drop_pp", "max_size_mb", "max_latency_ms", "max_memory_mb", "max_energy_mj")
+
+
+def panel(asked: Constraints, classes: list[str]) -> Constraints:
     """Shows a field a limit, filled with the run's own; returns what stands in them, the run's own where that
     is wrong.
     """
     st.subheader("Limits")
-    values, wrong = {}, ""
-    for name, label in FIELDS.items():
-        own = getattr(asked, name)
-        typed = st.text_input(
-            label,
-            value="" if own is None else f"{own:g}",
-            placeholder="no limit",
-            live=True,
-            key=f"try_{name}",
-        )
-        try:
-            values[name] = parse_limit(typed, name)
-        except BadInput as error:
-            wrong, values[name] = wrong or str(error), own
+    values: dict[str, Any] = {}
+    wrong = []
+    for name in USUAL:
+        values[name] = _tried(name, asked, wrong)
+    others = [name for name in FIELDS if name not in USUAL]
+    with st.expander("More limits", expanded=any(getattr(asked, name) is not None for name in others)):
+        for name in others:
+            values[name] = _tried(name, asked, wrong)
+            if name == "min_class_recall":
+                values |= _of_class(classes, "try_recall_class", values[name] is not None, asked.recall_class)
     if wrong:
-        st.error(wrong)
-    return Constraints(**values)
+        st.error(wrong[0])
+    return _placed(values, classes)
+
+
+def _tried(name: str, asked: Constraints, wrong: list[str]) -> float | None:
+    own = getattr(asked, name)
+    typed = st.text_input(
+        FIELDS[name],
+        value="" if own is None else f"{own:g}",
+        placeholder="no limit",
+        live=True,
+        key=f"try_{name}",
+    )
+    try:
+        return parse_limit(typed, name)
+    except BadInput as error:
+        wrong.append(str(error))
+        return own
+
+
+def _of_class(classes: list[str], key: str, is_asked: bool, own: str | None = None) -> dict[str, str | None]:
+    """Asks which class a least recall is about, where there is one."""
+    if not is_asked:
+        return {}
+    names = {i: w.cell(name)[:40] for i, name in enumerate(classes)}
+    index = st.selectbox(
+        "Of the class",
+        list(names),
+        index=classes.index(own) if own in classes else 0,
+        format_func=names.get,
+        key=f"{key}_{len(classes)}",  # another model has other classes
+        persist_state="session",
+    )
+    return {"recall_class": classes[index]}
+
+
+def _placed(values: dict[str, Any], classes: list[str]) -> Constraints:
+    if values.get("min_class_recall") is None:
+        values.pop("recall_class", None)
+    return placed(Constraints(**values), classes)
 
 
 def parse_limit(typed: str | None, name: str) -> float | None:
@@ -113,7 +157,7 @@ def show_outcome(judged: list[Variant], found: Recommendation, own: Recommendati
     unknown = sum(v.admissible == "unknown" for v in done)
     st.markdown(
         f"**{kept} of {len(done)}** variants meet every limit"
-        + (f", {unknown} can't be judged without an estimate." if unknown else ".")
+        + (f", {unknown} can't be judged, as a figure is not known." if unknown else ".")
     )
     if is_own:
         st.caption(
@@ -130,5 +174,5 @@ def show_outcome(judged: list[Variant], found: Recommendation, own: Recommendati
 
 
 def _reset() -> None:
-    for name in FIELDS:
-        st.session_state.pop(f"try_{name}", None)
+    for key in [key for key in st.session_state if str(key).startswith("try_")]:
+        st.session_state.pop(key, None)

@@ -10,7 +10,7 @@ from engine.judge.table import row
 from engine.vocabulary import Variant
 from pages.parts import wording as w
 
-ADMISSIBLE = {"yes": "✓ met", "no": "✗ missed", "unknown": "? no estimate"}
+ADMISSIBLE = {"yes": "✓ met", "no": "✗ missed", "unknown": "? not known"}
 STATUS = {"failed": "✗ failed", "skipped": "– skipped"}
 
 

@@ -16,7 +16,7 @@ def show(found: list[Variant], asked: Experiment, chosen: Recommendation) -> Non
     """Draws one of the views beside limits to play with; the run itself keeps the limits it was asked for."""
     view, panel = st.columns([7, 3], gap="medium")
     with panel, st.container(border=True):
-        tried = limits.panel(asked.constraints)
+        tried = limits.panel(asked.constraints, asked.model.classes)
         judged, choice = limits.judge(found, tried, asked.goal, asked.device, asked.cautious)
         limits.show_outcome(judged, choice, chosen, tried == asked.constraints)
     with view, st.container(border=True):

@@ -72,7 +72,12 @@ def subject(experiment: Experiment, found: Estimate | None = None) -> str:
     """Returns the caption under a run's title: on what, for which device, to which end."""
     where = device(experiment.device) + (f", {runs_on(found)}" if found else "")
     return " · ".join(
-        [plain(experiment.model.name), where, f"goal {experiment.goal.value}", limits(experiment.constraints)]
+        [
+            plain(experiment.model.name),
+            where,
+            f"goal {experiment.goal.value}",
+            plain(limits(experiment.constraints)),
+        ]
     )
 
 

@@ -7,6 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from engine.errors import BadInput
+from engine.judge.limits import LIMITS
 from engine.vocabulary import (
     Artifact,
     Constraints,
@@ -114,7 +115,7 @@ def test_an_experiment_reads_back_as_itself(run):
     assert parse(Experiment, json.loads(run.experiment.model_dump_json())) == run.experiment
 
 
-@pytest.mark.parametrize("name", list(Constraints.model_fields))
+@pytest.mark.parametrize("name", list(LIMITS))
 @pytest.mark.parametrize("value", [-1, -1e-9, math.nan, math.inf, -math.inf, "much", [], "true"])
 def test_a_limit_is_a_number_of_0_or_more(name, value):
     with pytest.raises(BadInput) as caught:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from engine.judge.limits import LIMITS, check, judge, kept
+from engine.errors import BadInput
+from engine.judge.limits import LIMITS, check, in_words, judge, kept, placed
 from engine.judge.recommend import recommend
 from engine.vocabulary import Constraints, Estimate, Goal, Host, Latency, Variant
 
@@ -278,7 +279,7 @@ def test_what_leaves_the_accelerator_idle_does_not_win_while_anything_runs_on_it
 
 
 def test_there_is_one_table_of_limits():
-    assert list(LIMITS) == list(Constraints.model_fields)
+    assert list(LIMITS) == [name for name in Constraints.model_fields if not name.startswith("recall_")]
 
 
 def test_a_least_recall_is_kept_missed_and_flipped_the_other_way_round():
@@ -306,3 +307,30 @@ def test_below_a_floor_of_accuracy_nothing_is_recommended():
     assert choose([weak], Goal.size, min_accuracy=0.9).winner is None
     assert kept(good, Constraints(min_accuracy=0.9)) == {"min_accuracy": "sure"}
     assert kept(good, Constraints(min_accuracy=0.95)) == {"min_accuracy": "measured"}
+
+
+def test_the_recall_of_one_class_is_a_limit_with_the_name_of_its_class():
+    classes = ["cat", "dog"]
+    counts = [[900, 100], [20, 980]]
+    good = variant("ptq_int8", 1.0, 4.0, 0.98, per_class_recall=[0.9, 0.98], confusion=counts)
+    base = variant("baseline", 4.0, 8.0, 0.99, per_class_recall=[0.95, 0.99], confusion=counts)
+    of_cat = placed(Constraints(min_class_recall=0.93, recall_class="cat"), classes)
+    of_dog = placed(Constraints(min_class_recall=0.93, recall_class="dog"), classes)
+    assert check(good, of_cat, DEVICE) == ("no", {"min_class_recall": pytest.approx(0.03)})
+    assert check(good, of_dog, DEVICE) == ("yes", {}) and kept(good, of_dog) == {"min_class_recall": "sure"}
+    found = recommend([base, good], of_cat, Goal.size, DEVICE)
+    assert found.winner == "baseline" and any("recall of class 'cat'" in text for text in found.reasons)
+    assert in_words(of_cat) == "recall of class 'cat' ≥ 0.93"
+    for wrong in ({"min_class_recall": 0.9}, {"recall_class": "cat"}):
+        with pytest.raises(BadInput, match="needs both"):
+            placed(Constraints(**wrong), classes)
+    with pytest.raises(BadInput, match="choose one of cat, dog"):
+        placed(Constraints(min_class_recall=0.9, recall_class="cow"), classes)
+
+
+def test_what_is_lost_on_damaged_pictures_is_a_limit_where_it_was_measured():
+    weak, steady = (variant(n, 1.0, 4.0, 0.98, robust_drop_pp=d) for n, d in (("a", 12.0), ("b", 5.0)))
+    limits = Constraints(max_robust_drop_pp=10)
+    assert check(weak, limits, DEVICE) == ("no", {"max_robust_drop_pp": 2.0})
+    assert check(steady, limits, DEVICE)[0] == "yes" and check(INT8, limits, DEVICE)[0] == "unknown"
+    assert recommend([BASELINE, weak, steady], limits, Goal.size, DEVICE).winner == "b"

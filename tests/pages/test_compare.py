@@ -7,6 +7,7 @@ from seed import words
 from engine import events
 from engine.datasets import Part
 from engine.judge.changes import Change
+from engine.judge.limits import LIMITS
 from engine.vocabulary import Answered, Constraints, Recommendation
 from pages.parts import changed
 
@@ -132,9 +133,19 @@ def test_run_without_labelled_images_is_no_error(home, open_page):
 
 def test_every_limit_has_its_field_and_energy_is_judged(home, open_page):
     app = open_page("compare", run=seed.finished(home))
-    assert {found.key for found in app.text_input} >= {f"try_{name}" for name in Constraints.model_fields}
+    assert {found.key for found in app.text_input} >= {f"try_{name}" for name in LIMITS}
     field(app, "try_max_energy_mj").set_value("5").run()
     assert not app.exception and "would win" in words(app)
+
+
+def test_a_limit_on_the_recall_of_one_class_asks_which(home, open_page):
+    app = open_page("compare", run=seed.finished(home))
+    assert not [box for box in app.selectbox if box.label == "Of the class"]
+    field(app, "try_min_class_recall").set_value("0.99").run()
+    before = words(app)
+    app.selectbox(key="try_recall_class_10").set_value(8).run()  # the one that all are worst at
+    assert "Back to the run" in str([b.label for b in app.button]) and not app.exception
+    assert words(app) != before and "0 of 9 variants" in words(app).replace("*", "")
 
 
 def test_the_table_is_searched_and_its_columns_are_chosen(home, open_page):

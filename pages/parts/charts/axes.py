@@ -103,7 +103,13 @@ def axes(own: str, device: str) -> dict[str, Axis]:
         "calibration": Axis(
             "Confidence off by", "%", lambda v: _percent(v.calibration_error), is_ratio=False
         ),
-        "robustness": Axis("Lost on damaged pictures", "pp", lambda v: v.robust_drop_pp, is_ratio=False),
+        "robustness": Axis(
+            "Lost on damaged pictures",
+            "pp",
+            lambda v: v.robust_drop_pp,
+            limits=("max_robust_drop_pp",),
+            is_ratio=False,
+        ),
     }
 
 
