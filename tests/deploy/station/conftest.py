@@ -16,7 +16,7 @@ import numpy as np
 import pymodbus.client
 import pymodbus.server  # noqa: F401
 import pytest
-from PIL import Image, ImageEnhance
+from PIL import Image
 
 from deploy.station.simulator import Simulator, serve
 
@@ -183,17 +183,23 @@ def digits(digits_run) -> tuple[np.ndarray, np.ndarray]:
     return np.load(folder / "test_images.npy"), np.load(folder / "test_labels.npy")
 
 
+def write_pictures(digits, folder: Path, numbers) -> Path:
+    """Writes a folder of digits, each named by its place and its class."""
+    folder.mkdir()
+    for place, number in enumerate(numbers):
+        image = Image.fromarray(digits[0][number][..., 0])
+        image.save(folder / f"{place:05}-{digits[1][number]}.png")
+    return folder
+
+
 @pytest.fixture
 def pictures(digits, tmp_path):
-    """Returns the function that writes a folder of digits, each named by its class."""
+    """Returns the function that writes a folder of digits."""
+    return lambda name, numbers: write_pictures(digits, tmp_path / name, numbers)
 
-    def write(name: str, numbers, dark: float = 1.0) -> Path:
-        folder = tmp_path / name
-        folder.mkdir()
-        for place, number in enumerate(numbers):
-            image = Image.fromarray(digits[0][number][..., 0])
-            path = folder / f"{place:05}-{digits[1][number]}.png"
-            ImageEnhance.Brightness(image).enhance(dark).save(path)
-        return folder
 
-    return write
+@pytest.fixture(scope="session")
+def long_belt(digits, tmp_path_factory) -> Path:
+    """Digits for as long as a test takes on a busy machine; it stops the station when it has seen enough."""
+    numbers = [*range(len(digits[0]))] * 8
+    return write_pictures(digits, tmp_path_factory.mktemp("belt") / "pictures", numbers)

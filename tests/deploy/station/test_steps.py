@@ -1,6 +1,7 @@
 """The line's own steps, with a classifier that answers what the item says."""
 
 import json
+import sqlite3
 import types
 
 import pytest
@@ -12,6 +13,10 @@ from deploy.station.line import Habits, Line
 from deploy.station.log import Log
 from deploy.station.plc import FAULT, REACHED, RUNNING, STOPPED
 from deploy.station.source import Source
+
+NO_UPDATES = types.SimpleNamespace(
+    change=lambda current: current, close=lambda: None, resume=lambda: None, rolled_back=False
+)
 
 
 class Answers:
@@ -52,17 +57,29 @@ def ran(tmp_path):
 
     def run(answers, **habits):
         log, plc, classifier = Log(tmp_path / "log.db", "line"), Plc(), Answers()
-        updates = types.SimpleNamespace(
-            change=lambda current: current, close=lambda: None, resume=lambda: None, rolled_back=False
-        )
         source = Source(((str(n), json.dumps(answer).encode()) for n, answer in enumerate(answers)), None)
-        Line(source, Rules(frozenset("a")), log, plc, Habits(**habits)).run(classifier, updates, None)
+        Line(source, Rules(frozenset("a")), log, plc, Habits(**habits)).run(classifier, NO_UPDATES, None)
         log.sync()
         found = [json.loads(payload) for _, _, payload in log.unsent(0, 10_000)]
         log.close()
         return found, plc.states
 
     return run
+
+
+def test_a_disk_that_is_full_leaves_the_plc_safe(tmp_path):
+    log, plc = Log(tmp_path / "log.db", "line"), Plc()
+
+    def items():
+        yield "1", json.dumps(answer()).encode()
+        log.error = "database or disk is full"
+        yield "2", json.dumps(answer()).encode()
+
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        Line(Source(items(), None), Rules(frozenset("a")), log, plc, Habits()).run(
+            Answers(), NO_UPDATES, None
+        )
+    assert plc.states[-1] == FAULT
 
 
 def answer(level=100.0, probability=0.9):
