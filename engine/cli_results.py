@@ -8,6 +8,8 @@ from engine import face
 from engine.cli_options import Number, json_option, limit_options, show
 from engine.errors import BadInput
 from engine.judge.printed import robustness_table
+from engine.run import travel
+from engine.store.workspace import Workspace
 
 
 @click.command()
@@ -80,4 +82,24 @@ def report(run_id, output, as_json) -> None:
     show({"path": str(output), "bytes": size}, as_json, lambda: f"{output} ({size:,} bytes)")
 
 
-VERBS = (check, robustness, package, report)
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="The file to write.")
+@json_option
+def export(run_id, output, as_json) -> None:
+    """Write a run with all its files as one, for another Edgewise."""
+    path = travel.pack(run_id, Workspace(), output)
+    size = path.stat().st_size
+    show({"path": str(path), "bytes": size}, as_json, lambda: f"{path} ({size:,} bytes)")
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@json_option
+def take_in(file, as_json) -> None:
+    """Take in a run that `export` wrote, here or elsewhere."""
+    run_id = travel.unpack(file, Workspace())
+    show({"id": run_id}, as_json, lambda: run_id)
+
+
+VERBS = (check, robustness, package, report, export, take_in)

@@ -207,6 +207,16 @@ class Experiment(Plain):
     pace: Pace | None = None
 
 
+Tag = Annotated[str, Field(min_length=1, max_length=24, pattern="^[^,]*$")]
+
+
+class Label(Plain):
+    """What the user calls a run; both may be empty."""
+
+    title: str = Field(default="", max_length=80)
+    tags: list[Tag] = Field(default=[], max_length=8)
+
+
 class Step(Plain):
     """One thing that was done to make a variant, with what it takes to do it again."""
 

@@ -1,39 +1,14 @@
-"""Experiments: every run of this workspace, to open, go on with or delete."""
+"""Experiments: every run of this workspace, to open, go on with, name, carry away or delete."""
 
 import streamlit as st
 
 from engine.errors import EdgewiseError
 from engine.host import is_public
 from engine.run import jobs
-from pages.parts import beside, runs, session
+from pages.parts import beside, run_menu, runs, session
 from pages.parts import wording as w
 
 home = session.workspace()
-
-
-def delete(run: str) -> None:
-    """Removes a run; the sentence of a refusal is shown on the next pass."""
-    try:
-        home.delete(run)
-        session.forget_run(run)
-    except EdgewiseError as error:
-        st.session_state["refused"] = error
-
-
-@st.dialog("Delete this run?")
-def confirm(row: dict) -> None:
-    """Names what goes before it goes."""
-    st.markdown(
-        f"The run on **{w.plain(row['model'])}** for {w.device(row['device'])}, {w.when(row['created'])},"
-        " goes with all its variants, files and figures. The uploaded model stays."
-    )
-    with st.container(horizontal=True):
-        if st.button(
-            "Delete it", type="primary", icon=":material/delete:", on_click=delete, args=(row["id"],)
-        ):
-            st.rerun()
-        if st.button("Keep it"):
-            st.rerun()
 
 
 st.title("Experiments")
@@ -42,6 +17,9 @@ st.caption("Every run, newest first. A run stays until you delete it.")
 if refused := st.session_state.pop("refused", None):
     session.show_error(refused)
 rows = session.own_runs(home.runs())
+run_menu.show_import(home)
+if not is_public():  # there, nobody may see what others deleted
+    run_menu.show_deleted(home)
 if not rows:
     where = "in this visit" if is_public() else "yet"
     session.stop_with_link(f"There is no run {where}.", "pages/home.py", "Try the bundled example")
@@ -50,17 +28,29 @@ if len(rows) > 1:
     with st.expander("Compare two runs", icon=":material/compare_arrows:"):
         beside.show(rows, home)
 
-shown = st.text_input("Find", type="search", placeholder="Model, device or winner", live=True, key="find")
+shown = st.text_input(
+    "Find", type="search", placeholder="Name, tag, model, device or winner", live=True, key="find"
+)
 if shown:
     rows = [
         row
         for row in rows
         if shown.lower()
-        in f"{row['model']} {w.device(row['device'])} {row['winner'] or ''} {row['state']}".lower()
+        in " ".join(
+            [
+                row["title"],
+                row["tags"],
+                row["model"],
+                w.device(row["device"]),
+                row["winner"] or "",
+                row["state"],
+            ]
+        ).lower()
     ]
     if not rows:
         st.caption("No run matches.")
 
+tags = sorted({tag for row in rows for tag in row["tags"].split(", ") if tag})
 for row in rows[:100]:
     with runs.show_row(row):
         if row["state"] in ("failed", "cancelled") and st.button(
@@ -77,14 +67,6 @@ for row in rows[:100]:
                 st.stop()
             session.remember_run(row["id"])
             st.switch_page("pages/run.py", query_params={"run": row["id"]})
-        if st.button(
-            "Delete",
-            key=f"delete-{row['id']}",
-            icon=":material/delete:",
-            type="tertiary",
-            disabled=row["state"] in ("running",),
-            help="Asks first.",
-        ):
-            confirm(row)
+        run_menu.show(row, home, tags)
 if len(rows) > 100:
     st.caption(f"{len(rows) - 100} older runs are not shown: search for them.")

@@ -75,7 +75,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "engine.judge": (*DATA, "estimator"),
     "engine.techniques": WORK,
     "engine.ask": (*DATA, "estimator", "engine.techniques", "engine.formats", "engine.judge", "engine.wall"),
-    "engine.run": (*WORK, "engine.judge", "engine.ask"),
+    "engine.run": (*WORK, "engine.judge", "engine.ask", "engine.version"),
     "engine.starter": (*WORK, "engine.judge", "engine.ask", "engine.run", "models.train"),
     "engine.version": (),
     "deploy": (

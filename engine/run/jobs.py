@@ -13,6 +13,7 @@ from typing import Any
 from engine import ask
 from engine.errors import BadInput
 from engine.events import Event, ProcessStarted, StateChanged
+from engine.store import deleted
 from engine.store.workspace import ENDED, Workspace
 from engine.vocabulary import Experiment
 from engine.wall import processes
@@ -23,6 +24,7 @@ WAIT_S = 0.1  # between two looks at a run
 
 def start(experiment: Experiment, workspace: Workspace) -> str:
     """Queues a run and returns its id at once; raises BadInput for what `ask.check` refuses."""
+    deleted.empty(workspace.home, deleted.KEPT_S)  # a run takes room
     run_id = workspace.create(ask.check(experiment))
     tick(workspace)
     return run_id

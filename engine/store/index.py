@@ -12,10 +12,10 @@ from typing import Any
 from engine.errors import BadInput, EdgewiseError
 from engine.store.files import FULL
 
-COLUMNS = ("id", "created", "state", "model", "dataset", "device", "goal", "winner")
+COLUMNS = ("id", "created", "state", "model", "dataset", "device", "goal", "winner", "title", "tags")
 TABLE = """create table if not exists runs
            (id text primary key, created real, state text, model text, dataset text,
-           device text, goal text, winner text)"""
+           device text, goal text, winner text, title text, tags text)"""
 PUT = f"insert or replace into runs values ({', '.join('?' * len(COLUMNS))})"
 WAIT_S = 10.0
 # what the first byte of an error's code says: no database, a damaged one, or one without its table
@@ -40,7 +40,8 @@ class Index:
 
     def all(self) -> list[dict[str, Any]]:
         """Returns every row, the newest run first."""
-        return [dict(row) for row in self._do("select * from runs order by created desc")]
+        # an index of an earlier version lacks columns, which is found out here, and is made anew
+        return [dict(row) for row in self._do(f"select {', '.join(COLUMNS)} from runs order by created desc")]
 
     def put(self, row: Row) -> None:
         """Adds a run's row, over an earlier one."""

@@ -6,7 +6,9 @@
                  artifacts/<id>/…      deployable files
                  cache/                checkpoints and graphs shared by techniques (safe to delete)
                  result.json           recommendation and sensitivity
+                 label.json            the title and the tags that the user gave it
                  lease                 locked for as long as the one writer lives
+<home>/deleted/<id>/…                  runs that were deleted, for a day
 <home>/uploads/<sha256>/…              uploaded models
 <home>/starters/…                      starter models in training
 <home>/calibration/<device>/…          benchmark results from the user's devices
@@ -19,7 +21,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,7 +29,7 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
-from engine.errors import BadInput
+from engine.errors import BadInput, one_line
 from engine.events import (
     Event,
     MemoryPeak,
@@ -37,12 +39,14 @@ from engine.events import (
     seconds_at_work,
     written,
 )
+from engine.store import deleted
 from engine.store.files import read_json, sentence_on_full_disk, write_json
 from engine.store.index import Index
 from engine.store.runlog import RunLog
 from engine.vocabulary import (
     SCHEMA_VERSION,
     Experiment,
+    Label,
     LayerSensitivity,
     Recommendation,
     Run,
@@ -76,9 +80,7 @@ class Workspace:
 
     def create(self, experiment: Experiment) -> str:
         """Writes a new run, whole or not at all, and returns its unguessable id (128 random bits)."""
-        run_id = secrets.token_urlsafe(16)
-        while run_id[0] in "-_":  # an id must not look like an option on the command line
-            run_id = secrets.token_urlsafe(16)
+        run_id = new_id()
         draft, folder = self.home / "runs" / f".draft-{run_id}", self.home / "runs" / run_id
         with sentence_on_full_disk():
             try:
@@ -149,14 +151,41 @@ class Workspace:
         """Returns a row a run, newest first: id, created, state, model, dataset, device, goal, winner."""
         return [row for row in self.index.all() if (self.home / "runs" / row["id"]).is_dir()]
 
+    def label(self, run_id: str, title: str = "", tags: Iterable[str] = ()) -> Label:
+        """Gives a run a title and tags, over earlier ones; raises BadInput where they are too long or too
+        many.
+        """
+        words = sorted({one_line(tag).strip() for tag in tags} - {""})
+        label = parse(Label, {"title": one_line(title).strip(), "tags": words})
+        write_json(self.folder(run_id) / "label.json", label.model_dump(mode="json"))
+        self._reindex(run_id)
+        return label
+
+    def label_of(self, run_id: str) -> Label:
+        """Returns a run's title and tags; none where it has none or they can't be read."""
+        found = read_json(self.folder(run_id) / "label.json")
+        return next(iter(_readable(Label, [found] if found else [])), Label())
+
     def delete(self, run_id: str) -> None:
-        """Removes a run and all its files; raises BadInput while it is being written."""
+        """Takes a run off the list and keeps it for a day; raises BadInput while it is being written."""
         folder = self.folder(run_id)
         with self.lease(run_id) as held:
             if not held:
                 raise BadInput("This run is still at work: cancel it first, then delete it.")
-            shutil.rmtree(folder)
+            deleted.put(folder, self.home)
         self.index.remove(run_id)
+
+    def undelete(self, run_id: str) -> None:
+        """Takes back a run that was deleted; raises BadInput where it is gone for good."""
+        deleted.take_back(run_id, self.home)
+        self._reindex(run_id)
+
+    def put_in(self, draft: Path, run_id: str) -> None:
+        """Makes a folder that was written elsewhere within this workspace a run; it is one whole or not at
+        all.
+        """
+        draft.rename(self.home / "runs" / run_id)
+        self._reindex(run_id)
 
     def rebuild_index(self) -> None:
         """Makes the index anew from the folders."""
@@ -261,9 +290,18 @@ class Workspace:
         try:
             data = self._read(run_id)
             about = (data["created"], self.state(run_id), data["model"]["name"], data["dataset"])
-            return (run_id, *about, data["device"], data["goal"], winner)
+            label = self.label_of(run_id)
+            return (run_id, *about, data["device"], data["goal"], winner, label.title, ", ".join(label.tags))
         except (BadInput, KeyError, TypeError):
             return None
+
+
+def new_id() -> str:
+    """Returns an id for a run that nobody can guess: 128 random bits."""
+    run_id = secrets.token_urlsafe(16)
+    while run_id[0] in "-_":  # an id must not look like an option on the command line
+        run_id = secrets.token_urlsafe(16)
+    return run_id
 
 
 def _read_variant(path: Path) -> Variant | None:

@@ -41,9 +41,12 @@ def show_row(row: dict) -> DeltaGenerator:
     with line:
         st.badge(word, icon=icon, color=colour)
         won = f" · {w.code(row['winner'])}" if row["winner"] else ""
+        named = f"**{w.plain(row['title'])}** · " if row["title"] else ""
+        tags = "".join(f" · #{w.plain(tag)}" for tag in row["tags"].split(", ") if tag)
+        model = w.plain(row["model"]) if named else f"**{w.plain(row['model'])}**"
         st.markdown(
-            f"**{w.plain(row['model'])}** · {w.device(row['device'])} · {row['goal']}{won}  \n"
-            f"<small>{w.when(row['created'])}</small>",
+            f"{named}{model} · {w.device(row['device'])} · {row['goal']}{won}  \n"
+            f"<small>{w.when(row['created'])}{tags}</small>",
             unsafe_allow_html=True,
             width="stretch",
         )

@@ -20,6 +20,37 @@ def test_deleting_asks_and_names_what_goes(home, open_page):
     assert not app.exception
 
 
+def test_a_deleted_run_is_taken_back(home, open_page):
+    run = seed.finished(home)
+    home.delete(run)
+    app = open_page("experiments")
+    button(app, "Take back").click().run()
+    assert [row["id"] for row in home.runs()] == [run] and not app.exception
+
+
+def test_a_name_and_tags_are_given_shown_and_found(home, open_page):
+    run = seed.finished(home)
+    app = open_page("experiments")
+    button(app, "Name and tags").click().run()
+    app.text_input(key="label_title").set_value("Line <b>3</b>")
+    button(app, "Save").click().run()
+    assert home.runs()[0]["title"] == "Line <b>3</b>"
+    home.label(run, "Line <b>3</b>", ["night"])
+    app = open_page("experiments")
+    assert "#night" in words(app) and not any("<b>3" in element.value for element in app.markdown)
+    app.text_input[0].set_value("night").run()
+    assert "No run matches" not in words(app)
+
+
+def test_repeating_opens_the_configuration_of_the_run(home, open_page):
+    seed.finished(home, seed=7, constraints={"max_size_mb": 0.25}, device="raspberry_pi_5")
+    app = open_page("experiments")
+    button(app, "Repeat").click().run()
+    assert not app.exception
+    assert app.number_input(key="seed").value == 7
+    assert app.text_input(key="limit_max_size_mb").value == "0.25"
+
+
 def test_running_run_cannot_be_deleted(home, worker, open_page):
     seed.begun(home, worker)
     assert button(open_page("experiments"), "Delete").disabled

@@ -4,9 +4,11 @@ half-written.
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from engine import events
 from engine.errors import BadInput
 from engine.run import jobs
+from engine.store import deleted
 from engine.store.files import read_json, write_json
 from engine.store.workspace import Workspace
 from engine.vocabulary import Recommendation, Variant
@@ -70,9 +73,9 @@ def test_seconds_count_only_what_the_run_was_at_work(workspace, run_id):
     day = 86_400
     told = [(0, "running"), (30, "cancelled"), (day, "queued"), (day + 5, "running")]
     told += [(day + 15, None), (day + 3615, "running"), (day + 3635, "done")]
-    for time, state in told:
+    for when, state in told:
         event = events.StateChanged(state=state) if state else events.MemoryPeak(bytes=7)
-        workspace.append(run_id, event.model_copy(update={"time": float(time)}))
+        workspace.append(run_id, event.model_copy(update={"time": float(when)}))
     assert workspace.run(run_id).seconds == 30 + 10 + 20
 
 
@@ -194,6 +197,47 @@ def test_a_run_whose_files_are_gone_is_not_listed(workspace, run_id, asked):
     assert [row["id"] for row in workspace.runs()] == [other]
     with pytest.raises(BadInput, match="No run has the id"):
         workspace.run(run_id)
+
+
+def test_a_deleted_run_can_be_taken_back_for_a_day(workspace, run_id, asked):
+    workspace.label(run_id, "  Night\nshift ", ["a", "b", "a", " "])
+    before = workspace.runs()
+    workspace.delete(run_id)
+    assert workspace.runs() == [] and deleted.listed(workspace.home) == [run_id]
+    assert deleted.experiment_of(run_id, workspace.home) == "Night shift"
+    workspace.undelete(run_id)
+    assert workspace.runs() == before and before[0]["tags"] == "a, b"
+    workspace.delete(run_id)
+    old = time.time() - deleted.KEPT_S - 1
+    os.utime(workspace.home / "deleted" / run_id, (old, old))
+    with pytest.raises(BadInput, match="more than a day ago"):
+        workspace.undelete(run_id)
+    workspace.delete(workspace.create(asked()))  # the next one makes room
+    assert not (workspace.home / "deleted" / run_id).exists()
+
+
+@pytest.mark.parametrize("wrong", ["../runs", "", ".", "nothing"])
+def test_only_a_deleted_run_is_taken_back(workspace, run_id, wrong):
+    with pytest.raises(BadInput, match="can't be taken back"):
+        workspace.undelete(wrong)
+
+
+def test_deleting_for_good_frees_the_space(workspace, run_id):
+    workspace.delete(run_id)
+    assert deleted.empty(workspace.home) > 0 and deleted.listed(workspace.home) == []
+
+
+@pytest.mark.parametrize("tags", [["x" * 25], ["a,b"], list("abcdefghi")])
+def test_a_label_that_is_too_long_is_one_sentence(workspace, run_id, tags):
+    with pytest.raises(BadInput, match="tags"):
+        workspace.label(run_id, "", tags)
+
+
+def test_an_index_of_an_earlier_version_is_made_anew(workspace, run_id):
+    before = workspace.runs()
+    with sqlite3.connect(workspace.home / "index.sqlite") as old:
+        old.execute("alter table runs drop column tags")
+    assert Workspace().runs() == before
 
 
 def test_a_run_at_work_is_not_deleted(workspace, run_id):
