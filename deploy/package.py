@@ -69,7 +69,7 @@ def build(run_id: str, variant_id: str, workspace: Workspace, reach: float | Non
     start = board.command(board.site(files["requirements.txt"])) if board else None
     note.unlink(missing_ok=True)
     try:
-        _write(draft, files)
+        write(draft, files)
         verify(draft, run.experiment.model, answers=not saturates_here(variant), emulated=start)
         draft.replace(target)
     finally:
@@ -245,7 +245,8 @@ def _json(data: dict[str, Any]) -> bytes:
     return json.dumps(data, indent=1, ensure_ascii=False).encode()
 
 
-def _write(path: Path, files: dict[str, bytes]) -> None:
+def write(path: Path, files: dict[str, bytes]) -> None:
+    """Writes a zip of bytes by path; the same files give the same zip."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():
             entry = zipfile.ZipInfo(name, EPOCH)

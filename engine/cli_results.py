@@ -47,7 +47,7 @@ def robustness(run_id, variants, as_json) -> None:
 
 @click.command()
 @click.argument("run_id", metavar="RUN")
-@click.argument("variant")
+@click.argument("variants", nargs=-1, required=True, metavar="VARIANT…")
 @click.option("--output", required=True, type=click.Path(path_type=Path))
 @click.option(
     "--reach",
@@ -56,9 +56,9 @@ def robustness(run_id, variants, as_json) -> None:
     help="How much of what it answers alone shall be right; where it is less sure, it asks a person.",
 )
 @json_option
-def package(run_id, variant, output, reach, as_json) -> None:
-    """Write the zip that runs on the device."""
-    face.package(run_id, variant, output, reach=None if reach is None else reach / 100)
+def package(run_id, variants, output, reach, as_json) -> None:
+    """Write the zip that runs on the device; of several variants each in a folder of its own."""
+    face.package(run_id, variants, output, reach=None if reach is None else reach / 100)
     show(
         {"path": str(output), "bytes": output.stat().st_size},
         as_json,

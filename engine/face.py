@@ -14,6 +14,7 @@ from pydantic import PrivateAttr
 
 from deploy.package import build
 from deploy.report import write as write_report
+from deploy.several import several
 from engine import ask, vocabulary
 from engine.datasets import DATASETS
 from engine.errors import BadInput, EdgewiseError
@@ -277,24 +278,31 @@ def robustness(
 
 def package(
     run: Run | str,
-    variant: Variant | str,
+    variant: Variant | str | Sequence[Variant | str],
     output: str | Path,
     *,
     reach: float | None = None,
     workspace: str | Path | None = None,
 ) -> Path:
-    """Writes the zip that runs a variant on its device, and returns its path; it was run before that.
+    """Writes the zip that runs a variant on its device, and returns its path; it was run before that. Of
+    several variants each is a package in a folder of its own.
 
     reach: how much of what it answers alone shall be right (a fraction); below the confidence that gives this
     it answers "unsure", so that a person is asked. None: it always answers.
     """
     home = Workspace(run._home if isinstance(run, Run) and workspace is None else workspace)
-    name = variant if isinstance(variant, str) else variant.id
-    built = build(run.id if isinstance(run, Run) else run, name, home, reach)
-    target = Path(output).expanduser()
+    asked = [variant] if isinstance(variant, str | Variant) else variant
+    names = [one if isinstance(one, str) else one.id for one in asked]
+    run_id, target = run.id if isinstance(run, Run) else run, Path(output).expanduser()
+    if not names:
+        raise BadInput("No variant is named: name one or several of the run.")
+    built = {name: build(run_id, name, home, reach) for name in names}
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(built, target)
+        if len(built) > 1:
+            several(home.run(run_id), built, target)
+        else:
+            shutil.copyfile(built[names[0]], target)
     except OSError as error:
         raise EdgewiseError(f"{target} can't be written ({error.strerror}): give another file.") from None
     return target.resolve()

@@ -8,6 +8,7 @@ import re
 import resource
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -248,6 +249,13 @@ def test_package_writes_a_verified_zip_or_nothing(command, digits_run, monkeypat
     )
     assert code == 0, err
     assert json.loads(out)["bytes"] == (tmp_path / "new" / "it.zip").stat().st_size > 100_000
+    both = tmp_path / "new" / "both.zip"
+    code, _, err = command("package", digits_run.id, "ptq_int8", "baseline", "--output", str(both))
+    assert code == 0, err
+    with zipfile.ZipFile(both) as archive, zipfile.ZipFile(tmp_path / "new" / "it.zip") as one:
+        assert archive.read("ptq-int8/SHA256SUMS") == one.read("SHA256SUMS")
+        assert {name.split("/")[0] for name in archive.namelist()} == {"README.md", "ptq-int8", "baseline"}
+        assert "| `baseline` | baseline |" in archive.read("README.md").decode()
     code, _, err = command("package", digits_run.id, "ptq_int9", "--output", str(tmp_path / "no.zip"))
     assert (
         code == 1
