@@ -13,7 +13,7 @@ from engine.run import jobs
 from engine.run.plan import pace_path
 from engine.store.files import read_json
 from engine.store.workspace import Workspace
-from engine.vocabulary import Pace, Step
+from engine.vocabulary import Constraints, Pace, Step
 from tests.conftest import ROOT
 
 TRAINED = ["qat_int8", "prune_structured", "prune_unstructured", "hybrid", "fit_limits", "distill"]
@@ -41,6 +41,13 @@ def test_it_says_all_that_the_variant_was_made_of(digits_run):
     assert said["STEPS"] == [(step.what, step.parameters) for step in variant.steps]
     assert all(" ".join(step.why.split()[:4]) in of(digits_run, variant.id) for step in variant.steps)
     assert Pace(**said["ASKED"]["pace"]).training_s.keys() >= {"hybrid", "distill"}
+
+
+def test_it_asks_for_the_same_limits(digits_run):
+    limits = {"constraints": Constraints(max_latency_ms=2.0, max_accuracy_drop_pp=1.0), "cautious": True}
+    experiment = digits_run.run.experiment.model_copy(update=limits)
+    asked = constants(of(digits_run, "fit_limits@int8", run={"experiment": experiment}))["ASKED"]
+    assert asked.items() >= {"max_latency_ms": 2.0, "max_accuracy_drop_pp": 1.0, "cautious": True}.items()
 
 
 def test_what_trains_comes_after_all_that_it_goes_on_from(digits_run):

@@ -30,7 +30,8 @@ def test_scattered_zeros_gain_no_time():
 
 
 def test_the_edge_tpu_takes_full_int8_tflite_only():
-    assert check_technique("coral_dev_board", "ptq_int8", "int8", "tflite").answer == "supported"
+    for name in ("ptq_int8", "fit_limits@int8"):
+        assert check_technique("coral_dev_board", name, "int8", "tflite").answer == "supported"
     assert check_technique("coral_dev_board", "fp16", "float16", "tflite").answer == "pointless"
     assert "Choose LiteRT" in check_technique("coral_dev_board", "ptq_int8", "int8", "onnx").why
 
