@@ -165,7 +165,7 @@ def _narrowed(bench: Workbench, making: Making, fitting: Fitting, aim: Aim, bits
     layers, multiple = bench.facts.layers, bench.job.channel_multiple
 
     def predicted(gone: np.ndarray) -> dict[str, float]:
-        making.progress(0.1, f"predicting with {gone.mean():.0%} of the channels gone")
+        making.progress(0.1, f"predicting with up to {gone.max(initial=0.0):.0%} of the channels gone")
         left = bench.network()
         if gone.any():
             left = bench.backend.remove_channels(left, ratios_of(groups, gone), "l2", None, 0, multiple)
