@@ -4,7 +4,18 @@ import streamlit as st
 
 from engine.judge import recommend
 from engine.run import robustness
-from pages.parts import all_variants, changed, charts, layers, reports, robust, session, trade_off, variants
+from pages.parts import (
+    all_variants,
+    changed,
+    charts,
+    layers,
+    reports,
+    robust,
+    session,
+    trade_off,
+    try_it,
+    variants,
+)
 from pages.parts import wording as w
 
 home = session.workspace()
@@ -56,6 +67,9 @@ variants.show_details(found[ids.index(picked)], baseline, asked.model.classes, d
 
 st.header("What changed its answer")
 changed.show(run, found[ids.index(picked)], home)
+
+st.header("Try it")
+try_it.show(run, found[ids.index(picked)], home)
 
 st.header("On damaged pictures")
 robust.show(run, picked, home)

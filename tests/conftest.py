@@ -38,6 +38,7 @@ READ_THE_RUN = (
     "engine/test_cli.py",
     "run/test_answers.py",
     "run/test_jobs.py",
+    "run/test_trying.py",
     "techniques/test_techniques.py",
 )
 

@@ -37,7 +37,7 @@ def accuracy(request: MeasureAccuracy, send: Send) -> dict[str, Any]:
     test = parts_of(request, ("test",))["test"] if request.dataset else None
     found = {}
     for variant, artifact in request.artifacts.items():
-        path = _decoded(artifact, request.folder)
+        path = decoded(artifact, request.folder)
         figures = _contents(path)
         figures["compressed_bytes"] = measure.compressed_bytes(request.folder / artifact.path)
         int4 = Profile.model_validate(figures["profile"]).int4_weights
@@ -62,7 +62,7 @@ def robustness(request: MeasureRobustness, send: Send) -> dict[str, Any]:
     images, predict = np.asarray(test.images), {}
     found: dict[str, dict[str, Any]] = {}
     for variant, artifact in request.artifacts.items():
-        path = _decoded(artifact, request.folder)
+        path = decoded(artifact, request.folder)
         loaded = open_model(path, request.threads, read(path).int4_weights, exact=variant in request.exact)
         predict[variant] = partial(
             _predict, loaded, request.model.preprocessing.as_fed(path), request.model.outputs
@@ -109,7 +109,7 @@ def _learnt_by_heart(predict: Predict, request: MeasureAccuracy, right: np.ndarr
     return measure.overfitting(seen, right)
 
 
-def _decoded(artifact: Artifact, folder: Path) -> Path:
+def decoded(artifact: Artifact, folder: Path) -> Path:
     """Returns the file to run; an entropy-coded artifact is decoded afresh, so that what is measured is what
     is shipped.
     """

@@ -123,6 +123,16 @@ class MeasureRobustness(MeasureAccuracy):
     task: Literal["robustness"] = "robustness"  # type: ignore[assignment]
 
 
+class TryPicture(MeasureAccuracy):
+    """Have artifacts classify one picture: `picture` is its file in base64. `int4`: the ids of those that
+    store weights in INT4. Answer: see `engine.run.picture`.
+    """
+
+    task: Literal["picture"] = "picture"  # type: ignore[assignment]
+    picture: str
+    int4: tuple[str, ...] = ()
+
+
 class TimeArtifacts(OfRun):
     """Time artifacts, `paths` within the run's folder, in turn. Answer: Host by id.
 

@@ -15,7 +15,7 @@ from engine import datasets
 from engine.backends import TRAINED_SHARE, images_at_once, open_backend
 from engine.datasets import Part
 from engine.errors import BadInput
-from engine.run import artifacts, golden
+from engine.run import artifacts, golden, picture
 from engine.run.images import generated, parts_of
 from engine.run.requests import (
     FACTS,
@@ -29,6 +29,7 @@ from engine.run.requests import (
     ProfileFile,
     Request,
     TimeArtifacts,
+    TryPicture,
     WeighArtifact,
 )
 from engine.runtimes import format_of
@@ -201,6 +202,7 @@ TASKS: dict[str, tuple[type[Request], Callable[[Any, Send], dict[str, Any]]]] = 
     "technique": (MakeVariants, technique),
     "accuracy": (MeasureAccuracy, artifacts.accuracy),
     "robustness": (MeasureRobustness, artifacts.robustness),
+    "picture": (TryPicture, picture.picture),
     "timing": (TimeArtifacts, artifacts.timing),
     "memory": (WeighArtifact, artifacts.memory),
     "profile": (ProfileFile, profile),

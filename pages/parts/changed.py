@@ -50,7 +50,7 @@ def show(run: Run, variant: Variant, home: Workspace) -> None:
             key="changed_direction",
         )
         names = {ALL: "all classes"} | {
-            i: f"{w.cell(_name(classes, i))} ({count['lost']} lost, {count['won']} won)"
+            i: f"{w.cell(class_name(classes, i))} ({count['lost']} lost, {count['won']} won)"
             for i, count in counts.items()
         }
         true = st.selectbox(
@@ -89,9 +89,9 @@ def pictures(shown: list[Change], images: np.ndarray, classes: list[str]) -> str
 def _figure(change: Change, image: np.ndarray, classes: list[str]) -> str:
     def said(index: int, confidence: float) -> str:
         mark = "✓" if index == change.true else "✗"
-        return f"{mark} {html.escape(_name(classes, index))}, {100 * confidence:.0f}{w.NBSP}%"
+        return f"{mark} {html.escape(class_name(classes, index))}, {100 * confidence:.0f}{w.NBSP}%"
 
-    true = html.escape(_name(classes, change.true))
+    true = html.escape(class_name(classes, change.true))
     return (
         f'<figure><img src="{thumbnail(image)}" alt="Test image {change.image}, {true}">'
         f"<figcaption><b>{true}</b><br>your model {said(change.before, change.before_confidence)}<br>"
@@ -111,5 +111,6 @@ def thumbnail(image: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _name(classes: list[str], index: int) -> str:
+def class_name(classes: list[str], index: int) -> str:
+    """Returns what a class is called, cut to what fits under a picture; no markup is taken out of it."""
     return classes[index][:40] if index < len(classes) else f"class {index}"

@@ -8,8 +8,9 @@ from engine import events
 from engine.datasets import Part
 from engine.judge.changes import Change
 from engine.judge.limits import LIMITS
+from engine.run.trying import Answer, Tried
 from engine.vocabulary import Answered, Constraints, Recommendation
-from pages.parts import changed
+from pages.parts import changed, try_it
 
 
 def field(app, key):
@@ -204,6 +205,27 @@ def test_images_that_changed_are_shown_with_names_as_text(home, open_page, monke
 
 def test_an_older_run_says_that_it_did_not_keep_its_answers(home, open_page):
     assert "Not recorded in this run" in words(open_page("compare", run=seed.finished(home)))
+
+
+def test_a_picture_is_tried_when_one_is_chosen_and_names_are_text(home, open_page, monkeypatch):
+    bad, seen = "<img src=x onerror=alert(1)>", []
+    image = np.zeros((28, 28, 1), np.uint8)
+
+    def tried(run, variants, content, home):
+        seen.append([v.id for v in variants])
+        answer = {"likeliest": ((1, 0.75), (2, 0.25)), "ms": 0.2}
+        return Tried(image, {v.id: Answer.model_validate(answer) for v in variants})
+
+    monkeypatch.setattr(try_it, "try_picture", tried)
+    part = Part(np.zeros((9, 28, 28, 1), np.uint8), np.full(9, 1))
+    monkeypatch.setattr(try_it.datasets, "load", lambda *given, **named: {"validation": part})
+    app = open_page("compare", run=seed.finished(home, model=seed.model(classes=["0", *[bad] * 9])))
+    assert seen == [] and "Choose an image" in words(app)
+    app.number_input(key="try_sample").set_value(4).run()
+    app.number_input(key="try_sample").set_value(4).run()
+    html = app.main.get("html")[-1].proto.body
+    assert seen == [["baseline", "hybrid"]] and "75.0" in html and not app.exception
+    assert "<img src=x" not in html and "&lt;img src=x onerror=alert(1)&gt;" in html
 
 
 def test_robustness_is_measured_when_asked_for_and_shown(home, open_page, monkeypatch):
