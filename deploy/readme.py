@@ -36,7 +36,7 @@ def set_up(device: Device | None, ending: str) -> str:
     today's Debian (PEP 668).
     """
     # what comes with the system and not by pip must be seen from inside
-    sees = "--system-site-packages " if device and device.family in ("jetson", "coral") else ""
+    sees = "--system-site-packages " if device and device.family in ("jetson", "coral", "hailo") else ""
     python = (
         f"Python {device.python} of {device.system}" if device and device.python else "Python 3.9 or later"
     )
@@ -50,7 +50,7 @@ def set_up(device: Device | None, ending: str) -> str:
         *(["    .venv/bin/pip install --upgrade pip"] if python_of(device) < (3, 9) else []),
         "    .venv/bin/pip install -r requirements.txt",
     ]
-    if device is not None and device.family == "raspberry_pi":
+    if device is not None and device.family in ("raspberry_pi", "hailo"):
         lines += [
             "",
             "`python3-venv` comes from `sudo apt install python3-venv`. A 32-bit Raspberry Pi OS has no"
@@ -58,6 +58,8 @@ def set_up(device: Device | None, ending: str) -> str:
         ]
     if said := proof(device, ending):
         lines += ["", said]
+    if device is not None and device.ended:
+        lines += ["", f"**No longer supported by its maker.** {device.ended}"]
     return "\n".join(lines)
 
 

@@ -62,7 +62,13 @@ ON_CHIP_BYTES = 8_000_000
 # the operators of ranges that are found at run time
 DYNAMIC = frozenset(("DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"))
 MICRO_INT8 = "TensorFlow Lite Micro takes 8-bit weights with 8-bit activations only: choose full INT8."
-NO_DYNAMIC = "TensorRT takes no dynamically quantized graph"
+# what takes float graphs or static codes only, with what to choose instead
+NO_DYNAMIC = {
+    "tensorrt": ("TensorRT", "FP16"),
+    "rknn": ("RKNN-Toolkit2", "ptq_int8"),
+    "hailort": ("Hailo's compiler", "ptq_int8"),
+    "qnn": ("The Hexagon NPU", "ptq_int8"),
+}
 
 
 class Capability(Frozen):
@@ -102,13 +108,14 @@ def check(
             operators if operators is not None else (la.op for la in profile.layers) if profile else ()
         )
         return _edge_tpu(machine, precision, file_format, names, profile)
-    if runtime == "tensorrt" and profile is not None and DYNAMIC & {layer.op for layer in profile.layers}:
+    if runtime in NO_DYNAMIC and profile is not None and DYNAMIC & {layer.op for layer in profile.layers}:
+        tool, instead = NO_DYNAMIC[runtime]
         return Capability(
             answer="falls back",
             off_unit=True,
             why=(
-                f"{NO_DYNAMIC}: on {machine.name} such a file runs on the processor, in ONNX Runtime. Choose"
-                " FP16."
+                f"{tool} takes no dynamically quantized graph: on {machine.name} such a file runs on the"
+                f" processor, in ONNX Runtime. Choose {instead}."
             ),
         )
     if runtime == "tflm" and (refused := _micro(machine, precision, file_format, profile)):
@@ -161,8 +168,10 @@ def check_technique(
                 " does not."
             ),
         )
-    if name == "dynamic_int8" and machine.default_runtime(file_format) == "tensorrt":
-        return Capability(answer="pointless", why=f"{NO_DYNAMIC}: choose FP16.")
+    if name == "dynamic_int8" and machine.default_runtime(file_format) in NO_DYNAMIC:
+        tool, instead = NO_DYNAMIC[machine.default_runtime(file_format)]
+        why = f"{tool} takes no dynamically quantized graph: choose {instead}."
+        return Capability(answer="pointless", why=why)
     if name == "dynamic_int8" and machine.default_runtime(file_format) == "tflm":
         return Capability(answer="pointless", why=MICRO_INT8)
     return answer

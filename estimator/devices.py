@@ -45,7 +45,7 @@ class Runtime(Frozen):
             emulated processor of the device, or nowhere.
     """
 
-    unit: Literal["cpu", "gpu", "tpu"]
+    unit: Literal["cpu", "gpu", "tpu", "npu"]
     formats: tuple[Literal["onnx", "tflite"], ...]
     precisions: dict[Precision, Arithmetic]
     version: str = ""
@@ -70,11 +70,15 @@ class Device(Frozen):
             stick). board: What the firmware's model of the board contains, where one is known.
         system, python: What runs on it, and the version of Python in that; "" where there is none.
         relative: The device whose measurements stand in first where this one has none.
+        processor_of: The device that this one is but for an accelerator: what was measured on that one's
+            processor holds here.
+        ended: Why its maker's software no longer moves on and what that means for a package, as sentences; ""
+            where it does.
     """
 
     id: str
     name: str
-    family: Literal["raspberry_pi", "jetson", "coral", "rockchip", "microcontroller"]
+    family: Literal["raspberry_pi", "jetson", "coral", "rockchip", "hailo", "qualcomm", "microcontroller"]
     soc: str
     cpu: str = ""
     cores: int | None = None
@@ -103,6 +107,8 @@ class Device(Frozen):
     system: str = ""
     python: str = ""
     relative: str = ""
+    processor_of: str = ""
+    ended: str = ""
     notes: str = ""
     runtimes: dict[str, Runtime]
     sources: dict[str, str] = Field(default_factory=dict)
@@ -112,6 +118,10 @@ class Device(Frozen):
         TFLite.
         """
         return self.default_onnx if file_format == "onnx" else self.default_tflite
+
+    def measured_as(self, runtime: str) -> str:
+        """The id of the device whose measurements of a runtime are this one's."""
+        return self.processor_of if self.processor_of and self.runtimes[runtime].unit == "cpu" else self.id
 
     def channel_multiple(self, file_format: str) -> int:
         """What channels are best kept in multiples of here, in files of a format."""

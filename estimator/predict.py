@@ -68,7 +68,8 @@ def estimate(
     if refused:
         return blank.model_copy(update={**_memory_fields(held), "why": refused})
     x = features_of(profile)
-    route = routes.find(device, runtime, arithmetic.runs_as, threads, _needs(x))
+    place = machine.measured_as(runtime)
+    route = routes.find(place, runtime, arithmetic.runs_as, threads, _needs(x))
     if route is None:
         return blank.model_copy(
             update={

@@ -5,6 +5,7 @@ import streamlit as st
 from engine import ask
 from engine.errors import EdgewiseError
 from engine.run import jobs
+from estimator.devices import load_device
 from pages.parts import devices, facts, limits, plan, session
 from pages.parts import wording as w
 
@@ -30,6 +31,7 @@ st.caption(
 
 st.header("Device")
 device = devices.choose()
+devices.say_ended(load_device(device))
 runtime = devices.choose_runtime(model, device)
 
 st.header("Goal")

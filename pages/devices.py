@@ -9,6 +9,7 @@ from estimator.devices import all_devices
 from estimator.predict import by_hand, estimate
 from pages.parts import charts
 from pages.parts import wording as w
+from pages.parts.devices import say_ended
 
 devices = all_devices()
 st.title("Know your device")
@@ -22,6 +23,7 @@ chosen = st.selectbox(
 )
 device = devices[chosen]
 st.caption(w.plain(device.runs_well))
+say_ended(device)
 
 groups = inventory.groups(chosen)
 rows = sum(group["validation"]["rows"] for group in groups.values())

@@ -29,6 +29,7 @@ os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
 ROOT = Path(__file__).resolve().parent.parent
 TEST_FILES = ("test_images.npy", "test_labels.npy")
 READ_THE_RUN = (
+    "deploy/test_npu.py",
     "deploy/test_package.py",
     "deploy/test_recipe.py",
     "deploy/test_scripts.py",

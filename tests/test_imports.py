@@ -114,6 +114,7 @@ WITH_FRAMEWORKS = (
     *("engine.backends", "engine.formats", "estimator.profile", "estimator.fitting"),
     *("engine.device.model", "engine.device.realtime"),
     "deploy.station.source",  # OpenCV, for a camera
+    *("engine.device.model_qnn", "deploy.targets.qualcomm.build_qnn"),  # where a package runs or is built for
     *("models", "engine.starter.training"),
     "engine.datasets.corruptions",  # SciPy's filters, in a child
     "engine.datasets.presets",  # scikit-learn's digits and torchvision's downloads, fetched in a child
@@ -240,7 +241,8 @@ def test_runtimes_are_imported_where_they_are_used():
 
 
 def test_a_package_imports_nothing_of_ours():
-    runtimes = {"onnxruntime", "ai_edge_litert", "tflite_runtime", "tensorrt"}
+    makers = {"tensorrt", "rknnlite", "hailo_platform", "onnxruntime_qnn"}
+    runtimes = {"onnxruntime", "ai_edge_litert", "tflite_runtime", *makers}
     allowed = {"numpy", "PIL", "cv2", *runtimes, *FLAT_SCRIPTS}
     for name in sources():
         if name.startswith("engine.device."):

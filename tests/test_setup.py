@@ -72,6 +72,10 @@ def test_all_that_is_imported_is_required():
     flat = {path.stem for path in (ROOT / "engine" / "device").glob("*.py")} | {
         "tflite_runtime",
         "tensorrt",
+        "rknn",
+        "rknnlite",
+        "hailo_platform",
+        "onnxruntime_qnn",
         "cv2",
     }
     where = packages_distributions()

@@ -1,6 +1,6 @@
 """One room a family of devices: what it adds to a package, what its Python can install, what it reads."""
 
-from deploy.targets import coral, jetson, microcontroller, raspberry_pi
+from deploy.targets import coral, hailo, jetson, microcontroller, qualcomm, raspberry_pi, rockchip
 from deploy.targets.job import Extra, Job
 from deploy.targets.older import FUTURE, without_annotations
 from engine.device.model import COMMON_REQUIREMENTS, runtime_for
@@ -8,12 +8,20 @@ from estimator.devices import Device
 
 FAMILIES = {
     "raspberry_pi": raspberry_pi.extra,
-    "rockchip": raspberry_pi.extra,
+    "rockchip": rockchip.extra,
+    "hailo": hailo.extra,
+    "qualcomm": qualcomm.extra,
     "jetson": jetson.extra,
     "coral": coral.extra,
     "microcontroller": microcontroller.extra,
 }
-ACCELERATORS = {"jetson": "model_trt.py", "coral": "model_tpu.py"}  # what opens the file that is made there
+ACCELERATORS = {  # what opens the file that is made there, or for it
+    "jetson": "model_trt.py",
+    "coral": "model_tpu.py",
+    "rockchip": "model_rknn.py",
+    "hailo": "model_hailo.py",
+    "qualcomm": "model_qnn.py",
+}
 OLD_REQUIREMENTS = ("numpy>=1.13", "pillow>=5.4")  # the newest that Python 3.6 and 3.7 can have are taken
 PIP = {"onnxruntime": "onnxruntime", "litert": "ai-edge-litert"}
 

@@ -16,9 +16,12 @@ GIVES = {
     "litert": "all scripts, on the processor",
     "tensorrt": "graph, INT8 cache, build_engine.sh; then all scripts, on the GPU",
     "edgetpu": "operators by unit, compile.sh; then all scripts, on the Edge TPU",
+    "rknn": "float graph, build_rknn.py; then all scripts, on the NPU",
+    "hailort": "float graph, build_hef.sh; then all scripts, on the NPU",
+    "qnn": "float graph, INT8 graph, build_qnn.py; then all scripts, on the NPU",
     "tflm": "C array, arena size, program in C++",
 }
-ON = {"cpu": 2, "gpu": 0, "tpu": 1}  # what a device is chosen for comes first
+ON = {"cpu": 3, "gpu": 0, "tpu": 1, "npu": 2}  # what a device is chosen for comes first
 
 
 def rows() -> list[dict[str, str]]:
@@ -38,6 +41,7 @@ def _row(device: Device, name: str, runtime: Runtime) -> dict[str, str]:
         "format": " and ".join(FORMATS[format] for format in runtime.formats),
         "what you get": GIVES[name],
         "seen to run": runtime.proof,
+        "maker's support": "ended" if device.ended else "–",
         "Python": device.python or "–",
         "opset": str(runtime.opset or "–"),
         "architecture": device.architecture or "–",

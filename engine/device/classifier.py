@@ -19,7 +19,13 @@ from preprocessing import preprocess, probabilities
 HERE = os.path.dirname(os.path.abspath(__file__))
 UNSURE = "unsure"
 # a file that is made on the device (or for it), with what opens it
-ACCELERATED = (("model.engine", "model_trt", "TensorRT"), ("model_edgetpu.tflite", "model_tpu", "EdgeTPU"))
+ACCELERATED = (
+    ("model.engine", "model_trt", "TensorRT"),
+    ("model_edgetpu.tflite", "model_tpu", "EdgeTPU"),
+    ("model.rknn", "model_rknn", "RKNN"),
+    ("model.hef", "model_hailo", "Hailo"),
+    ("model_qnn.onnx", "model_qnn", "QNN"),
+)
 MIN_CONFIDENCE = (
     'below it the answer is "unsure"; default: what was chosen for this package (min_confidence in'
     " metadata.json), 0 never"
@@ -44,6 +50,15 @@ def golden(name: str) -> np.ndarray | None:
     """Returns an array of the golden folder: `scores`, `inputs` or `pixels`; None where there is none."""
     path = os.path.join(HERE, "golden", name + ".npy")
     return np.load(path, allow_pickle=False) if os.path.exists(path) else None
+
+
+def decoded(content: bytes, spec: dict[str, Any]) -> np.ndarray:
+    """Decodes a picture file to uint8 [height, width, channels], fitted as the model wants; raises
+    image.NoPicture.
+    """
+    shape = (spec["height"], spec["width"], 1 if spec["color"] == "grey" else 3)
+    picture: np.ndarray = decode(content, shape, spec.get("fit", "stretch"), spec.get("upright", True))
+    return picture
 
 
 class Classifier:
@@ -73,14 +88,8 @@ class Classifier:
             self._try_once()
 
     def read(self, content: bytes) -> np.ndarray:
-        """Decodes a picture file to uint8 [height, width, channels], fitted as the model wants; raises
-        image.NoPicture.
-        """
-        shape = (self.spec["height"], self.spec["width"], 1 if self.spec["color"] == "grey" else 3)
-        picture: np.ndarray = decode(
-            content, shape, self.spec.get("fit", "stretch"), self.spec.get("upright", True)
-        )
-        return picture
+        """Decodes a picture file as the model wants it (`decoded`)."""
+        return decoded(content, self.spec)
 
     def read_file(self, path: str) -> np.ndarray:
         """Reads a picture file as `read` does; raises NoPicture that names it."""

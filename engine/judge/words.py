@@ -10,6 +10,9 @@ RUNTIMES = {
     "litert": "LiteRT",
     "tensorrt": "TensorRT",
     "edgetpu": "Edge TPU",
+    "rknn": "RKNN",
+    "hailort": "HailoRT",
+    "qnn": "Qualcomm QNN",
     "tflm": "TensorFlow Lite Micro",
     "ncnn": "ncnn",
 }

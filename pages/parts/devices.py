@@ -27,6 +27,12 @@ def choose() -> str:
     )
 
 
+def say_ended(device: Device) -> None:
+    """Says what it means that a device's maker no longer moves its software on, where that is so."""
+    if device.ended:
+        st.warning(w.plain(f"No longer supported by its maker. {device.ended}"), icon=":material/history:")
+
+
 def choose_runtime(model: ModelFile, device: str) -> str:
     """Lets choose what the run's files are for, where there is a choice, and says what is not as the device
     wants it; returns the runtime's id.
@@ -54,7 +60,8 @@ def card(device: Device) -> str:
     """Returns what a device is and what runs well on it, in a few words; what is not known is left out."""
     speed = f"{device.cores} × {device.clock_ghz:g}{w.NBSP}GHz" if device.cores and device.clock_ghz else ""
     parts = [device.cpu, speed, memory(device), device.accelerator]
-    return w.plain(", ".join(part for part in parts if part)) + f"  \n**{w.plain(device.runs_well)}**"
+    ended = "  \nNo longer supported by its maker" if device.ended else ""
+    return w.plain(", ".join(part for part in parts if part)) + f"  \n**{w.plain(device.runs_well)}**{ended}"
 
 
 def before_the_run(model: ModelFile, device: str, runtime: str) -> Estimate | None:

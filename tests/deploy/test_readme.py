@@ -13,7 +13,10 @@ def test_names_the_device(asked, device):
     made = Variant(id="fp16", technique="fp16", status="done", artifacts=[artifact])
     run = Run(id="x", state="done", created=0, experiment=asked(device=device), variants=[made])
     name = all_devices()[device].name if device in all_devices() else device
-    assert f"# fp16 for {name}" in readme(run, made, "model.onnx")
+    said = readme(run, made, "model.onnx")
+    ended = all_devices()[device].ended if device in all_devices() else ""
+    assert f"# fp16 for {name}" in said
+    assert ("No longer supported by its maker" in said) == bool(ended) and ended in said
 
 
 def test_says_below_which_probability_a_person_halves_the_errors(asked):

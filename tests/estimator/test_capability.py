@@ -75,6 +75,18 @@ def test_a_file_that_leaves_the_unit_idle_is_told():
     assert not check("raspberry_pi_4", "int8", mixed).off_unit  # which has no other unit
 
 
+def test_npus_compute_in_8_bits_and_take_no_ranges_of_run_time():
+    layer = convolution("a", 8, 8, precision="int8")
+    dynamic = profile_of([layer.model_copy(update={"op": "ConvInteger"})], "int8", "onnx")
+    for device in ("raspberry_pi_5_hailo_8l", "qualcomm_rb3_gen_2"):
+        assert check(device, "int8", profile_of([layer], "int8", "onnx")).answer == "supported"
+        assert check(device, "float32").answer == "falls back" and "8 bits" in check(device, "float32").why
+        assert check(device, "int8", dynamic).off_unit and "dynamically" in check(device, "int8", dynamic).why
+        assert check_technique(device, "dynamic_int8", "int8").answer == "pointless"
+        assert check(device, "int8", file_format="tflite").off_unit  # it runs on the processor
+    assert not check("rk3588", "int8", dynamic).off_unit  # which is predicted for its processor
+
+
 def test_a_microcontroller_takes_full_int8_and_floats_as_tflite():
     device, layer = "microcontroller", convolution("a", 8, 8, precision="int8")
     mixed = layer.model_copy(update={"activation_precision": "float32"})

@@ -51,19 +51,40 @@ def test_a_run_estimates_for_it(dummy):
 def test_the_offered_come_first():
     found = list(devices.all_devices().values())
     assert [device.id for device in found if device.offered] == [device.id for device in found[:6]]
-    assert found[0].id == "raspberry_pi_3b" and found[5].id == "coral_dev_board" and len(found) == 15
+    assert found[0].id == "raspberry_pi_3b" and found[5].id == "coral_dev_board" and len(found) == 17
 
 
 def test_the_wide_multiplication_is_told_by_the_device():
     wide = {device.id for device in devices.all_devices().values() if device.dot_product}
-    assert wide == {"raspberry_pi_5", "rk3588"}
+    assert wide == {"raspberry_pi_5", "raspberry_pi_5_hailo_8l", "qualcomm_rb3_gen_2", "rk3588"}
 
 
 def test_accelerated_runtimes_are_those_beside_the_processor():
-    assert devices.accelerated() == {"tensorrt", "edgetpu", "ncnn-vulkan"}
+    assert devices.accelerated() == {"tensorrt", "edgetpu", "ncnn-vulkan", "rknn", "hailort", "qnn"}
 
 
 def test_a_float_model_on_coral_is_predicted_where_it_runs():
     coral = devices.load_device("coral_dev_board")
     assert capability.default_runtime(coral, by_hand(1_000_000, 10_000), None, "tflite") == "litert"
     assert capability.default_runtime(coral, by_hand(1_000_000, 10_000), "int8", "tflite") == "edgetpu"
+
+
+def test_a_board_with_an_npu_beside_it_is_predicted_as_that_board():
+    """On its processor alone: of the NPU no number is made up, and the reason is said."""
+    model = by_hand(10_000_000, 100_000)
+    beside = [
+        estimate(model, name, runtime="litert") for name in ("raspberry_pi_5_hailo_8l", "raspberry_pi_5")
+    ]
+    assert beside[0].latency_ms == beside[1].latency_ms and "on Raspberry Pi 5 with" in beside[0].why
+    for device, runtime in (
+        ("raspberry_pi_5_hailo_8l", "hailort"),
+        ("qualcomm_rb3_gen_2", "qnn"),
+        ("rk3588", "rknn"),
+    ):
+        found = estimate(model, device, runtime=runtime)
+        assert found.latency_ms is None and f"No measurements of {runtime}" in found.why
+
+
+def test_what_makers_no_longer_support_is_marked_with_its_source():
+    marked = {device.id for device in devices.all_devices().values() if device.ended}
+    assert marked == {"jetson_nano", "jetson_tx2", "coral_dev_board", "coral_usb"}

@@ -172,6 +172,7 @@ def test_every_figure_of_a_device_has_a_source():
         "default_onnx",
         "default_tflite",
         "relative",
+        "processor_of",
         "architecture",
         "runtime",
         "notes",

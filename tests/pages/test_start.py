@@ -76,6 +76,9 @@ def test_where_there_is_no_choice_none_is_offered_and_the_reason_is_said(home, o
     app.radio[0].set_value("jetson_nano").run()
     assert [c.label for c in app.segmented_control if c.label == "Files for"] == []
     assert "Keras models can't be written as ONNX" in words(app)
+    assert "No longer supported by its maker. JetPack" in words(app)
+    app.radio[0].set_value("raspberry_pi_5_hailo_8l").run()
+    assert not app.exception and "No longer supported by its maker. " not in words(app)
 
 
 @pytest.mark.parametrize("typed", ("-1", "abc", "nan", "inf", "1e999", "<b>"))
