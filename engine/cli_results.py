@@ -7,8 +7,10 @@ import click
 from engine import face
 from engine.cli_options import Number, json_option, limit_options, show
 from engine.errors import BadInput
+from engine.judge.operators import why
 from engine.judge.printed import robustness_table
 from engine.run import travel
+from engine.run.operators import time_operators
 from engine.store.workspace import Workspace
 
 
@@ -42,6 +44,24 @@ def robustness(run_id, variants, as_json) -> None:
         {name: value.model_dump(mode="json") for name, value in found.items()},
         as_json,
         lambda: robustness_table(found),
+    )
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@click.argument("variant")
+@json_option
+def operators(run_id, variant, as_json) -> None:
+    """Measure where a variant's time goes on this machine, operator by operator."""
+    known = time_operators(run_id, Workspace(), [variant])
+    own, baseline = known[variant], known.get("baseline", [])
+    show(
+        [row.model_dump() for row in own],
+        as_json,
+        lambda: "\n".join(
+            [f"{row.ms:9.4f} ms  {row.calls:4} x {row.name} ({row.kind})" for row in own]
+            + [why(own, baseline)]
+        ),
     )
 
 
@@ -102,4 +122,4 @@ def take_in(file, as_json) -> None:
     show({"id": run_id}, as_json, lambda: run_id)
 
 
-VERBS = (check, robustness, package, report, export, take_in)
+VERBS = (check, robustness, operators, package, report, export, take_in)

@@ -358,6 +358,19 @@ class Robustness(Plain):
         return sum(values) / len(values)
 
 
+class OperatorTime(Plain):
+    """What all calls of one operator took of an inference, as the runtime's own profiler tells.
+
+    kind: `int8` arithmetic, `float` arithmetic, `conversion` between the two, `layout` (tensors put in
+    another order).
+    """
+
+    name: str = Field(max_length=80)
+    kind: Literal["int8", "float", "conversion", "layout"]
+    calls: int = Field(gt=0)
+    ms: float = Field(ge=0, allow_inf_nan=False)
+
+
 class Flip(Plain):
     """A change of one limit that would make another variant win."""
 

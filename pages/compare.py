@@ -9,6 +9,7 @@ from pages.parts import (
     changed,
     charts,
     layers,
+    operators,
     reports,
     robust,
     session,
@@ -76,6 +77,9 @@ robust.show(run, picked, home)
 
 st.header("What each layer costs")
 layers.show(run, found[ids.index(picked)], home)
+
+st.header("Where the time goes on this machine")
+operators.show(run, found[ids.index(picked)], home)
 
 st.header("What each layer bears")
 if run.sensitivity:

@@ -17,9 +17,9 @@ from engine.device.preprocessing import preprocess
 from engine.judge import measure, trust
 from engine.run import golden
 from engine.run.answers import write_answers
-from engine.run.images import generated, parts_of
+from engine.run.images import one_input, parts_of
 from engine.run.requests import MeasureAccuracy, MeasureRobustness, TimeArtifacts, WeighArtifact
-from engine.vocabulary import Artifact, ModelFile, Preprocessing
+from engine.vocabulary import Artifact, Preprocessing
 from estimator.types import Profile
 
 Send = Callable[[dict[str, Any]], None]
@@ -156,8 +156,7 @@ def timing(request: TimeArtifacts, send: Send) -> dict[str, Any]:
         for name, path in request.paths.items()
     }
     runs: dict[str, Callable[[], object]] = {
-        name: partial(m.run_once, _one_input(request.model, request.paths[name]))
-        for name, m in loaded.items()
+        name: partial(m.run_once, one_input(request.model, request.paths[name])) for name, m in loaded.items()
     }
     times = measure.time_interleaved(runs, request.seconds, request.rounds)
     return {
@@ -175,15 +174,11 @@ def timing(request: TimeArtifacts, send: Send) -> dict[str, Any]:
 
 def memory(request: WeighArtifact, send: Send) -> dict[str, Any]:
     """Loads one artifact alone and runs it; returns PeakMemory: the process's own."""
-    one = _one_input(request.model, request.path)
+    one = one_input(request.model, request.path)
     loaded = open_model(request.folder / request.path, request.threads, request.int4)
     for _ in range(5):
         loaded.run_once(one)
     return {"peak_memory_bytes": peak_bytes()}
-
-
-def _one_input(model: ModelFile, file: str) -> np.ndarray:
-    return preprocess(generated(model).images[:1], model.preprocessing.as_fed(file).model_dump())
 
 
 def peak_bytes() -> int | None:

@@ -4,6 +4,7 @@ import numpy as np
 
 from engine import datasets
 from engine.datasets import Part
+from engine.device.preprocessing import preprocess
 from engine.run.prepare import wanted
 from engine.run.requests import OfRun
 from engine.vocabulary import ModelFile
@@ -32,3 +33,8 @@ def generated(model: ModelFile) -> Part:
     )
     images = coarse.repeat(4, axis=1).repeat(4, axis=2)[:, :height, :width]
     return Part(np.ascontiguousarray(images), np.zeros(GENERATED_IMAGES, np.int64))
+
+
+def one_input(model: ModelFile, file: str) -> np.ndarray:
+    """Returns a made-up image as a file of this name is fed, float32 [1, …]."""
+    return preprocess(generated(model).images[:1], model.preprocessing.as_fed(file).model_dump())

@@ -8,8 +8,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from engine.store.files import read_json
 from engine.vocabulary import Variant
 from engine.wall.sandbox import Failed
+from estimator.types import Profile
 
 MOST_LETTERS = 5_000_000  # every page of the run reads it; that of a deep network has a hundred thousand
 # what only the child can know; everything else of a variant is measured or decided by the run
@@ -56,3 +58,23 @@ def check_files(variant: Variant, folder: Path) -> None:
             raise Failed("its process told of a file that is not there or not its own")
         if artifact.decoded_path and not (folder / artifact.decoded_path).resolve().is_relative_to(place):
             raise Failed("its process told of a file that is not its own")
+
+
+def file_to_run(variant: Variant) -> str:
+    """Returns the file that a runtime opens, within the run's folder."""
+    return variant.artifacts[0].decoded_path or variant.artifacts[0].path
+
+
+def profile_path(variant: Variant, folder: Path) -> Path:
+    """Returns where the profile of a variant's file is kept, in the run's `folder`."""
+    return (folder / file_to_run(variant)).with_suffix(".profile.json")
+
+
+def holds_int4(variant: Variant, folder: Path) -> bool:
+    """Tells whether a variant stores weights in INT4, as its profile says: looking into the file again would
+    count as memory of the process that is weighed.
+    """
+    try:
+        return Profile.model_validate(read_json(profile_path(variant, folder))).int4_weights
+    except ValidationError:
+        return False

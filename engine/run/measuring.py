@@ -1,7 +1,6 @@
 """Figures of a run's variants: accuracy and contents, a first timing, predictions, the last timing."""
 
 import traceback
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,7 +10,7 @@ from engine.judge import words
 from engine.judge.estimates import estimates_for
 from engine.judge.limits import judge
 from engine.memory import lots, needed_bytes
-from engine.run.made import check_files
+from engine.run.made import check_files, file_to_run, holds_int4, profile_path
 from engine.run.requests import (
     FIGURES,
     HOSTS,
@@ -22,7 +21,7 @@ from engine.run.requests import (
 from engine.run.supervisor import Supervisor, variants_of
 from engine.run.weighing import Weighing
 from engine.runtimes import saturates_here
-from engine.store.files import read_json, write_json
+from engine.store.files import write_json
 from engine.vocabulary import Host, Variant
 from engine.wall.sandbox import Failed
 from estimator import capability
@@ -76,7 +75,7 @@ def _measure(run: Supervisor, line: str, new: list[Variant], weighing: Weighing)
     figures = _read(FIGURES, run.ask(asked, line, ACCURACY_LIMIT_S))
     for variant in new:
         if variant.id in figures and figures[variant.id].profile is not None:
-            write_json(profile_path(run, variant), figures[variant.id].profile)
+            write_json(profile_path(variant, run.folder), figures[variant.id].profile)
     timed = new if line == "baseline" else [run.variants["baseline"], *new]
     weighing.wait()
     hosts = _timed(run, line, timed, (FIRST_S * len(timed), FIRST_ROUNDS), TIMING_LIMIT_S)
@@ -93,7 +92,7 @@ def _measure(run: Supervisor, line: str, new: list[Variant], weighing: Weighing)
         baseline = measured if line == "baseline" else run.variants["baseline"]
         usable = measured.usable and not words.has_forgotten(measured, baseline)
         run.write(judge(measured.model_copy(update={"notes": notes, "usable": usable}), run.experiment))
-        weighing.begin(variant.id, file_to_run(variant), _holds_int4(run, variant))
+        weighing.begin(variant.id, file_to_run(variant), holds_int4(variant, run.folder))
 
 
 def _with_figures(run: Supervisor, variant: Variant, found: Figures, host: Host) -> Variant:
@@ -120,26 +119,6 @@ def _read(kind: Any, answer: dict[str, Any]) -> Any:
         return kind.validate_python(answer)
     except ValidationError:
         raise Failed("its process answered with something else than it was asked for") from None
-
-
-def file_to_run(variant: Variant) -> str:
-    """Returns the file that a runtime opens, within the run's folder."""
-    return variant.artifacts[0].decoded_path or variant.artifacts[0].path
-
-
-def profile_path(run: Supervisor, variant: Variant) -> Path:
-    """Returns where the profile of a variant's file is kept."""
-    return (run.folder / file_to_run(variant)).with_suffix(".profile.json")
-
-
-def _holds_int4(run: Supervisor, variant: Variant) -> bool:
-    """Tells whether a variant stores weights in INT4, as its profile says: looking into the file again would
-    count as memory of the process that is weighed.
-    """
-    try:
-        return Profile.model_validate(read_json(profile_path(run, variant))).int4_weights
-    except ValidationError:
-        return False
 
 
 def _on_devices(run: Supervisor, variant: Variant, profile: dict[str, Any] | None) -> dict[str, Any]:
@@ -169,7 +148,7 @@ def _timed(
 ) -> dict[str, Host]:
     """Returns the timing by variant; `most`: seconds and rounds, whichever is over first."""
     paths = {variant.id: file_to_run(variant) for variant in variants}
-    int4 = tuple(variant.id for variant in variants if _holds_int4(run, variant))
+    int4 = tuple(variant.id for variant in variants if holds_int4(variant, run.folder))
     asked = TimeArtifacts(**run.common(), paths=paths, int4=int4, seconds=most[0], rounds=most[1])
     hosts: dict[str, Host] = _read(HOSTS, run.ask(asked, line, limit_s))
     return hosts
@@ -191,7 +170,7 @@ def time_all(run: Supervisor, weighing: Weighing) -> None:
     weighing.wait()
     hosts, reasons = _time_in_lots(run, done)
     for variant in done:  # those of an interrupted run were measured by another worker
-        weighing.begin(variant.id, file_to_run(variant), _holds_int4(run, variant))
+        weighing.begin(variant.id, file_to_run(variant), holds_int4(variant, run.folder))
     for number, variant in enumerate(done):
         if (host := hosts.get(variant.id, variant.host)) is not None:
             host = host.model_copy(update={"peak_memory_bytes": weighing.peak_bytes(variant.id)})

@@ -147,6 +147,18 @@ class TimeArtifacts(OfRun):
     threads: int = TIMED_THREADS
 
 
+class TimeOperators(OfRun):
+    """Time each operator of ONNX artifacts, `paths` within the run's folder. Answer: OperatorTimes by id.
+
+    int4: the ids of those that store weights in INT4.
+    """
+
+    task: Literal["operators"] = "operators"
+    paths: dict[str, str]
+    int4: tuple[str, ...] = ()
+    threads: int = TIMED_THREADS
+
+
 class WeighArtifact(OfRun):
     """Load one artifact alone and run it. Answer: PeakMemory. path: within the run's folder. int4: whether it
     stores weights in INT4.

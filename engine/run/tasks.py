@@ -15,7 +15,7 @@ from engine import datasets
 from engine.backends import TRAINED_SHARE, images_at_once, open_backend
 from engine.datasets import Part
 from engine.errors import BadInput
-from engine.run import artifacts, golden, picture
+from engine.run import artifacts, golden, picture, profiler
 from engine.run.images import generated, parts_of
 from engine.run.requests import (
     FACTS,
@@ -29,6 +29,7 @@ from engine.run.requests import (
     ProfileFile,
     Request,
     TimeArtifacts,
+    TimeOperators,
     TryPicture,
     WeighArtifact,
 )
@@ -205,6 +206,7 @@ TASKS: dict[str, tuple[type[Request], Callable[[Any, Send], dict[str, Any]]]] = 
     "picture": (TryPicture, picture.picture),
     "timing": (TimeArtifacts, artifacts.timing),
     "memory": (WeighArtifact, artifacts.memory),
+    "operators": (TimeOperators, profiler.operators),
     "profile": (ProfileFile, profile),
 }
 

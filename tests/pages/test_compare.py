@@ -9,6 +9,7 @@ from engine.datasets import Part
 from engine.judge.changes import Change
 from engine.judge.limits import LIMITS
 from engine.run.trying import Answer, Tried
+from engine.store.files import write_json
 from engine.vocabulary import Answered, Constraints, Recommendation
 from pages.parts import changed, try_it
 
@@ -246,3 +247,13 @@ def test_robustness_is_measured_when_asked_for_and_shown(home, open_page, monkey
     next(b for b in app.button if b.label == "Measure robustness").click().run()
     assert "300 test images" in words(app) and not app.exception
     assert any("Damaged, mean" in table.value.columns for table in app.dataframe)
+
+
+def test_time_by_operator_is_told_where_it_is_known(home, open_page):
+    run = seed.finished(home)
+    assert "it shows why a file is" in words(open_page("compare", run=run))
+    rows = [{"name": "QLinearConv", "kind": "int8", "calls": 3, "ms": 0.5}]
+    float_ = [{"name": "Conv", "kind": "float", "calls": 3, "ms": 1.0}]
+    write_json(home.folder(run) / "operators.json", {"baseline": float_, "hybrid": rows, "ptq_int8": rows})
+    app = open_page("compare", run=run)
+    assert "it is 2 times as fast as your model" in words(app) and not app.exception
