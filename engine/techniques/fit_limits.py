@@ -189,14 +189,16 @@ def _narrowed(bench: Workbench, making: Making, fitting: Fitting, aim: Aim, bits
     )
     if not gone.any():
         if not is_met:
-            raise NotApplicable(f"{_said(aim, base)}, and none of its channels can go")
+            raise NotApplicable(
+                f"the limits can't be met: it is predicted at {_said(aim, base)}, and no channel can go"
+            )
         return bench.network()
     network = _cut_and_trained(bench, making, ratios_of(groups, gone), bits)
     if not is_met:
         found = price(bench, network, spec)
         raise NotApplicable(
-            f"with all channels gone that can go, in {bits}, {_said(aim, found)}, at"
-            f" {_accuracy(bench, network):.1%} of the validation images right"
+            f"the limits can't be met: with all channels gone that can go, in {bits}, it is predicted at"
+            f" {_said(aim, found)} and gets {_accuracy(bench, network):.1%} of the validation images right"
         )
     return network
 

@@ -45,6 +45,8 @@ def test_a_met_limit_stays_met_when_it_is_loosened(seed):
         assert was_met or not is_met
         assert is_met or np.array_equal(gone, all_that_may_go(groups))
         assert gone.any() or most >= 1
+        in_haste, hastily = fitted(groups, shares, {"ms": most}, predicted, lambda: False)
+        assert hastily == is_met and in_haste.sum() >= gone.sum() - 1e-9
         planned = allocated(groups, shares, {"ms": most})
         if planned is not None and before is not None:
             assert (planned >= before - 1e-9).all()  # of a tighter limit nothing stays that went before

@@ -96,12 +96,13 @@ def fitted(
     """Returns the shares by group with which each figure comes to at most `most` of what it was, as little
     going as was found, and whether it does: else they are all that may go.
 
-    predicted: what is left of each figure, for the very network that shares by group give.
+    predicted: what is left of each figure, for the very network that shares by group give. has_time: where it
+        says no, the first that is within `most` is taken.
     """
     best, scale, within, above = None, 1.0, 0.0, np.inf  # scales of `most` that came out within and above it
     for _ in range(ROUNDS):
         gone = allocated(groups, shares, {name: scale * value for name, value in most.items()})
-        if gone is None or not has_time():
+        if gone is None or (best is not None and not has_time()):
             break
         found = predicted(gone)
         over = max(found[name] / most[name] for name in most)
