@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import shutil
+import time
 import zipfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from engine.datasets import DATASETS
-from engine.errors import BadInput, EdgewiseError
+from engine.errors import BadInput, EdgewiseError, one_line
 from engine.events import ProcessStarted, last_state, written
 from engine.run.made import check_files
 from engine.store.files import sentence_on_full_disk, write_json, write_whole
@@ -24,7 +25,16 @@ from engine.store.uploads import MOST_FILE_BYTES, SHA256
 from engine.store.workspace import ENDED, Workspace, new_id
 from engine.store.zips import open_checked, read_entry, unpack_entry
 from engine.version import VERSION as EDGEWISE
-from engine.vocabulary import Experiment, Label, ModelFile, Plain, Variant, parse
+from engine.vocabulary import (
+    Experiment,
+    Label,
+    LayerSensitivity,
+    ModelFile,
+    Plain,
+    Recommendation,
+    Variant,
+    parse,
+)
 from models.catalog import CATALOG
 
 VERSION = 1
@@ -34,10 +44,13 @@ LEFT_OUT = ("cache", "lease", "worker.log")  # safe to delete, or of this machin
 NEEDED = ("experiment.json", "events.jsonl")
 PART = r"[\w@+-][\w@.+-]{0,99}"
 NAME = re.compile(
-    rf"(experiment|result|label)\.json|events\.jsonl|(variants|artifacts|golden)(/{PART}){{1,3}}"
+    rf"(experiment|result|label|robustness)\.json|events\.jsonl|variants/{PART}"
+    rf"|(artifacts|golden)(/{PART}){{1,3}}",
+    re.ASCII,
 )
 STAMP = (1980, 1, 1, 0, 0, 0)  # the same run gives the same bytes
-MOST_JSON = 50_000_000
+MOST_JSON = 10_000_000
+MOST_EVENTS = 50_000_000
 
 
 class Manifest(Plain):
@@ -49,12 +62,21 @@ class Manifest(Plain):
     files: dict[str, str]
 
 
+class Result(Plain):
+    """What `result.json` holds."""
+
+    recommendation: Recommendation | None = None
+    sensitivity: list[LayerSensitivity] = []
+
+
 def pack(run_id: str, workspace: Workspace, output: Path) -> Path:
     """Writes a run that has ended as one file. Raises BadInput while it is at work."""
     folder = workspace.folder(run_id)
     if workspace.state(run_id) not in ENDED:
         raise BadInput("This run is still at work: wait for its end, or cancel it, then export it.")
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    # a link that an uploaded model left would carry away what it leads to
+    found = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    names = sorted(path.relative_to(folder).as_posix() for path in found)
     names = [name for name in names if name.split("/")[0] not in LEFT_OUT and NAME.fullmatch(name)]
     manifest = Manifest(files={name: _sha256(folder / name) for name in names})
     with sentence_on_full_disk(), zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -96,7 +118,7 @@ def _manifest(archive: zipfile.ZipFile) -> Manifest:
                 " version can't read: update Edgewise, or run it again here."
             )
         manifest = parse(Manifest, data)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BadInput("The list of what this run's file holds is damaged: export the run again.") from None
     listed = {entry.filename for entry in archive.infolist() if not entry.is_dir()} - {MANIFEST}
     foreign = next((name for name in sorted(manifest.files) if not NAME.fullmatch(name)), None)
@@ -108,7 +130,10 @@ def _manifest(archive: zipfile.ZipFile) -> Manifest:
 def _unpack_all(archive: zipfile.ZipFile, manifest: Manifest, draft: Path) -> None:
     for name, expected in manifest.files.items():
         target = draft / name
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError:  # a file of that name is there
+            raise BadInput("This file does not hold what a run does: export the run again.") from None
         unpack_entry(archive, name, target)
         if _sha256(target) != expected:
             raise BadInput(f"'{name[:60]}' was changed after the run was exported: export the run again.")
@@ -122,17 +147,23 @@ def _check(draft: Path, workspace: Workspace) -> None:
     here = {"model": model, "dataset": _dataset_here(asked.dataset, workspace)}
     kept = asked.model_copy(update=here).model_dump(mode="json")
     created = data.get("created")
-    write_json(draft / "experiment.json", {"created": created if isinstance(created, float) else 0.0, **kept})
+    created = min(created, time.time()) if isinstance(created, float) and created >= 0 else 0.0
+    write_json(draft / "experiment.json", {"created": created, **kept})
+    _check_ids([asked.device, *asked.techniques])
+    if (draft / "events.jsonl").stat().st_size > MOST_EVENTS:
+        raise BadInput("This run's log is longer than any run's: export the run again.")
     events = RunLog(draft / "events.jsonl").read()
     if last_state(events).state not in ENDED:
         raise BadInput("This run had not ended when it was exported: export it again.")
     # its processes are another machine's, and here their numbers may be anybody's
     lines = [written(event) for event in events if not isinstance(event, ProcessStarted)]
     write_whole(draft / "events.jsonl", "".join(lines).encode())
-    if (draft / "label.json").exists():
-        parse(Label, _json(draft / "label.json"))
+    for name, kind in (("label.json", Label), ("result.json", Result)):
+        if (draft / name).exists():
+            parse(kind, _json(draft / name), stored=True)
     for path in (draft / "variants").rglob("*"):
         variant = parse(Variant, _json(path), stored=True)
+        _check_ids([variant.technique, *variant.estimates])
         if path != draft / "variants" / f"{variant.id}.json":
             raise BadInput("A variant of this run's file is not where it says it is: export the run again.")
         try:
@@ -141,6 +172,12 @@ def _check(draft: Path, workspace: Workspace) -> None:
             raise BadInput(
                 f"Files of the variant {variant.id[:40]} are missing: export the run again."
             ) from None
+
+
+def _check_ids(ids: list[str]) -> None:
+    """Raises BadInput for what is no id: pages show an id that they don't know as it is."""
+    if wrong := next((name for name in ids if not re.fullmatch(PART, name, re.ASCII)), ""):
+        raise BadInput(f"'{one_line(wrong)[:40]}' is no device or technique: export the run again.")
 
 
 def _model_here(model: ModelFile, workspace: Workspace) -> str:
@@ -162,10 +199,10 @@ def _dataset_here(dataset: str | None, workspace: Workspace) -> str | None:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_bytes())
+        data = json.loads(path.read_bytes()) if path.stat().st_size <= MOST_JSON else None
     except (ValueError, RecursionError):
         data = None
-    if path.stat().st_size > MOST_JSON or not isinstance(data, dict):
+    if not isinstance(data, dict):
         raise BadInput(f"'{path.name[:60]}' in this run's file is damaged: export the run again.")
     return data
 

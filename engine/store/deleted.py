@@ -16,8 +16,8 @@ def put(folder: Path, home: Path) -> None:
     empty(home, KEPT_S)
     target = home / "deleted" / folder.name
     target.parent.mkdir(exist_ok=True)
+    os.utime(folder)  # before it is there, or another process takes it for an old one and removes it
     folder.rename(target)
-    os.utime(target)
 
 
 def listed(home: Path) -> list[str]:

@@ -35,7 +35,7 @@ def read_json(path: Path) -> Any:
     """Returns what a JSON file holds, or None when it isn't there or is damaged."""
     try:
         return json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

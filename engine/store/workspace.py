@@ -184,8 +184,13 @@ class Workspace:
         """Makes a folder that was written elsewhere within this workspace a run; it is one whole or not at
         all.
         """
-        draft.rename(self.home / "runs" / run_id)
-        self._reindex(run_id)
+        folder = self.home / "runs" / run_id
+        draft.rename(folder)
+        try:
+            self._reindex(run_id)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     def rebuild_index(self) -> None:
         """Makes the index anew from the folders."""

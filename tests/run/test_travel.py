@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 import zipfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from engine import events
 from engine.errors import BadInput
 from engine.run import travel
+from engine.run.robustness import robustness_of
 from engine.store.workspace import Workspace
 from engine.vocabulary import Artifact, Variant
 
@@ -28,6 +30,9 @@ def finished(workspace, asked) -> str:
     workspace.append(run, events.StateChanged(state="done"))
     (workspace.folder(run) / "cache" / "checkpoint").write_bytes(b"x" * 1000)
     workspace.label(run, "For the line", ["night", "v2"])
+    workspace.write_result(run, recommendation={"winner": "baseline", "ranking": [], "reasons": []})
+    measured = {"baseline": {"images": 100, "clean": 0.9, "corrupted": {"dark": [0.8]}}}
+    (workspace.folder(run) / "robustness.json").write_text(json.dumps(measured))
     return run
 
 
@@ -61,6 +66,8 @@ def test_a_run_comes_back_as_it_was(workspace, packed, other):
     assert new != old["id"]
     was, now = workspace.run(old["id"]), other.run(new)
     assert now.variants == was.variants and now.experiment == was.experiment and now.state == "done"
+    assert now.recommendation == was.recommendation is not None
+    assert robustness_of(new, other) == robustness_of(old["id"], workspace) != {}
     assert other.label_of(new) == workspace.label_of(old["id"]) and other.runs()[0]["tags"] == "night, v2"
     assert (other.folder(new) / "artifacts/baseline/model.onnx").read_bytes() == b"weights"
     assert not list((other.folder(new) / "cache").iterdir())
@@ -78,16 +85,26 @@ def test_a_run_at_work_is_not_exported(workspace, asked, tmp_path):
         travel.pack(workspace.create(asked()), workspace, tmp_path / "run.zip")
 
 
+def test_what_a_link_leads_to_stays_at_home(workspace, asked, tmp_path):
+    run = finished(workspace, asked)
+    (tmp_path / "secret").write_text("secret")
+    (workspace.folder(run) / "artifacts" / "baseline" / "link.onnx").symlink_to(tmp_path / "secret")
+    with zipfile.ZipFile(travel.pack(run, workspace, tmp_path / "run.zip")) as archive:
+        assert "artifacts/baseline/model.onnx" in archive.namelist()
+        assert not any("link" in name for name in archive.namelist())
+
+
 def test_its_model_and_data_are_those_of_this_workspace(packed, other, tmp_path):
     def point_elsewhere(files):
         data = json.loads(files["experiment.json"])
         data["model"] |= {"path": "/etc/passwd", "name": "mine.onnx", "sha256": "../.."}
-        data["dataset"] = "/etc/shadow"
+        data |= {"dataset": "/etc/shadow", "created": float("inf")}
         files["experiment.json"] = json.dumps(data).encode()
 
     run = other.run(travel.unpack(changed(packed, tmp_path / "x.zip", point_elsewhere), other))
     for path in (run.experiment.model.path, run.experiment.dataset):
         assert Path(path).is_relative_to(other.home) and not Path(path).exists()
+    assert run.created <= time.time()
 
 
 def rename(old, new):
@@ -104,6 +121,11 @@ def elsewhere(files):
     files["variants/baseline.json"] = json.dumps(data).encode()
 
 
+def marked(files):
+    data = json.loads(files["experiment.json"]) | {"device": "<img src=//elsewhere>"}
+    files["experiment.json"] = json.dumps(data).encode()
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -116,6 +138,12 @@ def elsewhere(files):
         (put("label.json", '{"title": "' + "x" * 200 + '"}'), "title"),
         (put("events.jsonl", events.written(events.StateChanged(state="running"))), "had not ended"),
         (put("variants/fp16.json", "[]"), "damaged"),
+        (put("variants/fp16.json", "[" * 100_000), "damaged"),
+        (put("variants/a/b.json", "{}"), "does not hold what a run does"),
+        (put("artifacts/baseline/model.onnx/x", "x"), "does not hold what a run does"),
+        (put("result.json", "[1]"), "damaged"),
+        (put("result.json", '{"recommendation": {"winner": {}, "ranking": [], "reasons": []}}'), "winner"),
+        (marked, "no device"),
         (rename("variants/baseline.json", "variants/other.json"), "not where it says it is"),
         (elsewhere, "are missing"),
         (lambda files: {"version": 9, "edgewise": "7.0"}, "exported by Edgewise 7.0"),
