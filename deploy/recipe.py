@@ -52,7 +52,7 @@ def recipe(run: Run, variant: Variant, stored: Artifact, folder: Path) -> str:
             "techniques": techniques(run, variant),
             "seed": asked.seed,
             "cautious": asked.cautious,
-            **asked.constraints.set_limits(),
+            **asked.constraints.model_dump(exclude_none=True, exclude={"recall_index"}),
             "pace": read_json(pace_path(folder)),
         },
     }

@@ -13,7 +13,7 @@ from engine.run import jobs
 from engine.run.plan import pace_path
 from engine.store.files import read_json
 from engine.store.workspace import Workspace
-from engine.vocabulary import Constraints, Pace, Step
+from engine.vocabulary import Constraints, Pace, Step, parse
 from tests.conftest import ROOT
 
 TRAINED = ["qat_int8", "prune_structured", "prune_unstructured", "hybrid", "fit_limits", "distill"]
@@ -44,10 +44,12 @@ def test_it_says_all_that_the_variant_was_made_of(digits_run):
 
 
 def test_it_asks_for_the_same_limits(digits_run):
-    limits = {"constraints": Constraints(max_latency_ms=2.0, max_accuracy_drop_pp=1.0), "cautious": True}
-    experiment = digits_run.run.experiment.model_copy(update=limits)
+    limits = {"max_latency_ms": 2.0, "max_accuracy_drop_pp": 1.0}
+    limits |= {"min_class_recall": 0.9, "recall_class": "8", "cautious": True}
+    constraints = parse(Constraints, {k: v for k, v in limits.items() if k != "cautious"})
+    experiment = digits_run.run.experiment.model_copy(update={"constraints": constraints, "cautious": True})
     asked = constants(of(digits_run, "fit_limits@int8", run={"experiment": experiment}))["ASKED"]
-    assert asked.items() >= {"max_latency_ms": 2.0, "max_accuracy_drop_pp": 1.0, "cautious": True}.items()
+    assert asked.items() >= limits.items()
 
 
 def test_what_trains_comes_after_all_that_it_goes_on_from(digits_run):
