@@ -56,6 +56,13 @@ def inspect(model: str, dataset: str | None, as_json: bool, **feeding) -> None:
 @click.option("--runtime", help=f"What the files are for: {' or '.join(RUNTIMES)}; default: the device's.")
 @feeding_options
 @click.option("--goal", default="balanced", help="balanced, size, speed or accuracy.")
+@click.option(
+    "--weights",
+    nargs=3,
+    type=Number(),
+    metavar="SIZE SPEED ACCURACY",
+    help="What counts how much for the balanced goal; 1 1 1 is usual.",
+)
 @limit_options
 @click.option("--techniques", help="Comma-separated; default all: " + ",".join(TECHNIQUES) + ".")
 @click.option("--time-budget", "time_budget_s", type=Number(), default=300, metavar="S", show_default=True)
@@ -76,6 +83,7 @@ def optimize(
     input_size,
     class_order,
     goal,
+    weights,
     techniques,
     time_budget_s,
     seed,
@@ -96,6 +104,7 @@ def optimize(
         device=device,
         runtime=runtime,
         goal=goal,
+        weights=weights and dict(zip(("size", "speed", "accuracy"), weights, strict=True)),
         techniques=techniques and [name.strip() for name in techniques.split(",") if name.strip()],
         seed=seed,
         time_budget_s=time_budget_s,

@@ -26,6 +26,7 @@ __all__ = [
     "Preprocessing",
     "ModelFile",
     "Constraints",
+    "Weights",
     "Pace",
     "Experiment",
     "Step",
@@ -163,6 +164,21 @@ class Constraints(Plain):
         }
 
 
+class Weights(Plain):
+    """What counts how much for the balanced goal: one percentage point of validation accuracy weighs as much
+    as a factor of two in size and time together where all are 1.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: float = Field(default=1.0, ge=0, le=10)
+    speed: float = Field(default=1.0, ge=0, le=10)
+    accuracy: float = Field(default=1.0, ge=0, le=10)
+
+
+EVEN = Weights()
+
+
 class Pace(Plain):
     """How fast a run trained, and how many seconds of training its techniques had: asked for once more, they
     come to the same steps on any machine.
@@ -199,6 +215,7 @@ class Experiment(Plain):
     runtime: str | None = None
     runtime_note: str = ""
     goal: Goal = Goal.balanced
+    weights: Weights = EVEN
     constraints: Constraints = Constraints()
     techniques: list[str]
     seed: int = Field(default=0, ge=0, lt=2**31)

@@ -37,7 +37,7 @@ if run.state in ("queued", "running"):
     st.page_link("pages/run.py", label="Watch the run", query_params={"run": run.id})
 
 chosen = run.recommendation or recommend.recommend(
-    found, asked.constraints, asked.goal, device, asked.cautious
+    found, asked.constraints, asked.goal, device, asked.cautious, asked.weights
 )
 
 # ---- the recommendation ------------------------------------------------------------------------------------

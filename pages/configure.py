@@ -5,6 +5,7 @@ import streamlit as st
 from engine import ask
 from engine.errors import EdgewiseError
 from engine.run import jobs
+from engine.vocabulary import EVEN
 from estimator.devices import load_device
 from pages.parts import devices, facts, limits, plan, session
 from pages.parts import wording as w
@@ -44,6 +45,11 @@ goal = st.segmented_control(
     key="goal",
     bind="query-params",
 )
+
+weights = EVEN
+if goal == "balanced":
+    with st.expander("What counts how much"), st.container(horizontal=True, gap="medium"):
+        weights = limits.weights(EVEN, "goal")
 
 # ---- limits ------------------------------------------------------------------------------------------------
 
@@ -107,6 +113,7 @@ if st.button(
             device=device,
             runtime=runtime,
             goal=goal,
+            weights=weights.model_dump(),
             constraints=constraints.model_dump(),
             techniques=chosen,
             seed=int(seed),

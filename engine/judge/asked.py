@@ -6,7 +6,7 @@ from typing import Literal
 
 from engine.judge.limits import check, estimated
 from engine.judge.promise import is_sure
-from engine.vocabulary import Constraints, Goal, Variant
+from engine.vocabulary import EVEN, Constraints, Goal, Variant, Weights
 
 # in the balanced score one percentage point weighs as much as a factor of two in size and time
 PP_WORTH = math.log(2)
@@ -16,12 +16,15 @@ FREE_DROP_PP = 2.0
 
 @dataclass(frozen=True)
 class Asked:
-    """The limits to keep and the goal to prefer on a device; `cautious` takes the upper end of estimates."""
+    """The limits to keep and the goal to prefer on a device; `cautious` takes the upper end of estimates;
+    `weights` are those of the balanced goal.
+    """
 
     constraints: Constraints
     goal: Goal
     device: str
     cautious: bool = False
+    weights: Weights = EVEN
 
     def check(self, variant: Variant) -> tuple[Literal["yes", "no", "unknown"], dict[str, float]]:
         """Returns what `limits.check` says of a variant."""
@@ -66,12 +69,13 @@ class Asked:
         """
         smaller = math.log(size(baseline) / size(variant))
         faster = math.log(self._latency(baseline, variant) / self._latency(variant, baseline))
-        lost = validation_drop_pp(variant, baseline)
+        lost, weights = validation_drop_pp(variant, baseline), self.weights
         return {
             Goal.accuracy: -lost,
             Goal.size: smaller,
             Goal.speed: faster,
-            Goal.balanced: (smaller + faster) / 2 - PP_WORTH * max(lost, 0.0),
+            Goal.balanced: (weights.size * smaller + weights.speed * faster) / 2
+            - weights.accuracy * PP_WORTH * max(lost, 0.0),
         }[self.goal]
 
     def _latency(self, variant: Variant, other: Variant) -> float:

@@ -3,7 +3,7 @@
 from engine.judge import promise, words
 from engine.judge.asked import FREE_DROP_PP, Asked, is_off_unit, measured_ms, size
 from engine.judge.limits import estimated, limit_of
-from engine.vocabulary import Goal, Variant
+from engine.vocabulary import EVEN, Goal, Variant, Weights
 
 
 def why(
@@ -21,10 +21,7 @@ def why(
         )
     reasons.append(
         {
-            Goal.balanced: (
-                "Goal balanced: size and time count alike, and one percentage point of validation accuracy as"
-                " much as a factor of two in both."
-            ),
+            Goal.balanced: _balance(asked.weights),
             Goal.size: "Goal size: it is the smallest file that keeps your limits.",
             Goal.speed: f"Goal speed: it has the lowest latency on {device} of all that keep your limits.",
             Goal.accuracy: "Goal accuracy: it lost least on validation images of all that keep your limits.",
@@ -49,6 +46,18 @@ def why(
     if breaking:
         reasons.append(f"{breaking} of {len(done)} variants break a limit.")
     return reasons
+
+
+def _balance(weights: Weights) -> str:
+    if weights == EVEN:
+        return (
+            "Goal balanced: size and time count alike, and one percentage point of validation accuracy as"
+            " much as a factor of two in both."
+        )
+    return (
+        f"Goal balanced, with your weights: size counts {weights.size:g}, speed {weights.speed:g} and"
+        f" accuracy {weights.accuracy:g} times as usual."
+    )
 
 
 def _less_sure(winner: Variant, done: list[Variant], baseline: Variant, asked: Asked) -> list[str]:

@@ -10,22 +10,27 @@ from dataclasses import replace
 from engine.judge import reasons, words
 from engine.judge.asked import Asked
 from engine.judge.limits import Limit, limit_of, runs_there
-from engine.vocabulary import Constraints, Flip, Goal, Recommendation, Variant
+from engine.vocabulary import EVEN, Constraints, Flip, Goal, Recommendation, Variant, Weights
 
 PICKS = {"quality": Goal.accuracy, "balanced": Goal.balanced, "compact": Goal.size}
 
 
 def recommend(
-    variants: list[Variant], constraints: Constraints, goal: Goal, device: str, cautious: bool = False
+    variants: list[Variant],
+    constraints: Constraints,
+    goal: Goal,
+    device: str,
+    cautious: bool = False,
+    weights: Weights = EVEN,
 ) -> Recommendation:
     """Ranks what meets every limit and says why; where nothing does, names the nearest and by how much it
-    misses.
+    misses. weights: of the balanced goal.
     """
     done = [v for v in variants if v.status == "done"]
     if not done:
         why = "No variant was finished, so there is nothing to recommend."
         return Recommendation(winner=None, ranking=[], reasons=[why])
-    asked = Asked(constraints, goal, device, cautious)
+    asked = Asked(constraints, goal, device, cautious, weights)
     baseline = next((v for v in done if v.id == "baseline"), done[0])
     ranking = asked.ranked(done, baseline)
     if not ranking:

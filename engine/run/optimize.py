@@ -232,7 +232,8 @@ def _find_sensitivity(run: Supervisor, facts: Facts, seconds: float) -> Sensitiv
 def conclude(run: Supervisor, sensitivity: Sensitivity) -> None:
     """Ranks the variants and writes the recommendation and the sensitivity."""
     e = run.experiment
-    choice = recommend(run.workspace.variants(run.id), e.constraints, e.goal, e.device, e.cautious)
+    found = run.workspace.variants(run.id)
+    choice = recommend(found, e.constraints, e.goal, e.device, e.cautious, e.weights)
     run.workspace.write_result(
         run.id,
         recommendation=choice.model_dump(mode="json"),

@@ -8,7 +8,15 @@ from engine.errors import BadInput
 from engine.judge import recommend
 from engine.judge.limits import LIMITS, Limit, placed
 from engine.judge.limits import judged as judged_by
-from engine.vocabulary import Constraints, Goal, ModelFile, Recommendation, Variant, parse
+from engine.vocabulary import (
+    Constraints,
+    Experiment,
+    ModelFile,
+    Recommendation,
+    Variant,
+    Weights,
+    parse,
+)
 from pages.parts import devices
 from pages.parts import wording as w
 
@@ -85,6 +93,18 @@ def panel(asked: Constraints, classes: list[str]) -> Constraints:
     return _placed(values, classes)
 
 
+WEIGHTS = {"size": "A small file", "speed": "Speed", "accuracy": "Accuracy"}
+
+
+def weights(own: Weights, prefix: str) -> Weights:
+    """Asks how much each of the three counts for the balanced goal; 1 is usual."""
+    given = {
+        name: st.slider(label, 0.0, 4.0, getattr(own, name), 0.25, key=f"{prefix}_weight_{name}", width=220)
+        for name, label in WEIGHTS.items()
+    }
+    return Weights(**given)
+
+
 def _tried(name: str, asked: Constraints, wrong: list[str]) -> float | None:
     own = getattr(asked, name)
     typed = st.text_input(
@@ -143,11 +163,12 @@ def parse_limit(typed: str | None, name: str) -> float | None:
 
 
 def judge(
-    found: list[Variant], limits: Constraints, goal: Goal, device: str, cautious: bool
+    found: list[Variant], asked: Experiment, limits: Constraints, weights: Weights
 ) -> tuple[list[Variant], Recommendation]:
-    """Returns copies of the variants as these limits judge them, and what would then be recommended."""
+    """Returns copies of a run's variants as these limits judge them, and what would then be recommended."""
+    device, cautious = asked.device, asked.cautious
     judged = [judged_by(variant, limits, device, cautious) for variant in found]
-    return judged, recommend.recommend(judged, limits, goal, device, cautious)
+    return judged, recommend.recommend(judged, limits, asked.goal, device, cautious, weights)
 
 
 def show_outcome(judged: list[Variant], found: Recommendation, own: Recommendation, is_own: bool) -> None:

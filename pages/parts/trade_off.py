@@ -3,7 +3,7 @@
 import streamlit as st
 
 from engine.judge.limits import estimated
-from engine.vocabulary import Experiment, Recommendation, Variant
+from engine.vocabulary import EVEN, Experiment, Goal, Recommendation, Variant
 from pages.parts import charts, latencies, limits
 from pages.parts import wording as w
 
@@ -17,8 +17,12 @@ def show(found: list[Variant], asked: Experiment, chosen: Recommendation) -> Non
     view, panel = st.columns([7, 3], gap="medium")
     with panel, st.container(border=True):
         tried = limits.panel(asked.constraints, asked.model.classes)
-        judged, choice = limits.judge(found, tried, asked.goal, asked.device, asked.cautious)
-        limits.show_outcome(judged, choice, chosen, tried == asked.constraints)
+        weights = asked.weights
+        if asked.goal == Goal.balanced:
+            with st.expander("What counts how much", expanded=asked.weights != EVEN):
+                weights = limits.weights(asked.weights, "try")
+        judged, choice = limits.judge(found, asked, tried, weights)
+        limits.show_outcome(judged, choice, chosen, (tried, weights) == (asked.constraints, asked.weights))
     with view, st.container(border=True):
         wanted = st.segmented_control(
             "View",

@@ -9,7 +9,7 @@ from engine.judge.asked import validation_drop_pp
 from engine.judge.limits import LIMITS, check, placed
 from engine.judge.promise import is_sure
 from engine.judge.recommend import recommend
-from engine.vocabulary import Constraints, Goal, Variant
+from engine.vocabulary import Constraints, Goal, Variant, Weights
 from tests.judge.test_recommend import DEVICE, variant
 
 CLASSES = ["cat", "dog", "eel"]
@@ -43,14 +43,16 @@ def made(draw, name="baseline"):
 
 @st.composite
 def asked(draw):
-    """Returns variants, limits on anything, and a goal."""
+    """Returns variants, limits on anything, a goal and weights."""
     count = draw(st.integers(0, 5))
     found = [draw(made()), *(draw(made(f"v{i}")) for i in range(count))]
     named = draw(st.lists(st.sampled_from(list(LIMITS)), unique=True, max_size=3))
     limits = {name: draw(SHARES if name.startswith("min_") else AMOUNTS) for name in named}
     if "min_class_recall" in limits:
         limits["recall_class"] = draw(st.sampled_from(CLASSES))
-    return found, placed(Constraints(**limits), CLASSES), draw(st.sampled_from(list(Goal)))
+    names = ("size", "speed", "accuracy")
+    weights = Weights(**{name: draw(st.sampled_from([0.0, 0.5, 1.0, 1.0, 4.0])) for name in names})
+    return found, placed(Constraints(**limits), CLASSES), draw(st.sampled_from(list(Goal))), weights
 
 
 def costs(v: Variant, baseline: Variant, all_predicted: bool) -> tuple[float, float, float]:
@@ -62,13 +64,13 @@ def costs(v: Variant, baseline: Variant, all_predicted: bool) -> tuple[float, fl
 @given(asked())
 @settings(max_examples=150)
 def test_no_admissible_variant_beats_the_winner_in_everything(case):
-    found, limits, goal = case
+    found, limits, goal, weights = case
     # latencies are compared where both are of one kind
     kinds = {bool(v.estimates) for v in found}
     if len(kinds) > 1:
         found = [v.model_copy(update={"estimates": {}}) for v in found]
         kinds = {False}
-    chosen = recommend(found, limits, goal, DEVICE)
+    chosen = recommend(found, limits, goal, DEVICE, False, weights)
     winner = next((v for v in found if v.id == chosen.winner), None)
     if winner is None:
         assert all(check(v, limits, DEVICE)[0] == "no" for v in found)
@@ -84,7 +86,7 @@ def test_no_admissible_variant_beats_the_winner_in_everything(case):
 @given(asked(), st.sampled_from(list(LIMITS)), SHARES, SHARES)
 @settings(max_examples=150)
 def test_a_tighter_limit_admits_no_more(case, name, one, other):
-    found, limits, _ = case
+    found, limits, *_ = case
     loose, tight = sorted((one, other), reverse=not LIMITS[name].is_least)
     by = [
         placed(limits.model_copy(update={name: value, "recall_class": "dog"}), CLASSES)
@@ -100,17 +102,21 @@ def test_a_tighter_limit_admits_no_more(case, name, one, other):
 @given(asked())
 @settings(max_examples=150)
 def test_every_flip_is_true_when_it_is_applied(case):
-    found, limits, goal = case
-    chosen = recommend(found, limits, goal, DEVICE)
+    found, limits, goal, weights = case
+    chosen = recommend(found, limits, goal, DEVICE, False, weights)
     for flip in chosen.flips:
-        again = recommend(found, limits.model_copy(update={flip.constraint: flip.to}), goal, DEVICE)
+        again = recommend(
+            found, limits.model_copy(update={flip.constraint: flip.to}), goal, DEVICE, False, weights
+        )
         assert (again.winner or "") == flip.winner != chosen.winner, flip.text
 
 
 @given(asked(), st.integers(0, 2**16))
 @settings(max_examples=100)
 def test_the_order_of_the_variants_does_not_matter(case, seed):
-    found, limits, goal = case
+    found, limits, goal, weights = case
     others = found.copy()
     random.Random(seed).shuffle(others)
-    assert recommend(others, limits, goal, DEVICE) == recommend(found, limits, goal, DEVICE)
+    assert recommend(others, limits, goal, DEVICE, False, weights) == recommend(
+        found, limits, goal, DEVICE, False, weights
+    )

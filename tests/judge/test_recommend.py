@@ -5,7 +5,7 @@ import pytest
 from engine.errors import BadInput
 from engine.judge.limits import LIMITS, check, in_words, judge, kept, placed
 from engine.judge.recommend import recommend
-from engine.vocabulary import Constraints, Estimate, Goal, Host, Latency, Variant
+from engine.vocabulary import Constraints, Estimate, Goal, Host, Latency, Variant, Weights
 
 DEVICE = "raspberry_pi_4"
 
@@ -334,3 +334,16 @@ def test_what_is_lost_on_damaged_pictures_is_a_limit_where_it_was_measured():
     assert check(weak, limits, DEVICE) == ("no", {"max_robust_drop_pp": 2.0})
     assert check(steady, limits, DEVICE)[0] == "yes" and check(INT8, limits, DEVICE)[0] == "unknown"
     assert recommend([BASELINE, weak, steady], limits, Goal.size, DEVICE).winner == "b"
+
+
+def test_weights_move_the_balance_and_the_reason_says_so():
+    usual = recommend(ALL, Constraints(), Goal.balanced, DEVICE)
+    moved = recommend(ALL, Constraints(), Goal.balanced, DEVICE, weights=Weights(size=4, accuracy=0.25))
+    assert (usual.winner, moved.winner) == ("ptq_int8", "hybrid@smallest")
+    assert any("size counts 4, speed 1 and accuracy 0.25" in reason for reason in moved.reasons)
+    # they are the balanced goal's alone
+    for goal in (Goal.size, Goal.speed, Goal.accuracy):
+        assert (
+            recommend(ALL, Constraints(), goal, DEVICE, weights=Weights(size=4)).winner
+            == choose(goal=goal).winner
+        )

@@ -150,6 +150,14 @@ def test_a_limit_on_the_recall_of_one_class_asks_which(home, open_page):
     assert words(app) != before and "0 of 9 variants" in words(app).replace("*", "")
 
 
+def test_moved_weights_move_the_winner_and_not_the_run(home, open_page):
+    app = open_page("compare", run=seed.finished(home))
+    app.slider(key="try_weight_size").set_value(4.0).run()
+    assert "would" in words(app) and any("Back to the run" in b.label for b in app.button)
+    next(b for b in app.button if "Back to the run" in b.label).click().run()
+    assert app.slider(key="try_weight_size").value == 1.0 and not app.exception
+
+
 def test_the_table_is_searched_and_its_columns_are_chosen(home, open_page):
     app = open_page("compare", run=seed.finished(home))
     app.text_input(key="search").set_value("PRUNE missed").run()
