@@ -8,7 +8,8 @@ import pytest
 from engine.errors import BadInput
 from engine.judge.printed import robustness_table
 from engine.run import robustness
-from engine.vocabulary import Robustness
+from engine.run.stress import stress
+from engine.vocabulary import Constraints, Robustness
 from engine.wall import sandbox
 from engine.wall.sandbox import Failed
 
@@ -62,3 +63,50 @@ def test_a_damaged_record_is_measured_anew(recorded, workspace):
     (workspace.folder("recorded") / robustness.FILE).write_text('{"baseline": {"clean": "x"}}')
     assert robustness.robustness_of("recorded", workspace) == {}
     assert isinstance(robustness.measure_robustness("recorded", workspace)["baseline"], Robustness)
+
+
+class AtWork:
+    """A recorded run as a supervisor holds it: what it asks, writes and tells is noted."""
+
+    def __init__(self, workspace, **limits):
+        run = workspace.run("recorded")
+        self.id, self.workspace, self.folder = run.id, workspace, workspace.folder(run.id)
+        self.experiment = run.experiment.model_copy(update={"constraints": Constraints(**limits)})
+        self.asked, self.told = [], []
+
+    def common(self):
+        e = self.experiment
+        return {"folder": self.folder, "home": self.workspace.home, "dataset": e.dataset, "model": e.model}
+
+    def ask(self, request, line, limit_s):
+        self.asked += list(request.artifacts)
+        return {name: FOUND for name in request.artifacts}
+
+    def write(self, variant):
+        self.workspace.write_variant(self.id, variant)
+
+    def begin(self, line):
+        self.told.append(line)
+
+    def end(self, line, reason=""):
+        self.told.append(reason)
+
+
+def test_a_run_with_a_limit_on_damaged_pictures_measures_what_keeps_the_others(recorded, workspace):
+    run = AtWork(workspace, max_robust_drop_pp=15.0, max_size_mb=0.2)
+    stress(run)
+    found = {v.id: v for v in workspace.run("recorded").variants if v.status == "done"}
+    small = {v.id for v in found.values() if v.size_bytes <= 200_000}
+    assert set(run.asked) == small | {"baseline"} and run.told == ["robustness", ""]
+    # clean 0.9, at the middle severity 0.8 and 0.7
+    assert all(found[name].robust_drop_pp == pytest.approx(15.0) for name in run.asked)
+    assert {name for name in small if found[name].admissible == "yes"} == small
+    stress(run)
+    assert len(run.asked) == len(small | {"baseline"}), "what is known is not measured again"
+
+
+def test_without_labelled_images_a_run_goes_on_and_says_why(recorded, workspace):
+    run = AtWork(workspace, max_robust_drop_pp=15.0)
+    run.experiment = run.experiment.model_copy(update={"dataset": None})
+    stress(run)
+    assert run.asked == [] and "needs labelled images" in run.told[1]
