@@ -8,6 +8,8 @@ from pathlib import Path
 import streamlit as st
 
 from engine.errors import BadInput, EdgewiseError
+from engine.host import is_public
+from engine.judge.limits import LIMITS
 from engine.run import travel
 from engine.store import deleted
 from engine.store.workspace import ENDED, Workspace
@@ -30,7 +32,7 @@ def show(row: dict, home: Workspace, tags: list[str]) -> None:
             type="tertiary",
             help="Opens the configuration of this run, to change something and start again.",
         ):
-            _try(lambda: repeat(home.experiment(run)))
+            _try_now(lambda: repeat(home.experiment(run)))
         st.download_button(
             "Export",
             lambda: packed(run, home),
@@ -71,15 +73,17 @@ def repeat(asked: Experiment) -> None:
             raise BadInput("The model or the data set of this run is not here (any more): upload it again.")
     session.choose(asked.model, asked.dataset)
     known = {f"technique_{name}_{asked.device}": name in asked.techniques for name in TECHNIQUES}
-    limits = {f"limit_{name}": _typed(value) for name, value in asked.constraints.model_dump().items()}
+    limits: dict[str, object] = {f"limit_{n}": _typed(getattr(asked.constraints, n)) for n in LIMITS}
+    if (index := asked.constraints.recall_index) is not None:
+        limits[f"limit_recall_class_{len(asked.model.classes)}"] = index
     more = {"budget_minutes": math.ceil(asked.time_budget_s / 60), "seed": asked.seed}
     more |= {f"runtime_{asked.device}": asked.runtime} if asked.runtime else {}
     st.session_state.update(known | limits | more)
     st.switch_page("pages/configure.py", query_params={"target": asked.device, "goal": asked.goal.value})
 
 
-def _typed(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value or "")
+def _typed(value: float | None) -> str:
+    return "" if value is None else f"{value:.12g}"
 
 
 @st.dialog("Name and tags")
@@ -109,8 +113,9 @@ def _confirm(row: dict, home: Workspace) -> None:
     """Names what goes before it goes."""
     st.markdown(
         f"The run on **{w.plain(row['model'])}** for {w.device(row['device'])}, {w.when(row['created'])},"
-        " goes with all its variants, files and figures. It can be taken back for a day; after that its"
-        " space is free. The uploaded model stays."
+        " goes with all its variants, files and figures."
+        + ("" if is_public() else " It can be taken back for a day; after that the next run takes its space.")
+        + " The uploaded model stays."
     )
     with st.container(horizontal=True):
         if st.button(
@@ -157,7 +162,7 @@ def show_import(home: Workspace) -> None:
         if given is None or st.session_state.get("imported_id") == given.file_id:
             return
         st.session_state["imported_id"] = given.file_id
-        _try(lambda: _take_in(given.getvalue(), home))
+        _try_now(lambda: _take_in(given.getvalue(), home))
 
 
 def _take_in(data: bytes, home: Workspace) -> None:
@@ -170,10 +175,18 @@ def _take_in(data: bytes, home: Workspace) -> None:
 
 
 def _try(do: Callable[[], object], gone: str = "") -> None:
-    """Does something with a run; the sentence of a refusal is shown on the next pass."""
+    """Does something with a run, in a callback; the sentence of a refusal is shown on the pass after it."""
     try:
         do()
         if gone:
             session.forget_run(gone)
     except EdgewiseError as error:
         st.session_state["refused"] = error
+
+
+def _try_now(do: Callable[[], object]) -> None:
+    """Does something that may open another page, which no callback can, and shows a refusal where it is."""
+    try:
+        do()
+    except EdgewiseError as error:
+        session.show_error(error)

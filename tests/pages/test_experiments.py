@@ -43,12 +43,21 @@ def test_a_name_and_tags_are_given_shown_and_found(home, open_page):
 
 
 def test_repeating_opens_the_configuration_of_the_run(home, open_page):
-    seed.finished(home, seed=7, constraints={"max_size_mb": 0.25}, device="raspberry_pi_5")
+    limits = {"max_size_mb": 0.2512345, "min_class_recall": 0.5, "recall_class": "3", "recall_index": 3}
+    seed.finished(home, seed=7, constraints=limits, device="raspberry_pi_5")
     app = open_page("experiments")
     button(app, "Repeat").click().run()
     assert not app.exception
     assert app.number_input(key="seed").value == 7
-    assert app.text_input(key="limit_max_size_mb").value == "0.25"
+    assert app.text_input(key="limit_max_size_mb").value == "0.2512345"
+    assert app.selectbox(key="limit_recall_class_10").value == 3
+
+
+def test_what_is_gone_is_not_repeated_and_that_is_said_at_once(home, open_page):
+    seed.finished(home, model=seed.model(path="/nowhere"))
+    app = open_page("experiments")
+    button(app, "Repeat").click().run()
+    assert "upload it again" in app.error[0].value and not app.exception
 
 
 def test_running_run_cannot_be_deleted(home, worker, open_page):
