@@ -105,13 +105,13 @@ def expected(run: Run, variant: Variant, name: str, device: str, asks: Answered 
     lines = [f"Model: `{name}`, {stored.bytes:,} bytes", f"Accuracy, measured on this file: {accuracy}"]
     if asks is not None and asks.confidence > 0:
         lines.append(
-            f'Below a probability of {asks.confidence:.3f} it answers "unsure", so that a person is asked'
+            f'Below a probability of {trust.typed(asks)} it answers "unsure", so that a person is asked'
             f" (`--min-confidence 0` turns that off): {_alone(asks)}"
         )
     elif (point := trust.halved(variant.answered)) is not None and point.test_accuracy is not None:
         lines.append(
-            f"To halve its errors, ask a person below a probability of {point.confidence:.3f}"
-            f" (`--min-confidence {point.confidence:.3f}`): {_alone(point)}"
+            f"To halve its errors, ask a person below a probability of {trust.typed(point)}"
+            f" (`--min-confidence {trust.typed(point)}`): {_alone(point)}"
         )
     estimate = variant.estimates.get(run.experiment.device)
     if estimate is not None and estimate.latency_ms is not None:

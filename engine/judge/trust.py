@@ -4,6 +4,7 @@ Confidence is the largest probability. Sources: expected calibration error, Guo 
 1706.04599); answering only what is sure, Geifman and El-Yaniv 2017 (arXiv 1705.08500).
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -80,6 +81,11 @@ def threshold(points: Sequence[Answered], wanted: float) -> Answered | None:
     """
     enough = [p for p in points if p.validation_accuracy is not None and p.validation_accuracy >= wanted]
     return max(enough, key=lambda p: (p.validation_share, -p.confidence), default=None)
+
+
+def typed(point: Answered) -> str:
+    """Returns a point's confidence as it is typed: rounded down, and finely, as most are close to 1."""
+    return f"{math.floor(1e6 * point.confidence) / 1e6:.6g}"
 
 
 def asked_below(variant: Variant, reach: float | None) -> Answered | None:

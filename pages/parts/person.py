@@ -74,7 +74,7 @@ def _words(point: Answered, where: str = "On the device") -> str:
     if point.confidence == 0:
         return f"It may answer everything alone: on test images **{right}** of its answers are right."
     return (
-        f"Below a confidence of **{point.confidence:.2f}** ask a person: it answers"
+        f"Below a confidence of **{trust.typed(point)}** ask a person: it answers"
         f" **{alone}** of the test images alone, and {right} of these answers are right."
-        f" {where}: {w.code(f'--min-confidence {point.confidence:.3f}')}"
+        f" {where}: {w.code(f'--min-confidence {trust.typed(point)}')}"
     )

@@ -29,7 +29,9 @@ def test_says_below_which_probability_a_person_halves_the_errors(asked):
     made = Variant(id="fp16", technique="fp16", status="done", artifacts=[artifact], answered=answered)
     run = Run(id="x", state="done", created=0, experiment=asked(), variants=[made])
     said = readme(run, made, "model.onnx")
-    assert "`--min-confidence 0.700`" in said and "90.0 % of the test images alone, 98.00 %" in said
+    assert "`--min-confidence 0.7`" in said and "90.0 % of the test images alone, 98.00 %" in said
     chosen = readme(run, made, "model.onnx", asks=answered[1])
-    assert 'Below a probability of 0.700 it answers "unsure"' in chosen and "98.00 %" in chosen
+    assert 'Below a probability of 0.7 it answers "unsure"' in chosen and "98.00 %" in chosen
     assert "halve" not in chosen
+    close = answered[1].model_copy(update={"confidence": 0.9998769})
+    assert "probability of 0.999876 it" in readme(run, made, "model.onnx", asks=close)

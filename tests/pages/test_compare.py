@@ -189,9 +189,9 @@ def test_a_person_is_asked_below_the_confidence_that_reaches_what_is_asked(home,
     run = seed.finished(home)
     home.write_variant(run, seed.variant(*seed.FIGURES[7]).model_copy(update={"answered": answered}))
     app = open_page("compare", run=run)
-    assert "--min-confidence 0.900" in words(app)  # 99.5 % at first
+    assert "--min-confidence 0.9`" in words(app)  # 99.5 % at first
     app.number_input(key="alone").set_value(97.0).run()
-    assert "--min-confidence 0.600" in words(app) and "**90.0" in words(app)
+    assert "--min-confidence 0.6`" in words(app) and "**90.0" in words(app)
     app.number_input(key="alone").set_value(90.0).run()
     assert "It may answer everything alone" in words(app) and not app.exception
 
