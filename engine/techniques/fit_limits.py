@@ -86,7 +86,7 @@ class Fitting:
         """The run's limits on cost, where the uploaded network breaks one; else half of its time."""
         bits: Bits = "float32" if self.base("float32").figure("max_latency_ms") else "int8"
         base, limits = self.base(bits), self.bench.job.constraints.set_limits()
-        kept = {n: limits[n] for n in COSTS if n in limits and base.figure(n) is not None}
+        kept = {n: limits[n] for n in COSTS if limits.get(n) and base.figure(n) is not None}
         asked = Aim(kept, "The run's limits, which the model as it was given breaks.", kept, True)
         if kept and asked.over(base) > 1:
             return asked
