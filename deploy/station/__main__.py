@@ -10,14 +10,15 @@ import os
 import signal
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from deploy.station.classify import Classifier
-from deploy.station.decide import MIN_CONFIDENCE, rules
-from deploy.station.events import Events
+from deploy.station.decide import MIN_CONFIDENCE, Rules, rules
+from deploy.station.events import Events, port
 from deploy.station.keeper import Keeper
 from deploy.station.line import Habits, Line
 from deploy.station.log import Log
@@ -106,17 +107,14 @@ def run(asked: argparse.Namespace) -> int:
         classifier = updates.first(asked.package)
         try:
             if asked.broker:
-                port = 8883 if os.environ.get("EDGEWISE_MQTT_CA") else 1883
-                host, port = address(asked.broker, port)
-                events = Events(log, host, port, updates.ask)
-            chosen = rules(classifier.classes, asked.ok_class, asked.defect_class, asked.min_confidence)
+                events = Events(log, *address(asked.broker, port(os.environ)), updates.ask)
         except Refused:
             classifier.close()
             raise
         habits = Habits(
             asked.sample_every, asked.summary_every, drift_limit=asked.drift_limit, learn=asked.learn
         )
-        line = Line(items, chosen, log, plc, habits)
+        line = Line(items, partial(_sorts, asked), log, plc, habits)
         for number in STOPS:
             signal.signal(number, lambda *_: line.stopping.set())
         keeper = Keeper(log)
@@ -153,8 +151,13 @@ def _check(asked: argparse.Namespace) -> None:
 
 def _opened(folder: Path, asked: argparse.Namespace) -> Classifier:
     """Opens a package whose classes are those that were named."""
-    rules(metadata(folder)["classes"], asked.ok_class, asked.defect_class, asked.min_confidence)
+    _sorts(asked, metadata(folder)["classes"])
     return Classifier(folder, asked.threads)
+
+
+def _sorts(asked: argparse.Namespace, classes: Sequence[str]) -> Rules:
+    """Returns how a package's classes are sorted: where only defects are named, a new one may have others."""
+    return rules(classes, asked.ok_class, asked.defect_class, asked.min_confidence)
 
 
 @contextmanager

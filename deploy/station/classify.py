@@ -75,7 +75,7 @@ class Classifier:
 
     def _again(self) -> None:
         while not self.closed.wait(AGAIN_S):
-            with suppress(Refused):
+            with suppress(Refused, OSError):  # no memory for a process now: the next time
                 return self._start()
 
     def _start(self) -> None:

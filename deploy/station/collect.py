@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from deploy.station.events import client
+from deploy.station.events import client, port
 from deploy.station.refused import Refused, address
 
 SCHEMA = """CREATE TABLE IF NOT EXISTS events (
@@ -68,25 +68,25 @@ class Collector:
             made.subscribe([(f"{self.topic}/{kind}", 1) for kind in kinds])
 
     def _message(self, made: Any, _: Any, message: Any) -> None:
-        try:
-            event = json.loads(message.payload)
-            station, origin, seq = str(event["id"]).rsplit("-", 2)
-            row = (
-                event["id"],
-                station,
-                origin,
-                int(seq),
-                event["type"],
-                event.get("at"),
-                message.payload.decode(),
-            )
-        except (ValueError, KeyError, TypeError):
-            row = None  # of somebody else: nothing to keep
-        if row is not None:
+        # of somebody else there is nothing to keep
+        if (row := row_of(message.payload)) is not None:
             with self.lock:
                 added = self.db.execute("INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", row)
                 self.again += added.rowcount == 0
         made.ack(message.mid, message.qos)
+
+
+def row_of(payload: bytes) -> tuple[str | int, ...] | None:
+    """Returns an event as it is kept; None for what no station sends, which anybody at the broker may."""
+    try:
+        event = json.loads(payload)
+        station, origin, seq = str(event["id"]).rsplit("-", 2)
+        texts = [str(event["id"]), station, origin, str(event["type"]), str(event["at"]), payload.decode()]
+        "".join(texts).encode()  # a half of a pair is no text to SQLite
+        number = int(seq)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return (*texts[:3], number, *texts[3:]) if number < 2**63 else None
 
 
 def main() -> int:
@@ -97,7 +97,7 @@ def main() -> int:
     parser.add_argument("--station", default="+", metavar="NAME", help="default: all")
     asked = parser.parse_args()
     try:
-        collector = Collector(asked.into, *address(asked.broker, 1883), asked.station)
+        collector = Collector(asked.into, *address(asked.broker, port(os.environ)), asked.station)
     except (Refused, sqlite3.Error) as error:
         print(error, file=sys.stderr)
         return 1

@@ -90,9 +90,14 @@ class Events:
     def _message(self, _: Any, __: Any, message: Any) -> None:
         try:
             asked = json.loads(message.payload[:MOST_COMMAND])
-        except ValueError:
+        except (ValueError, RecursionError):
             asked = None
         self.on_update(asked if isinstance(asked, dict) else {})
+
+
+def port(environment: Mapping[str, str]) -> int:
+    """Returns the usual port of a broker, with TLS or without."""
+    return 8883 if environment.get("EDGEWISE_MQTT_CA") else 1883
 
 
 def client(name: str, environment: Mapping[str, str], **more: Any) -> Any:

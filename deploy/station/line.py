@@ -4,6 +4,7 @@ import base64
 import logging
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -38,17 +39,19 @@ class Habits:
 
 
 class Line:
-    """Runs until the source is at its end or `stopping` is set."""
+    """Runs until the source is at its end or `stopping` is set. sorts: returns the rules for a package's
+    classes.
+    """
 
     def __init__(
         self,
         source: Source,
-        rules: Rules,
+        sorts: Callable[[Sequence[str]], Rules],
         log: Log,
         plc: Plc | None,
         habits: Habits,
     ):
-        self.source, self.rules, self.log, self.plc, self.habits = source, rules, log, plc, habits
+        self.source, self.sorts, self.log, self.plc, self.habits = source, sorts, log, plc, habits
         self.stopping = threading.Event()
         self.failures, self.unsure_due, self.times = 0, True, list[float]()
         self.away_since: float | None = None
@@ -139,7 +142,7 @@ class Line:
 
     def _look_at(self, classifier: Classifier) -> None:
         """Goes on with this classifier, and with what was learnt of pictures of its size."""
-        self.classifier = classifier
+        self.classifier, self.rules = classifier, self.sorts(classifier.classes)
         least = threshold(self.rules.least, classifier.metadata.get("min_confidence"))
         say.info("package %s, sure from %.3f on", classifier.id, least)
         if classifier.input == self.looks_at:

@@ -68,14 +68,16 @@ class Source:
         due = time.monotonic()
         try:
             for name, content in self.items:
+                # a name of a file need not be text, and it goes into the log
+                name = name.encode("utf-8", "replace").decode()
                 if not self._put(Item(name, content, time.monotonic())):
                     break
                 if self.rate:
                     due += 1 / self.rate
                     with self.news:
                         self.news.wait_for(lambda: self.stopped, max(0.0, due - time.monotonic()))
-        except OSError as error:
-            self.error = str(error)
+        except Exception as error:  # a camera's library raises its own, and an end is not what it was
+            self.error = str(error) or type(error).__name__
         finally:
             with self.news:
                 self.over = True
@@ -121,7 +123,10 @@ def pictures(path: Path, mixed: bool = False) -> Iterator[tuple[str, bytes]]:
         names = _ordered((p.relative_to(path).as_posix() for p in path.rglob("*")), mixed)
         found = ((name, _read(path / name)) for name in names)
     elif zipfile.is_zipfile(path):
-        archive = zipfile.ZipFile(path)
+        try:
+            archive = zipfile.ZipFile(path)
+        except UNREADABLE as error:
+            raise Refused(f"{path} can't be unpacked ({str(error)[:80]}): copy the zip again.") from None
         names = _ordered(archive.namelist(), mixed)
         found = ((name, _entry(archive, name)) for name in names)
     else:

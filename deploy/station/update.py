@@ -91,16 +91,16 @@ class Updates:
 
     def change(self, current: Classifier) -> Classifier:
         """Between two items: returns the classifier for the next one."""
-        with self.lock:
+        with self.lock:  # until it is on probation: a command that comes meanwhile must find it there
             follows, self.next = self.next, None
+            if follows is not None and self.back_because:
+                self._went_back(follows, self.back_because)
+            elif follows is not None:
+                self._took_over(current, follows)
         if follows is None:
             if self.state["since"] is not None and not self.thread.is_alive():
                 self._judge(current)
             return current
-        if self.back_because:
-            self._went_back(follows, self.back_because)
-        else:
-            self._took_over(current, follows)
         threading.Thread(target=current.close, daemon=True).start()
         return follows
 

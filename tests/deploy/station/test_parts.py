@@ -16,8 +16,10 @@ from PIL import Image, ImageFilter
 from sklearn.datasets import load_digits
 
 from deploy.station import drift, packages, source
+from deploy.station.collect import row_of
 from deploy.station.decide import FAILED, LATE, LOW, NO_PICTURE, UNSURE, Rules, Verdict, rules
 from deploy.station.drift import Drift
+from deploy.station.events import Events
 from deploy.station.log import Log, outcome
 from deploy.station.plc import LOST, NUMBER, REACHED, REJECT, RUN, STATE, Plc
 from deploy.station.refused import Refused, address
@@ -173,6 +175,46 @@ def test_a_camera_that_vanishes_ends_the_source_with_a_sentence(monkeypatch):
     assert camera.next(5).content == b"BM"
     until(lambda: camera.ended)
     assert "camera 0 gives no more pictures" in camera.error
+
+
+def test_a_name_that_is_no_text_is_an_item_like_any(tmp_path):
+    (tmp_path / os.fsdecode(b"\xff.png")).write_bytes(b"x")
+    belt = source.source(f"folder:{tmp_path}")
+    belt.start()
+    log = Log(tmp_path / "log.db", "line")
+    assert log.decided(belt.next(5).name, OK, 1.0, "package") == 1
+
+
+def test_a_camera_whose_library_fails_is_not_at_its_end():
+    def items():
+        yield "1", b"x"
+        raise RuntimeError("the driver is gone")
+
+    camera = source.Source(items(), 100.0)
+    camera.start()
+    until(lambda: camera.over)
+    assert "driver" in camera.error
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"[" * 100_000,
+        b'{"id": "a-b-1"}',
+        b'{"id": "a-b-1", "type": "item", "at": "\\ud800"}',
+        b'{"id": "a-b-99999999999999999999", "type": "item", "at": ""}',
+        b"7",
+        b"\xff",
+    ],
+)
+def test_what_no_station_sends_stops_neither_end(tmp_path, payload):
+    assert row_of(payload) is None
+    asked = []
+    station = types.SimpleNamespace(on_update=asked.append)
+    Events._message(station, None, None, types.SimpleNamespace(payload=payload))
+    assert len(asked) == 1 and isinstance(asked[0], dict)
+    good = row_of(b'{"id": "my-line-0a-7", "type": "item", "at": "now"}')
+    assert good[:5] == ("my-line-0a-7", "my-line", "0a", 7, "item")
 
 
 @pytest.mark.parametrize("text", ["", "host:", "host:x", ":502", "host:70000"])

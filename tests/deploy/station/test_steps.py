@@ -7,7 +7,7 @@ import types
 import pytest
 
 from deploy.station.classify import Failed
-from deploy.station.decide import Rules
+from deploy.station.decide import rules
 from deploy.station.drift import NAMES
 from deploy.station.line import Habits, Line
 from deploy.station.log import Log
@@ -22,7 +22,13 @@ NO_UPDATES = types.SimpleNamespace(
 class Answers:
     """Answers what stands in the item; fails where that says so, and is ready again when asked to be."""
 
-    id, input, metadata, is_ready = "package", "28x28 grey", {"min_confidence": 0.8}, True
+    id, input, classes, metadata, is_ready = (
+        "package",
+        "28x28 grey",
+        ["a", "b"],
+        {"min_confidence": 0.8},
+        True,
+    )
 
     def ask(self, content):
         answer = json.loads(content)
@@ -33,6 +39,10 @@ class Answers:
 
     def close(self):
         pass
+
+
+def sorts(classes):
+    return rules(classes, [], ["b"], None)
 
 
 class Plc:
@@ -58,7 +68,7 @@ def ran(tmp_path):
     def run(answers, **habits):
         log, plc, classifier = Log(tmp_path / "log.db", "line"), Plc(), Answers()
         source = Source(((str(n), json.dumps(answer).encode()) for n, answer in enumerate(answers)), None)
-        Line(source, Rules(frozenset("a")), log, plc, Habits(**habits)).run(classifier, NO_UPDATES, None)
+        Line(source, sorts, log, plc, Habits(**habits)).run(classifier, NO_UPDATES, None)
         log.sync()
         found = [json.loads(payload) for _, _, payload in log.unsent(0, 10_000)]
         log.close()
@@ -76,9 +86,7 @@ def test_a_disk_that_is_full_leaves_the_plc_safe(tmp_path):
         yield "2", json.dumps(answer()).encode()
 
     with pytest.raises(sqlite3.OperationalError, match="full"):
-        Line(Source(items(), None), Rules(frozenset("a")), log, plc, Habits()).run(
-            Answers(), NO_UPDATES, None
-        )
+        Line(Source(items(), None), sorts, log, plc, Habits()).run(Answers(), NO_UPDATES, None)
     assert plc.states[-1] == FAULT
 
 
@@ -108,3 +116,12 @@ def test_a_line_without_answers_is_at_fault_until_the_classifier_is_back(ran):
     verdicts = [event["verdict"] for event in events if event["type"] == "item"]
     assert verdicts == ["ok", "unsure", "unsure", "unsure", "ok", "ok"]
     assert FAULT in states and states[-2:] == [RUNNING, STOPPED]
+
+
+def test_a_new_package_may_have_other_good_classes(tmp_path):
+    log, old, new = Log(tmp_path / "log.db", "line"), Answers(), Answers()
+    new.id, new.classes = "new", ["clean", "b"]
+    follows = types.SimpleNamespace(**vars(NO_UPDATES) | {"change": lambda current: new})
+    items = [("1", json.dumps(answer() | {"class": "clean"}).encode())]
+    Line(Source(iter(items), None), sorts, log, Plc(), Habits()).run(old, follows, None)
+    assert log.counts() == {("ok", "", REACHED): 1}
