@@ -230,3 +230,51 @@ def test_a_view_that_counts_its_numbers_is_a_reshape():
     np.testing.assert_allclose(*given, atol=1e-5)
     other = counted(2)
     assert "Gather" in {node.op_type for node in tidy(other, face_of(other, None)).graph.node}
+
+
+class Gathered(nn.Module):
+    """A table that is looked up by two indices, as attention with relative places does it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.scores = nn.Conv2d(3, 4, 3), nn.Linear(4, 5)
+        self.register_buffer("places", torch.tensor([[0, 1], [1, 0], [2, 2], [1, 1]]))
+
+    def forward(self, x):
+        grid = torch.relu(self.conv(x)).mean(0)
+        picked = grid[:, self.places[:, 0], self.places[:, 1]].mean(1)
+        return self.scores(picked[None].expand(x.shape[0], -1))
+
+
+def test_a_lookup_by_several_indices_opens(tmp_path):
+    path = tmp_path / "model.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Gathered().eval(), (torch.rand(1, 3, 8, 8),), path, verbose=False, external_data=False
+        )
+    assert "GatherND" in {node.op_type for node in onnx.load(path).graph.node}
+    check.check(path)
+
+
+def test_a_weight_that_is_listed_among_the_values_is_no_value(tmp_path, monkeypatch):
+    """The exporter of today lists them all; those of VGG's first dense layer hold a hundred million."""
+    path = tmp_path / "model.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        network = nn.Sequential(nn.Flatten(), nn.Linear(192, 50), nn.ReLU(), nn.Linear(50, 5)).eval()
+        torch.onnx.export(network, (torch.rand(1, 3, 8, 8),), path, verbose=False, external_data=False)
+    model = onnx.load(path)
+    del model.graph.value_info[:]
+    listed = [
+        onnx.helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in model.graph.initializer
+    ]
+    model.graph.value_info.extend(listed)
+    onnx.save(model, path)
+    monkeypatch.setattr(check, "LIMIT", 1_000)
+    check.check(path)
+    absurd = onnx.helper.make_tensor_value_info("made", onnx.TensorProto.FLOAT, [3_000])
+    model.graph.value_info.append(absurd)
+    onnx.save(model, path)
+    with pytest.raises(BadInput, match="'made' of the ONNX graph has the absurd shape"):
+        check.check(path)

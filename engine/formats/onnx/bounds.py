@@ -64,6 +64,7 @@ GROWING = {
     "Gemm",
     "Gather",
     "GatherElements",
+    "GatherND",
     "Conv",
     "Constant",
     "DepthToSpace",

@@ -40,7 +40,8 @@ Abs Add And ArgMax AveragePool BatchNormalization BitShift Cast Ceil Celu Clip C
 Conv ConvInteger
 ConvTranspose DepthToSpace DequantizeLinear Div Dropout DynamicQuantizeLinear Einsum Elu Equal Erf Exp Expand
 Flatten Floor
-Gather GatherElements Gelu Gemm GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual GroupNormalization
+Gather GatherElements GatherND
+Gelu Gemm GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual GroupNormalization
 HardSigmoid HardSwish
 Identity InstanceNormalization LRN LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax
 LpNormalization LpPool MatMul
@@ -216,9 +217,11 @@ def _check_node(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> None:
 
 
 def _check_values(graph: onnx.GraphProto) -> None:
+    stored = {tensor.name for tensor in graph.initializer}  # exporters list weights among the values too
     for value in (*graph.input, *graph.output, *graph.value_info):
         sizes = [d.dim_value for d in value.type.tensor_type.shape.dim]
-        if any(size < 0 for size in sizes) or math.prod(max(size, 1) for size in sizes) > LIMIT * 2:
+        most = MAX_VALUES if value.name in stored else 2 * LIMIT
+        if any(size < 0 for size in sizes) or math.prod(max(size, 1) for size in sizes) > most:
             raise BadInput(
                 f"The value '{value.name[:60]}' of the ONNX graph has the absurd shape {sizes[:8]}: {ADVICE}"
             )
