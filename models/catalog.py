@@ -9,6 +9,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 CATALOG_PATH = FOLDER / "catalog.json"
+EXAMPLE_RUN = FOLDER / "example_run.zip"  # as `python -m benchmarks.example_run` makes it
 
 
 @dataclass(frozen=True)

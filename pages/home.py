@@ -5,7 +5,7 @@ import streamlit as st
 from engine.frameworks import MADE_HERE
 from engine.host import is_public
 from models.catalog import CATALOG
-from pages.parts import runs, session
+from pages.parts import example, runs, session
 from pages.parts import wording as w
 
 EXAMPLES = {
@@ -39,11 +39,13 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
     if st.button("Upload my model", icon=":material/upload_file:"):
         st.switch_page("pages/upload.py")
 if framework:
-    example = CATALOG[EXAMPLES[framework]]
+    shipped = CATALOG[EXAMPLES[framework]]
     st.caption(
-        f"The example reads handwritten digits: {w.number(example.parameters)} parameters, "
-        f"{w.percent(example.test_accuracy, 0, 1)} accuracy. A run takes a few minutes and needs no network."
+        f"The example reads handwritten digits: {w.number(shipped.parameters)} parameters, "
+        f"{w.percent(shipped.test_accuracy, 0, 1)} accuracy. A run takes a few minutes and needs no network."
     )
+
+example.show(home)
 
 st.header("Last runs")
 rows = session.own_runs(home.runs())[:5]

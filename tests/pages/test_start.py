@@ -9,6 +9,7 @@ from engine.errors import BadInput
 from engine.formats import inspect
 from engine.run import jobs
 from engine.store import uploads
+from engine.vocabulary import SCHEMA_VERSION
 
 SMALL = {"model": "digits/pytorch/small", "dataset": "digits"}
 
@@ -225,3 +226,16 @@ def test_choice_outweighs_what_the_url_still_says(home, open_page):
     ).run()
     assert app.session_state["model"].name == "digits/keras/small"
     assert not app.exception
+
+
+def test_the_shipped_example_shows_what_one_gets_and_opens_once(home, open_page):
+    for _ in range(2):
+        app = open_page("home")
+        assert {metric.label for metric in app.metric} >= {"File", "Accuracy"}
+        next(found for found in app.button if found.label == "Look at this finished run").click().run()
+        assert not app.exception and not app.error
+        (row,) = home.runs()
+        assert app.session_state["run_id"] == row["id"] and row["winner"]
+    run = home.run(row["id"])
+    assert all(variant.status == "done" for variant in run.variants) and len(run.variants) > 5
+    assert run.experiment.schema_version == SCHEMA_VERSION
