@@ -1,26 +1,32 @@
 """The predicted latency of every variant on every device, as one table."""
 
+import math
+
 import pandas as pd
 import streamlit as st
 from pandas.io.formats.style import Styler
 
-from engine.judge.limits import ROUNDING
+from engine.judge.limits import LIMITS, ROUNDING
 from engine.vocabulary import Estimate, Variant
 from pages.parts import charts
 from pages.parts import wording as w
 
+KEEPS, BREAKS = "✓ ", "✗ "
+LATENCY = LIMITS["max_latency_ms"]
 CELL = 190  # pixels that "✗ 0.0609 (0.00935–0.397)" takes
 
 
-def show(judged: list[Variant], own: str, most: float | None) -> None:
-    """Shows variants by devices, the run's own first; `most`: the limit on latency, in ms."""
+def show(judged: list[Variant], own: str, most: float | None, cautious: bool) -> None:
+    """Shows variants by devices, the run's own first; `most`: the limit on latency, in ms. `cautious`: it
+    holds for the upper end of the interval.
+    """
     done = [v for v in judged if v.status == "done"]
     devices = [name for name in _in_order(done, own) if any(_known(v, name) for v in done)]
     if not devices:
         st.caption("Nothing is predicted for any device.")
         return
     st.dataframe(
-        table(done, devices, most),
+        table(done, devices, most, cautious),
         hide_index=True,
         height="content",
         placeholder=w.NONE,
@@ -39,32 +45,40 @@ def show(judged: list[Variant], own: str, most: float | None) -> None:
     )
 
 
-def table(done: list[Variant], devices: list[str], most: float | None) -> Styler:
+def table(done: list[Variant], devices: list[str], most: float | None, cautious: bool = False) -> Styler:
     """Returns a row a variant and a column a device: numbers, which sort, that read as words."""
-    frame = pd.DataFrame(
-        {"Variant": [w.cell(v.id) for v in done]}
-        | {
-            w.device(name): [(e.latency_ms if (e := _known(v, name)) else None) for v in done]
-            for name in devices
-        }
-    )
-    words = {
-        w.device(name): {e.latency_ms: _words(e, most) for v in done if (e := _known(v, name))}
-        for name in devices
-    }
+    columns: dict[str, list[float | None]] = {}
+    words: dict[str, dict[float, str]] = {w.device(name): {} for name in devices}
+    for name in devices:
+        texts = words[w.device(name)]
+        column = columns[w.device(name)] = []
+        for variant in done:
+            found = _known(variant, name)
+            ms = found.latency_ms if found else None
+            if found is not None and ms is not None:
+                while ms in texts:  # the styler sees the number alone: equal ones differ in their last bit
+                    ms = math.nextafter(ms, math.inf)
+                texts[ms] = _sign(variant, name, most, cautious) + w.estimate(found).replace(
+                    f"{w.NBSP}ms", ""
+                )
+            column.append(ms)
     red = charts.COLOURS[charts.mode()]["red"]
-    return frame.style.format({name: found.get for name, found in words.items()}, na_rep=w.NONE).map(
-        lambda value: f"color: {red}" if _breaks(value, most) else "", subset=list(words)
-    )
+    frame = pd.DataFrame({"Variant": [w.cell(v.id) for v in done]} | columns)
+    styled = frame.style.format({name: found.get for name, found in words.items()}, na_rep=w.NONE)
+    for name, texts in words.items():
+        styled = styled.map(
+            lambda ms, texts=texts: f"color: {red}" if texts.get(ms, "").startswith(BREAKS) else "",
+            subset=[name],
+        )
+    return styled
 
 
-def _words(found: Estimate, most: float | None) -> str:
-    sign = "" if most is None else "✗ " if _breaks(found.latency_ms, most) else "✓ "
-    return f"{sign}{w.estimate(found).replace(f'{w.NBSP}ms', '')}"
-
-
-def _breaks(value: float | None, most: float | None) -> bool:
-    return most is not None and value is not None and value - most > ROUNDING
+def _sign(variant: Variant, device: str, most: float | None, cautious: bool) -> str:
+    """Returns whether the limit would be kept there, as a run that is judged as cautiously would have it."""
+    if most is None:
+        return ""
+    value = LATENCY.value(variant, device, cautious)
+    return BREAKS if value is not None and LATENCY.miss(value, most) > ROUNDING else KEEPS
 
 
 def _known(variant: Variant, device: str) -> Estimate | None:

@@ -35,7 +35,7 @@ def show(found: list[Variant], asked: Experiment, chosen: Recommendation) -> Non
             label_visibility="collapsed",
         )
         if wanted == "devices":
-            latencies.show(judged, asked.device, tried.max_latency_ms)
+            latencies.show(judged, asked.device, tried.max_latency_ms, asked.cautious)
         else:
             _show_chart(judged, asked.device, tried.set_limits(), choice)
     if st.session_state.pop("opened", False):

@@ -124,6 +124,17 @@ def test_the_latency_table_sorts_by_numbers_and_says_in_words_what_breaks_the_li
     assert said["baseline"] == ["✗ 5.24 (4.32–6.42)", "–"] and said["hybrid"][0] == "✓ 1.44 (1.19–1.76)"
 
 
+def test_the_latency_table_judges_as_the_run_does_and_keeps_equal_figures_apart(home):
+    first = next(v for v in seed.variants() if v.id == "baseline")
+    found = first.estimates[seed.DEVICE]
+    wider = found.model_copy(update={"high_ms": 2 * found.high_ms})
+    done = [first, first.model_copy(update={"id": "other", "estimates": {seed.DEVICE: wider}})]
+    for cautious, signs in ((False, "✓✓"), (True, "✓✗")):
+        styled = latencies.table(done, [seed.DEVICE], found.high_ms, cautious)
+        cells = [row[-1]["display_value"] for row in styled._translate(False, False)["body"]]
+        assert "".join(cell[0] for cell in cells) == signs and cells[0][2:] != cells[1][2:]
+
+
 def test_no_figures_is_said(draw):
     _, _, notes = draw(found=seed.variants()[-2:])
     assert notes == ["No finished variant has both figures yet."]
