@@ -53,7 +53,7 @@ def test_a_package_asks_a_person_where_that_is_chosen(home, open_page, zipped, m
     monkeypatch.setattr(package, "build", lambda run, variant, home, reach: asked.append(reach) or zipped)
     app = press(open_page("deploy", run=run), "Build the package")
     app.segmented_control(key="asks").set_value("Below a confidence").run()
-    assert "Below a confidence of **0.60**" in words(app)
+    assert "Below a confidence of **0.6**" in words(app)
     app.number_input(key="package_alone").set_value(99.5).run()
     assert next(b for b in app.button if "Build the package" in b.label).disabled
     app.number_input(key="package_alone").set_value(97.0).run()

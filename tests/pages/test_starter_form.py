@@ -39,6 +39,7 @@ def test_what_the_form_says_is_what_is_asked_for(upload):
     assert (asked.dataset, asked.size, asked.seconds, asked.mirror) == ("digits", "small", 180, False)
 
 
+@pytest.mark.slow
 def test_a_training_is_watched_and_cancelled(upload):
     app = upload({"state": "running", "fraction": 0.25, "text": "step 10 of 40", "remaining_s": 42})
     assert "step 10 of 40" in words(app) and "about" in words(app)

@@ -57,10 +57,8 @@ def spread(depthwise: np.ndarray, after: np.ndarray) -> None:
     after /= factors.reshape(1, -1, 1, 1)
 
 
-@pytest.mark.parametrize(
-    "framework, made",
-    [("pytorch", pytorch_network), pytest.param("keras", keras_network, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("framework, made", [("pytorch", pytorch_network), ("keras", keras_network)])
 def test_mixed_keeps_the_tolerance_on_validation(framework, made, tmp_path):
     layout = "NCHW" if framework == "pytorch" else "NHWC"
     how = Preprocessing(height=8, width=8, color="rgb", layout=layout, mean=[0.5] * 3, std=[0.25] * 3)

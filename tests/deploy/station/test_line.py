@@ -99,6 +99,7 @@ def test_a_line_sorts_pictures_signals_and_tells(station, pictures, plc, broker,
     assert summary["items"] == 121 and summary["verdicts"]["ok"] == said["ok"]
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_while_the_broker_is_away(station, long_belt, broker, collector, tmp_path):
     cloud = collector(broker)
     belt = station("--source", f"conveyor:{long_belt}@150", "--broker", broker.address)
@@ -116,6 +117,7 @@ def test_nothing_is_lost_while_the_broker_is_away(station, long_belt, broker, co
     assert came == sorted(came), "out of order"
 
 
+@pytest.mark.slow
 def test_what_the_plc_did_not_hear_is_a_reject_and_is_never_said_later(station, long_belt, plc, tmp_path):
     belt = station("--source", f"conveyor:{long_belt}@100", "--plc", plc.address)
     until(lambda: len(plc.simulator.passed) > 30)
@@ -137,6 +139,7 @@ def test_what_the_plc_did_not_hear_is_a_reject_and_is_never_said_later(station, 
     assert {event["outcome"] for event in events if event["n"] in lost} == {"reject"}
 
 
+@pytest.mark.slow
 def test_a_killed_station_goes_on(station, long_belt, pictures, broker, collector, tmp_path):
     cloud, folder = collector(broker), pictures("rest", range(50))
     killed = station("--source", f"conveyor:{long_belt}@200")
@@ -234,6 +237,7 @@ def test_a_package_takes_over_or_is_refused_or_rolled_back(
     assert items(cloud)[-1]["package"] == new
 
 
+@pytest.mark.slow
 def test_an_update_that_does_not_open_after_a_restart_is_rolled_back(built, tmp_path):
     log, said = Log(tmp_path / "log.db", "line"), []
 
@@ -251,6 +255,7 @@ def test_an_update_that_does_not_open_after_a_restart_is_rolled_back(built, tmp_
     assert log.get("packages")["refused"] == [later.name]
 
 
+@pytest.mark.slow
 def test_a_classifier_that_dies_fails_and_comes_back(built, tmp_path):
     classifier = Classifier(packages.install(built("baseline"), tmp_path))
     sample = (classifier.folder / "sample.png").read_bytes()
@@ -301,6 +306,7 @@ def own_signals():
         signal.signal(number, handler)
 
 
+@pytest.mark.slow
 def test_a_camera_that_vanishes_stops_the_line_with_a_sentence(
     built, tmp_path, plc, own_signals, capsys, monkeypatch
 ):
@@ -340,6 +346,7 @@ def test_bad_input_gets_one_sentence(built, pictures, tmp_path, own_signals, cap
         assert said in err and err.count("\n") == 1, err
 
 
+@pytest.mark.slow
 def test_two_stations_do_not_share_a_folder(station, long_belt, tmp_path):
     belt = station("--source", f"conveyor:{long_belt}@20")
     until(lambda: logged(tmp_path))
