@@ -58,7 +58,9 @@ def build(run_id: str, variant_id: str, workspace: Workspace, reach: float | Non
             " another variant."
         )
     folder = workspace.folder(run_id)
-    target = folder / "packages" / f"{re.sub(r'[^A-Za-z0-9.]+', '-', variant_id)}.zip"
+    # a file for each reach: two sessions may choose differently
+    name = variant_id if reach is None else f"{variant_id}-{reach:g}"
+    target = folder / "packages" / f"{re.sub(r'[^A-Za-z0-9.]+', '-', name)}.zip"
     files = contents(run, variant, folder, trust.asked_below(variant, reach))
     device, note = all_devices().get(run.experiment.device), target.with_suffix(EMULATED)
     board = emulator.found(device, files["requirements.txt"])

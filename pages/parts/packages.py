@@ -12,7 +12,7 @@ from pages.parts import wording as w
 
 
 def remember(run_id: str, variant_id: str, reach: float | None, path: Path) -> None:
-    """Keeps where a package was written; another reach writes the same file anew."""
+    """Keeps where the last package of a variant was written, and for which reach."""
     st.session_state.setdefault("packages", {})[run_id, variant_id] = reach, path
 
 
