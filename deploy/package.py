@@ -109,7 +109,7 @@ def contents(run: Run, variant: Variant, folder: Path, asks: Answered | None = N
             f"The file of {variant.id} is not the one that was measured, so it is not packaged: run the"
             " experiment again."
         )
-    decoded = Path(primary.decoded_path or primary.path)
+    decoded = Path(primary.opened)
     profile = read_json(folder / decoded.with_suffix(".profile.json")) or {}
     name = f"model.{primary.format}"
     carried = golden(folder, decoded)

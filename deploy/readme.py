@@ -19,7 +19,7 @@ def readme(run: Run, variant: Variant, name: str, added: str = "", asks: Answere
     parts = [
         f"# {plain(variant.id)} for {device}",
         f"Made by Edgewise from `{plain(run.experiment.model.name)}`.",
-        set_up(machine, PurePath(variant.artifacts[0].decoded_path or variant.artifacts[0].path).suffix),
+        set_up(machine, PurePath(variant.artifacts[0].opened).suffix),
         TRY,
         *([added] if added else []),
         "## What to expect",

@@ -61,7 +61,7 @@ class Run(vocabulary.Run):
         if found.status != "done" or not found.artifacts:
             raise BadInput(f"{found.id} has no file, because it {found.status}: {found.reason}.")
         primary = found.artifacts[0]
-        return self._home / "runs" / self.id / (primary.decoded_path or primary.path)
+        return self._home / "runs" / self.id / primary.opened
 
     def variant(self, variant: Variant | str) -> Variant:
         """Returns a variant of this run by its id; raises BadInput for another."""

@@ -255,6 +255,11 @@ class Artifact(Plain):
     sha256: str
     decoded_path: str | None = Field(None, validation_alias=AliasChoices("decoded_path", "runs_as"))
 
+    @property
+    def opened(self) -> str:
+        """The file that a runtime opens, relative to the run's folder."""
+        return self.decoded_path or self.path
+
 
 class Latency(Plain):
     """Percentiles of single-image latency, in milliseconds."""
@@ -373,19 +378,6 @@ class Robustness(Plain):
         """Returns the mean accuracy over all corruptions and severities."""
         values = [value for row in self.corrupted.values() for value in row]
         return sum(values) / len(values)
-
-
-class OperatorTime(Plain):
-    """What all calls of one operator took of an inference, as the runtime's own profiler tells.
-
-    kind: `int8` arithmetic, `float` arithmetic, `conversion` between the two, `layout` (tensors put in
-    another order).
-    """
-
-    name: str = Field(max_length=80)
-    kind: Literal["int8", "float", "conversion", "layout"]
-    calls: int = Field(gt=0)
-    ms: float = Field(ge=0, allow_inf_nan=False)
 
 
 class Flip(Plain):

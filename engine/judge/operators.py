@@ -1,8 +1,11 @@
 """Why a file is (not) faster on this machine, in words, from what its operators took."""
 
 from collections.abc import Sequence
+from typing import Literal
 
-from engine.vocabulary import OperatorTime
+from pydantic import Field
+
+from engine.vocabulary import Plain
 
 KINDS = {
     "int8": "INT8 arithmetic",
@@ -11,6 +14,19 @@ KINDS = {
     "layout": "putting tensors in another order",
 }
 NOTED = 0.01  # of the time; what takes less is not named
+
+
+class OperatorTime(Plain):
+    """What all calls of one operator took of an inference, as the runtime's own profiler tells.
+
+    kind: `int8` arithmetic, `float` arithmetic, `conversion` between the two, `layout` (tensors put in
+    another order).
+    """
+
+    name: str = Field(max_length=80)
+    kind: Literal["int8", "float", "conversion", "layout"]
+    calls: int = Field(gt=0)
+    ms: float = Field(ge=0, allow_inf_nan=False)
 
 
 def shares(rows: Sequence[OperatorTime]) -> dict[str, float]:

@@ -30,8 +30,7 @@ def answers_of(variant: Variant, folder: Path) -> np.ndarray | None:
     """
     if not variant.artifacts or not variant.test_images:
         return None
-    file = variant.artifacts[0].decoded_path or variant.artifacts[0].path
-    path = (folder / file).with_suffix(ENDING).resolve()
+    path = (folder / variant.artifacts[0].opened).with_suffix(ENDING).resolve()
     place = (folder / "artifacts" / variant.id).resolve()
     try:
         size = path.stat().st_size

@@ -60,21 +60,24 @@ def check_files(variant: Variant, folder: Path) -> None:
             raise Failed("its process told of a file that is not its own")
 
 
-def file_to_run(variant: Variant) -> str:
-    """Returns the file that a runtime opens, within the run's folder."""
-    return variant.artifacts[0].decoded_path or variant.artifacts[0].path
-
-
 def profile_path(variant: Variant, folder: Path) -> Path:
     """Returns where the profile of a variant's file is kept, in the run's `folder`."""
-    return (folder / file_to_run(variant)).with_suffix(".profile.json")
+    return (folder / variant.artifacts[0].opened).with_suffix(".profile.json")
+
+
+def profile_of(variant: Variant, folder: Path) -> Profile | None:
+    """Returns what a variant's file holds, as it was found when it was measured; None where the run kept no
+    profile of it.
+    """
+    try:
+        return Profile.model_validate(read_json(profile_path(variant, folder))) if variant.artifacts else None
+    except ValidationError:
+        return None
 
 
 def holds_int4(variant: Variant, folder: Path) -> bool:
     """Tells whether a variant stores weights in INT4, as its profile says: looking into the file again would
     count as memory of the process that is weighed.
     """
-    try:
-        return Profile.model_validate(read_json(profile_path(variant, folder))).int4_weights
-    except ValidationError:
-        return False
+    found = profile_of(variant, folder)
+    return found is not None and found.int4_weights

@@ -10,7 +10,7 @@ from engine.judge import words
 from engine.judge.estimates import estimates_for
 from engine.judge.limits import judge
 from engine.memory import lots, needed_bytes
-from engine.run.made import check_files, file_to_run, holds_int4, profile_path
+from engine.run.made import check_files, holds_int4, profile_path
 from engine.run.requests import (
     FIGURES,
     HOSTS,
@@ -92,7 +92,7 @@ def _measure(run: Supervisor, line: str, new: list[Variant], weighing: Weighing)
         baseline = measured if line == "baseline" else run.variants["baseline"]
         usable = measured.usable and not words.has_forgotten(measured, baseline)
         run.write(judge(measured.model_copy(update={"notes": notes, "usable": usable}), run.experiment))
-        weighing.begin(variant.id, file_to_run(variant), holds_int4(variant, run.folder))
+        weighing.begin(variant.id, variant.artifacts[0].opened, holds_int4(variant, run.folder))
 
 
 def _with_figures(run: Supervisor, variant: Variant, found: Figures, host: Host) -> Variant:
@@ -147,7 +147,7 @@ def _timed(
     run: Supervisor, line: str, variants: list[Variant], most: tuple[float, int], limit_s: float
 ) -> dict[str, Host]:
     """Returns the timing by variant; `most`: seconds and rounds, whichever is over first."""
-    paths = {variant.id: file_to_run(variant) for variant in variants}
+    paths = {variant.id: variant.artifacts[0].opened for variant in variants}
     int4 = tuple(variant.id for variant in variants if holds_int4(variant, run.folder))
     asked = TimeArtifacts(**run.common(), paths=paths, int4=int4, seconds=most[0], rounds=most[1])
     hosts: dict[str, Host] = _read(HOSTS, run.ask(asked, line, limit_s))
@@ -170,7 +170,7 @@ def time_all(run: Supervisor, weighing: Weighing) -> None:
     weighing.wait()
     hosts, reasons = _time_in_lots(run, done)
     for variant in done:  # those of an interrupted run were measured by another worker
-        weighing.begin(variant.id, file_to_run(variant), holds_int4(variant, run.folder))
+        weighing.begin(variant.id, variant.artifacts[0].opened, holds_int4(variant, run.folder))
     for number, variant in enumerate(done):
         if (host := hosts.get(variant.id, variant.host)) is not None:
             host = host.model_copy(update={"peak_memory_bytes": weighing.peak_bytes(variant.id)})

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from engine.backends import Facts
-from engine.vocabulary import Artifact, Constraints, Host, LayerSensitivity, ModelFile
+from engine.vocabulary import Artifact, Constraints, Experiment, Host, LayerSensitivity, ModelFile
 from estimator.types import Calibration
 
 WORK_THREADS = 2
@@ -65,6 +65,12 @@ class OfRun(Request):
     model: ModelFile
     runtime: str | None = None
     threads: int = WORK_THREADS
+
+
+def of_run(experiment: Experiment, folder: Path, home: Path) -> dict[str, Any]:
+    """Returns the fields that every request of a run carries."""
+    e = experiment
+    return {"folder": folder, "home": home, "dataset": e.dataset, "model": e.model, "runtime": e.runtime}
 
 
 class FindFacts(OfRun):

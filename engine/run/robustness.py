@@ -2,23 +2,21 @@
 test images when somebody asks for it, and kept with the run.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from engine.errors import BadInput
-from engine.memory import needed_bytes
+from engine.run import later
 from engine.run.made import check_files
 from engine.run.requests import MeasureRobustness
 from engine.runtimes import saturates_here
 from engine.store.files import read_json, write_json
 from engine.store.workspace import Workspace
 from engine.vocabulary import Robustness, Run, Variant
-from engine.wall import sandbox
-from engine.wall.limits import Limits
-from engine.wall.sandbox import Failed, Watch
+from engine.wall.sandbox import Failed
 
 LIMIT_S = 1_800
 MOST_VARIANTS = 8
@@ -50,7 +48,7 @@ def measure_robustness(
     run_id: str,
     workspace: Workspace,
     variants: Sequence[str] = (),
-    on_progress: Callable[[float, str], None] = lambda fraction, text: None,
+    on_progress: later.Progress = later.silent,
 ) -> dict[str, Robustness]:
     """Measures variants (by default the baseline and what the run recommends) behind the wall, and
     returns all that is known then.
@@ -63,13 +61,8 @@ def measure_robustness(
     known = robustness_of(run_id, workspace)
     new = [v for v in _chosen(run, variants) if v.id not in known]
     if new:
-        e = run.experiment
-        common = {"home": workspace.home, "dataset": e.dataset, "model": e.model, "runtime": e.runtime}
-        request = asked_of({"folder": folder, **common}, folder, new)
-        limits = Limits(memory_bytes=needed_bytes(e.model), seconds=LIMIT_S, programs=False)
-        watch = Watch(on_message=lambda m: on_progress(m.get("fraction", 0.0), m.get("text", "")))
-        answer = sandbox.run("engine.run.tasks", request.sent(), limits, watch, folder / "worker.log")
-        known |= kept(answer, request, folder)
+        request = asked_of(later.carried(run, workspace), folder, new)
+        known |= kept(later.ask(run, workspace, request, LIMIT_S, on_progress), request, folder)
     return known
 
 
@@ -104,11 +97,7 @@ def kept(answer: dict[str, Any], request: MeasureRobustness, folder: Path) -> di
 def _chosen(run: Run, names: Sequence[str]) -> list[Variant]:
     choice = run.recommendation
     picks = [choice.winner or choice.nearest, *choice.picks.values()] if choice else []
-    by_id = {v.id: v for v in run.variants if v.status == "done" and v.artifacts}
-    for name in names:
-        if name not in by_id:
-            raise BadInput(f"The run has no finished variant {name!r}: choose one of {', '.join(by_id)}.")
-    wanted = [name for name in dict.fromkeys(["baseline", *(names or picks)]) if name in by_id]
+    wanted = later.finished(run, names, () if names else [name for name in picks if name])
     if len(wanted) > MOST_VARIANTS:
         raise BadInput(f"{len(wanted)} variants take too long at once: choose at most {MOST_VARIANTS - 1}.")
-    return [by_id[name] for name in wanted]
+    return wanted

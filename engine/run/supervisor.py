@@ -23,7 +23,7 @@ from engine.events import (
 from engine.memory import needed_bytes
 from engine.run import made
 from engine.run.prepare import prepare, wanted
-from engine.run.requests import OfRun
+from engine.run.requests import OfRun, of_run
 from engine.run.templates import Templates
 from engine.store.calibrations import calibrations_in
 from engine.store.workspace import Workspace
@@ -74,14 +74,7 @@ class Supervisor:
 
     def common(self) -> dict[str, Any]:
         """Returns what every request of this run carries."""
-        e = self.experiment
-        return {
-            "folder": self.folder,
-            "home": self.workspace.home,
-            "dataset": e.dataset,
-            "model": e.model,
-            "runtime": e.runtime,
-        }
+        return of_run(self.experiment, self.folder, self.workspace.home)
 
     def ask(self, request: OfRun, line: str, limit_s: float) -> dict[str, Any]:
         """Has a child answer a request behind the wall; what it says meanwhile becomes events of `line`.

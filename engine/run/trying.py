@@ -11,16 +11,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from engine.errors import BadInput
-from engine.memory import needed_bytes
-from engine.run.layers import profile_of_variant
-from engine.run.made import check_files
+from engine.run import later
+from engine.run.made import check_files, holds_int4
 from engine.run.requests import TIMED_THREADS, TryPicture
 from engine.run.templates import MEASURES, RUNTIMES, TASKS
 from engine.runtimes import format_of, saturates_here
 from engine.store.workspace import Workspace
 from engine.vocabulary import Fraction, Run, Variant
-from engine.wall import sandbox
-from engine.wall.limits import Limits
 from engine.wall.sandbox import Failed
 from engine.wall.template import Template
 
@@ -57,27 +54,19 @@ def try_picture(run: Run, variants: Sequence[Variant], content: bytes, home: Wor
         raise BadInput("This picture is empty: choose another one.")
     if len(content) > MOST_BYTES:
         raise BadInput(f"This picture has more than {MOST_BYTES // 10**6} MB: choose a smaller one.")
-    folder, model = home.folder(run.id), run.experiment.model
+    folder = home.folder(run.id)
     for variant in variants:
         check_files(variant, folder)
     request = TryPicture(
-        folder=folder,
-        home=home.home,
-        dataset=run.experiment.dataset,
-        model=model,
-        runtime=run.experiment.runtime,
+        **later.carried(run, home),
         threads=TIMED_THREADS,
         artifacts={v.id: v.artifacts[0] for v in variants},
         exact=tuple(v.id for v in variants if saturates_here(v)),
-        int4=tuple(v.id for v in variants if _holds_int4(run, v, home)),
+        int4=tuple(v.id for v in variants if holds_int4(v, folder)),
         picture=base64.b64encode(content).decode(),
     )
-    limits = Limits(memory_bytes=needed_bytes(model), seconds=LIMIT_S, threads=TIMED_THREADS, programs=False)
-    waiting = READY.of(format_of(model, run.experiment.runtime))
-    answer = sandbox.run(
-        "engine.run.tasks", request.sent(), limits, None, folder / "worker.log", template=waiting
-    )
-    return _checked(answer, request)
+    waiting = READY.of(format_of(run.experiment.model, run.experiment.runtime))
+    return _checked(later.ask(run, home, request, LIMIT_S, template=waiting), request)
 
 
 def _checked(answer: dict[str, Any], request: TryPicture) -> Tried:
@@ -96,13 +85,6 @@ def _checked(answer: dict[str, Any], request: TryPicture) -> Tried:
     if not is_whole:
         raise Failed("its process answered with something else than it was asked for")
     return Tried(pixels, answers)
-
-
-def _holds_int4(run: Run, variant: Variant, home: Workspace) -> bool:
-    try:
-        return profile_of_variant(run, variant, home).int4_weights
-    except BadInput:
-        return False
 
 
 class _Ready:

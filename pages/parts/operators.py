@@ -3,11 +3,10 @@
 import streamlit as st
 
 from engine.errors import EdgewiseError
-from engine.judge.operators import KINDS, why
-from engine.run.made import file_to_run
+from engine.judge.operators import KINDS, OperatorTime, why
 from engine.run.operators import NO_PROFILER, operators_of, time_operators
 from engine.store.workspace import Workspace
-from engine.vocabulary import OperatorTime, Run, Variant
+from engine.vocabulary import Run, Variant
 from pages.parts import session
 from pages.parts import wording as w
 
@@ -18,7 +17,7 @@ def show(run: Run, variant: Variant, home: Workspace) -> None:
     if variant.status != "done" or not variant.artifacts:
         st.caption("This variant has no file.")
         return
-    if not file_to_run(variant).endswith(".onnx"):
+    if not variant.artifacts[0].opened.endswith(".onnx"):
         st.caption(NO_PROFILER)
         return
     known = operators_of(run.id, home)

@@ -1,6 +1,5 @@
 """Time by operator: measured on a real file, kept, in one sentence, refused where there is no profiler."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +8,13 @@ import pytest
 from onnx import TensorProto, helper
 
 from engine.errors import BadInput
-from engine.judge.operators import shares, why
+from engine.judge.operators import OperatorTime, shares, why
 from engine.run import operators, profiler
-from engine.vocabulary import OperatorTime
+from engine.vocabulary import Artifact
 from engine.wall import sandbox
+from engine.wall.sandbox import Failed
 
-RECORDED = Path(__file__).parent / "recorded"
+ROWS = [{"name": "Conv", "kind": "float", "calls": 1, "ms": 1.0}]
 
 
 def row(name: str, kind: str, ms: float) -> OperatorTime:
@@ -75,32 +75,26 @@ def test_the_sentence_says_where_the_time_goes():
     assert why([], float_) == why(float_, []) == "" and shares([]) == {}
 
 
-@pytest.fixture
-def recorded(workspace, monkeypatch):
-    """A recorded run whose files are taken as whole; the list is what the child was asked to measure."""
-    shutil.copytree(RECORDED, workspace.home / "runs" / "recorded")
-    workspace.rebuild_index()
-    asked: list[list[str]] = []
-
-    def answer(module, request, limits, watch, log):
-        asked.append(list(request["paths"]))
-        return {name: [row("Conv", "float", 1.0).model_dump()] for name in request["paths"]}
-
-    monkeypatch.setattr(operators, "check_files", lambda variant, folder: None)
-    monkeypatch.setattr(sandbox, "run", answer)
-    return asked
-
-
 def test_what_was_measured_is_kept_and_not_measured_again(recorded, workspace):
+    asked = recorded(operators, "paths", ROWS)
     first = operators.time_operators("recorded", workspace, ["ptq_int4@mixed"])
-    assert recorded == [["baseline", "ptq_int4@mixed"]]
-    assert operators.time_operators("recorded", workspace, ["ptq_int4@mixed"]) == first and len(recorded) == 1
+    assert asked == [["baseline", "ptq_int4@mixed"]]
+    assert operators.time_operators("recorded", workspace, ["ptq_int4@mixed"]) == first and len(asked) == 1
     assert operators.operators_of("recorded", workspace) == first
 
 
 def test_an_unknown_variant_and_another_runtime_are_one_sentence(recorded, workspace, monkeypatch):
+    recorded(operators, "paths", ROWS)
     with pytest.raises(BadInput, match="no finished variant 'nope'"):
         operators.time_operators("recorded", workspace, ["nope"])
-    monkeypatch.setattr(operators, "file_to_run", lambda variant: "artifacts/x/model.tflite")
+    monkeypatch.setattr(Artifact, "opened", "artifacts/x/model.tflite")
     with pytest.raises(BadInput, match="LiteRT's Python package"):
         operators.time_operators("recorded", workspace, ["ptq_int4@mixed"])
+
+
+def test_an_answer_that_leaves_a_variant_out_is_not_kept(recorded, workspace, monkeypatch):
+    recorded(operators, "paths", ROWS)
+    monkeypatch.setattr(sandbox, "run", lambda *asked: {"baseline": ROWS})
+    with pytest.raises(Failed, match="something else"):
+        operators.time_operators("recorded", workspace, ["ptq_int4@mixed"])
+    assert operators.operators_of("recorded", workspace) == {}

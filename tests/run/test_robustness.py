@@ -1,8 +1,5 @@
 """Robustness of a run's variants: asked for, kept, and refused in one sentence."""
 
-import shutil
-from pathlib import Path
-
 import pytest
 
 from engine.errors import BadInput
@@ -13,37 +10,26 @@ from engine.vocabulary import Constraints, Robustness
 from engine.wall import sandbox
 from engine.wall.sandbox import Failed
 
-RECORDED = Path(__file__).parent / "recorded"
 FOUND = {"images": 9, "clean": 0.9, "corrupted": {"blur": [0.9, 0.8, 0.4], "noise": [0.9, 0.7, 0.6]}}
 
 
 @pytest.fixture
-def recorded(workspace, monkeypatch):
-    """A recorded run whose files are taken as whole; the list is what the child was asked to measure."""
-    shutil.copytree(RECORDED, workspace.home / "runs" / "recorded")
-    workspace.rebuild_index()
-    asked: list[list[str]] = []
-
-    def answer(module, request, limits, watch, log):
-        asked.append(list(request["artifacts"]))
-        return {name: FOUND for name in request["artifacts"]}
-
-    monkeypatch.setattr(robustness, "check_files", lambda variant, folder: None)
-    monkeypatch.setattr(sandbox, "run", answer)
-    return asked
+def measured(recorded):
+    """The run "recorded" is there; what the child was asked to measure."""
+    return recorded(robustness, "artifacts", FOUND)
 
 
-def test_what_was_measured_is_kept_and_not_measured_again(recorded, workspace):
+def test_what_was_measured_is_kept_and_not_measured_again(measured, workspace):
     first = robustness.measure_robustness("recorded", workspace)
-    assert list(first) == ["baseline", "ptq_int4@mixed"] and recorded == [["baseline", "ptq_int4@mixed"]]
-    assert robustness.measure_robustness("recorded", workspace) == first and len(recorded) == 1
+    assert list(first) == ["baseline", "ptq_int4@mixed"] and measured == [["baseline", "ptq_int4@mixed"]]
+    assert robustness.measure_robustness("recorded", workspace) == first and len(measured) == 1
     assert first["baseline"].mean() == pytest.approx(4.3 / 6)
     assert robustness.robustness_of("recorded", workspace) == first
     lines = robustness_table(first).splitlines()
     assert len(lines) == 3 and "90.0  80.0  40.0" in lines[1]
 
 
-def test_what_can_not_be_measured_is_one_sentence(recorded, workspace, monkeypatch):
+def test_what_can_not_be_measured_is_one_sentence(measured, workspace, monkeypatch):
     with pytest.raises(BadInput, match="no finished variant 'nope'"):
         robustness.measure_robustness("recorded", workspace, ["nope"])
     other = FOUND | {"corrupted": {"rain": [0.5]}}
@@ -59,7 +45,7 @@ def test_what_can_not_be_measured_is_one_sentence(recorded, workspace, monkeypat
     assert robustness.robustness_of("recorded", workspace) == {}
 
 
-def test_a_damaged_record_is_measured_anew(recorded, workspace):
+def test_a_damaged_record_is_measured_anew(measured, workspace):
     (workspace.folder("recorded") / robustness.FILE).write_text('{"baseline": {"clean": "x"}}')
     assert robustness.robustness_of("recorded", workspace) == {}
     assert isinstance(robustness.measure_robustness("recorded", workspace)["baseline"], Robustness)
@@ -92,7 +78,7 @@ class AtWork:
         self.told.append(reason)
 
 
-def test_a_run_with_a_limit_on_damaged_pictures_measures_what_keeps_the_others(recorded, workspace):
+def test_a_run_with_a_limit_on_damaged_pictures_measures_what_keeps_the_others(measured, workspace):
     run = AtWork(workspace, max_robust_drop_pp=15.0, max_size_mb=0.2)
     stress(run)
     found = {v.id: v for v in workspace.run("recorded").variants if v.status == "done"}
@@ -105,7 +91,7 @@ def test_a_run_with_a_limit_on_damaged_pictures_measures_what_keeps_the_others(r
     assert len(run.asked) == len(small | {"baseline"}), "what is known is not measured again"
 
 
-def test_without_labelled_images_a_run_goes_on_and_says_why(recorded, workspace):
+def test_without_labelled_images_a_run_goes_on_and_says_why(measured, workspace):
     run = AtWork(workspace, max_robust_drop_pp=15.0)
     run.experiment = run.experiment.model_copy(update={"dataset": None})
     stress(run)
