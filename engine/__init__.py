@@ -14,7 +14,19 @@ from typing import TYPE_CHECKING, Any
 from engine.version import VERSION
 
 if TYPE_CHECKING:
-    from engine.face import Run, check, estimate, inspect, optimize, package, report, robustness
+    from engine.face import (
+        Run,
+        check,
+        estimate,
+        export_run,
+        import_run,
+        inspect,
+        operators,
+        optimize,
+        package,
+        report,
+        robustness,
+    )
     from engine.vocabulary import Experiment, Variant
 
 __version__ = VERSION
@@ -24,7 +36,10 @@ __all__ = [
     "Variant",
     "check",
     "estimate",
+    "export_run",
+    "import_run",
     "inspect",
+    "operators",
     "optimize",
     "package",
     "report",
@@ -32,9 +47,7 @@ __all__ = [
 ]
 
 _HOME = {
-    **dict.fromkeys(
-        ("Run", "check", "estimate", "inspect", "optimize", "package", "report", "robustness"), "engine.face"
-    ),
+    **dict.fromkeys(__all__, "engine.face"),
     **dict.fromkeys(("Experiment", "Variant"), "engine.vocabulary"),
 }
 

@@ -9,9 +9,6 @@ from engine.cli_options import Number, json_option, limit_options, show
 from engine.errors import BadInput
 from engine.judge.operators import why
 from engine.judge.printed import robustness_table
-from engine.run import travel
-from engine.run.operators import time_operators
-from engine.store.workspace import Workspace
 
 
 @click.command()
@@ -53,7 +50,7 @@ def robustness(run_id, variants, as_json) -> None:
 @json_option
 def operators(run_id, variant, as_json) -> None:
     """Measure where a variant's time goes on this machine, operator by operator."""
-    known = time_operators(run_id, Workspace(), [variant])
+    known = face.operators(run_id, variant)
     own, baseline = known[variant], known.get("baseline", [])
     show(
         [row.model_dump() for row in own],
@@ -108,17 +105,17 @@ def report(run_id, output, as_json) -> None:
 @json_option
 def export(run_id, output, as_json) -> None:
     """Write a run with all its files as one, for another Edgewise."""
-    path = travel.pack(run_id, Workspace(), output)
+    path = face.export_run(run_id, output)
     size = path.stat().st_size
     show({"path": str(path), "bytes": size}, as_json, lambda: f"{path} ({size:,} bytes)")
 
 
 @click.command("import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
 @json_option
 def take_in(file, as_json) -> None:
     """Take in a run that `export` wrote, here or elsewhere."""
-    run_id = travel.unpack(file, Workspace())
+    run_id = face.import_run(file).id
     show({"id": run_id}, as_json, lambda: run_id)
 
 

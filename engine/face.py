@@ -6,7 +6,8 @@ a ZIP or folder of class folders. A workspace is a folder; by default that of ED
 """
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from engine.formats import class_order as class_orders
 from engine.formats.inspect import inspect_model
 from engine.judge.budget import held_against
 from engine.judge.limits import placed
+from engine.judge.operators import OperatorTime
 from engine.judge.table import row
-from engine.run import jobs
+from engine.run import jobs, travel
 from engine.run.estimate import estimates_of
+from engine.run.operators import time_operators
 from engine.run.prepare import data_sha256, prepare
 from engine.run.robustness import measure_robustness, robustness_of, with_robustness
 from engine.store.workspace import Workspace
@@ -271,9 +274,18 @@ def robustness(
     """Measures how accurate variants (default: the baseline and what is recommended) stay on corrupted test
     images; returns all that is known of the run's, by id.
     """
-    home = Workspace(run._home if isinstance(run, Run) and workspace is None else workspace)
-    names = [v if isinstance(v, str) else v.id for v in variants]
-    return measure_robustness(run.id if isinstance(run, Run) else run, home, names)
+    run_id, home = _found(run, workspace)
+    return measure_robustness(run_id, home, _ids(variants))
+
+
+def operators(
+    run: Run | str, variant: Variant | str, *, workspace: str | Path | None = None
+) -> dict[str, list[OperatorTime]]:
+    """Measures where the time of a variant and of the baseline goes on this machine, operator by operator,
+    for ONNX files; returns all that is known of the run's, by id.
+    """
+    run_id, home = _found(run, workspace)
+    return time_operators(run_id, home, _ids([variant]))
 
 
 def package(
@@ -290,27 +302,60 @@ def package(
     reach: how much of what it answers alone shall be right (a fraction); below the confidence that gives this
     it answers "unsure", so that a person is asked. None: it always answers.
     """
-    home = Workspace(run._home if isinstance(run, Run) and workspace is None else workspace)
-    asked = [variant] if isinstance(variant, str | Variant) else variant
-    names = [one if isinstance(one, str) else one.id for one in asked]
-    run_id, target = run.id if isinstance(run, Run) else run, Path(output).expanduser()
+    run_id, home = _found(run, workspace)
+    names = _ids([variant] if isinstance(variant, str | Variant) else variant)
     if not names:
         raise BadInput("No variant is named: name one or several of the run.")
     built = {name: build(run_id, name, home, reach) for name in names}
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with _writing(output) as target:
         if len(built) > 1:
             several(home.run(run_id), built, target)
         else:
             shutil.copyfile(built[names[0]], target)
-    except OSError as error:
-        raise EdgewiseError(f"{target} can't be written ({error.strerror}): give another file.") from None
     return target.resolve()
 
 
 def report(run: Run | str, output: str | Path, *, workspace: str | Path | None = None) -> Path:
     """Writes a run's report as HTML, Markdown or PDF, as the ending of `output` says; returns its path."""
-    home = Workspace(run._home if isinstance(run, Run) and workspace is None else workspace)
+    run_id, home = _found(run, workspace)
     target = Path(output).expanduser()
-    write_report(run.id if isinstance(run, Run) else run, target, home)
+    write_report(run_id, target, home)
     return target.resolve()
+
+
+def export_run(run: Run | str, output: str | Path, *, workspace: str | Path | None = None) -> Path:
+    """Writes a run that has ended, with all its files, as one; returns its path."""
+    run_id, home = _found(run, workspace)
+    with _writing(output) as target:
+        travel.pack(run_id, home, target)
+    return target.resolve()
+
+
+def import_run(file: str | Path, *, workspace: str | Path | None = None) -> Run:
+    """Takes in a run that `export_run` wrote, whole or not at all. Raises BadInput for what is none."""
+    home, path = Workspace(workspace), Path(file).expanduser()
+    if not path.is_file():
+        raise BadInput(f"There is no file {path}: check its name.")
+    return Run.of(travel.unpack(path, home), home)
+
+
+def _found(run: Run | str, workspace: str | Path | None) -> tuple[str, Workspace]:
+    """Returns a run's id and where it is: in the workspace that is named, else in its own."""
+    if isinstance(run, str):
+        return run, Workspace(workspace)
+    return run.id, Workspace(workspace or run._home)
+
+
+def _ids(variants: Sequence[Variant | str]) -> list[str]:
+    return [one if isinstance(one, str) else one.id for one in variants]
+
+
+@contextmanager
+def _writing(output: str | Path) -> Iterator[Path]:
+    """Yields where a file is to be written, its folder made; raises EdgewiseError where it can't be."""
+    target = Path(output).expanduser()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield target
+    except OSError as error:
+        raise EdgewiseError(f"{target} can't be written ({error.strerror}): give another file.") from None

@@ -4,7 +4,6 @@ What comes in is checked as any upload is: nothing of it names a file outside th
 data set are those of this workspace, or none.
 """
 
-import hashlib
 import json
 import re
 import shutil
@@ -35,7 +34,7 @@ from engine.vocabulary import (
     Variant,
     parse,
 )
-from models.catalog import CATALOG
+from models.catalog import CATALOG, sha256_of
 
 VERSION = 1
 MANIFEST = "manifest.json"
@@ -44,7 +43,7 @@ LEFT_OUT = ("cache", "lease", "worker.log")  # safe to delete, or of this machin
 NEEDED = ("experiment.json", "events.jsonl")
 PART = r"[\w@+-][\w@.+-]{0,99}"
 NAME = re.compile(
-    rf"(experiment|result|label|robustness)\.json|events\.jsonl|variants/{PART}"
+    rf"(experiment|result|label|robustness|operators)\.json|events\.jsonl|variants/{PART}"
     rf"|(artifacts|golden)(/{PART}){{1,3}}",
     re.ASCII,
 )
@@ -70,7 +69,7 @@ class Result(Plain):
 
 
 def pack(run_id: str, workspace: Workspace, output: Path) -> Path:
-    """Writes a run that has ended as one file. Raises BadInput while it is at work."""
+    """Writes a run that has ended as one file. Raises BadInput while it is at work, OSError."""
     folder = workspace.folder(run_id)
     if workspace.state(run_id) not in ENDED:
         raise BadInput("This run is still at work: wait for its end, or cancel it, then export it.")
@@ -78,8 +77,8 @@ def pack(run_id: str, workspace: Workspace, output: Path) -> Path:
     found = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     names = sorted(path.relative_to(folder).as_posix() for path in found)
     names = [name for name in names if name.split("/")[0] not in LEFT_OUT and NAME.fullmatch(name)]
-    manifest = Manifest(files={name: _sha256(folder / name) for name in names})
-    with sentence_on_full_disk(), zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as archive:
+    manifest = Manifest(files={name: sha256_of(folder / name) for name in names})
+    with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(zipfile.ZipInfo(MANIFEST, STAMP), manifest.model_dump_json(indent=1))
         for name in names:
             entry = zipfile.ZipInfo(name, STAMP)
@@ -135,7 +134,7 @@ def _unpack_all(archive: zipfile.ZipFile, manifest: Manifest, draft: Path) -> No
         except OSError:  # a file of that name is there
             raise BadInput("This file does not hold what a run does: export the run again.") from None
         unpack_entry(archive, name, target)
-        if _sha256(target) != expected:
+        if sha256_of(target) != expected:
             raise BadInput(f"'{name[:60]}' was changed after the run was exported: export the run again.")
 
 
@@ -161,6 +160,9 @@ def _check(draft: Path, workspace: Workspace) -> None:
     for name, kind in (("label.json", Label), ("result.json", Result)):
         if (draft / name).exists():
             parse(kind, _json(draft / name), stored=True)
+    for name in ("robustness.json", "operators.json"):  # what they hold is checked whenever they are read
+        if (draft / name).exists():
+            _json(draft / name)
     for path in (draft / "variants").rglob("*"):
         variant = parse(Variant, _json(path), stored=True)
         _check_ids([variant.technique, *variant.estimates])
@@ -183,7 +185,7 @@ def _check_ids(ids: list[str]) -> None:
 def _model_here(model: ModelFile, workspace: Workspace) -> str:
     """Returns where the model of these bytes is, or would be, in this workspace."""
     shipped = CATALOG.get(model.name)
-    if shipped is not None and _sha256(shipped.weights_path) == model.sha256:
+    if shipped is not None and shipped.sha256 == model.sha256:
         return str(shipped.weights_path)
     known = model.sha256 if SHA256.fullmatch(model.sha256) else "unknown"
     return str(workspace.home / "uploads" / known / "model")
@@ -205,8 +207,3 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise BadInput(f"'{path.name[:60]}' in this run's file is damaged: export the run again.")
     return data
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

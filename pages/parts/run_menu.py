@@ -12,6 +12,7 @@ from engine.host import is_public
 from engine.judge.limits import LIMITS
 from engine.run import travel
 from engine.store import deleted
+from engine.store.files import sentence_on_full_disk
 from engine.store.workspace import ENDED, Workspace
 from engine.techniques import TECHNIQUES
 from engine.vocabulary import Experiment
@@ -60,7 +61,7 @@ def show(row: dict, home: Workspace, tags: list[str]) -> None:
 
 def packed(run: str, home: Workspace) -> bytes:
     """Returns a run as one file."""
-    with tempfile.TemporaryDirectory() as folder:
+    with sentence_on_full_disk(), tempfile.TemporaryDirectory() as folder:
         return travel.pack(run, home, Path(folder, "run.zip")).read_bytes()
 
 
@@ -76,8 +77,9 @@ def repeat(asked: Experiment) -> None:
     limits: dict[str, object] = {f"limit_{n}": _typed(getattr(asked.constraints, n)) for n in LIMITS}
     if (index := asked.constraints.recall_index) is not None:
         limits[f"limit_recall_class_{len(asked.model.classes)}"] = index
-    more = {"budget_minutes": math.ceil(asked.time_budget_s / 60), "seed": asked.seed}
+    more: dict[str, object] = {"budget_minutes": math.ceil(asked.time_budget_s / 60), "seed": asked.seed}
     more |= {f"runtime_{asked.device}": asked.runtime} if asked.runtime else {}
+    more |= {f"goal_weight_{name}": value for name, value in asked.weights.model_dump().items()}
     st.session_state.update(known | limits | more)
     st.switch_page("pages/configure.py", query_params={"target": asked.device, "goal": asked.goal.value})
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import engine
-from engine.errors import BadInput
+from engine.errors import BadInput, EdgewiseError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -81,3 +81,15 @@ def test_a_recorded_run_and_a_file_are_checked_against_limits(workspace, tmp_pat
         engine.check("digits/pytorch/small", max_size_mb=1.0)
     with pytest.raises(BadInput, match="no variant"):
         engine.check("recorded", variant="nope", max_size_mb=1.0)
+
+
+def test_a_run_is_exported_into_a_new_folder_and_what_can_not_be_is_one_sentence(workspace, tmp_path):
+    shutil.copytree(ROOT / "tests" / "run" / "recorded", workspace.home / "runs" / "recorded")
+    workspace.rebuild_index()
+    assert engine.export_run("recorded", tmp_path / "new" / "run.zip").stat().st_size > 0
+    with pytest.raises(EdgewiseError, match="can't be written"):
+        engine.export_run("recorded", tmp_path)
+    with pytest.raises(BadInput, match="There is no file"):
+        engine.import_run(tmp_path / "nothing.zip")
+    with pytest.raises(BadInput, match="Files of the variant"):  # those were not recorded
+        engine.import_run(tmp_path / "new" / "run.zip")

@@ -44,13 +44,14 @@ def test_a_name_and_tags_are_given_shown_and_found(home, open_page):
 
 def test_repeating_opens_the_configuration_of_the_run(home, open_page):
     limits = {"max_size_mb": 0.2512345, "min_class_recall": 0.5, "recall_class": "3", "recall_index": 3}
-    seed.finished(home, seed=7, constraints=limits, device="raspberry_pi_5")
+    seed.finished(home, seed=7, constraints=limits, device="raspberry_pi_5", weights={"speed": 2.5})
     app = open_page("experiments")
     button(app, "Repeat").click().run()
     assert not app.exception
     assert app.number_input(key="seed").value == 7
     assert app.text_input(key="limit_max_size_mb").value == "0.2512345"
     assert app.selectbox(key="limit_recall_class_10").value == 3
+    assert app.slider(key="goal_weight_speed").value == 2.5
 
 
 def test_what_is_gone_is_not_repeated_and_that_is_said_at_once(home, open_page):

@@ -11,6 +11,7 @@ import pytest
 from engine import events
 from engine.errors import BadInput
 from engine.run import travel
+from engine.run.operators import operators_of
 from engine.run.robustness import robustness_of
 from engine.store.workspace import Workspace
 from engine.vocabulary import Artifact, Variant
@@ -33,6 +34,8 @@ def finished(workspace, asked) -> str:
     workspace.write_result(run, recommendation={"winner": "baseline", "ranking": [], "reasons": []})
     measured = {"baseline": {"images": 100, "clean": 0.9, "corrupted": {"dark": [0.8]}}}
     (workspace.folder(run) / "robustness.json").write_text(json.dumps(measured))
+    times = {"baseline": [{"name": "Conv", "kind": "float", "calls": 1, "ms": 0.5}]}
+    (workspace.folder(run) / "operators.json").write_text(json.dumps(times))
     return run
 
 
@@ -68,6 +71,7 @@ def test_a_run_comes_back_as_it_was(workspace, packed, other):
     assert now.variants == was.variants and now.experiment == was.experiment and now.state == "done"
     assert now.recommendation == was.recommendation is not None
     assert robustness_of(new, other) == robustness_of(old["id"], workspace) != {}
+    assert operators_of(new, other) == operators_of(old["id"], workspace) != {}
     assert other.label_of(new) == workspace.label_of(old["id"]) and other.runs()[0]["tags"] == "night, v2"
     assert (other.folder(new) / "artifacts/baseline/model.onnx").read_bytes() == b"weights"
     assert not list((other.folder(new) / "cache").iterdir())
