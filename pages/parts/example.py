@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from typing import Any
 
 import streamlit as st
 
@@ -13,8 +14,6 @@ from models.catalog import EXAMPLE_RUN
 from pages.parts import session
 from pages.parts import wording as w
 
-TAG = "example"
-
 
 def show(home: Workspace) -> None:
     """Shows baseline and recommended variant of the example, and the button that opens it; nothing where it
@@ -22,7 +21,8 @@ def show(home: Workspace) -> None:
     """
     if not EXAMPLE_RUN.exists():
         return
-    baseline, chosen, device = _figures(EXAMPLE_RUN.stat().st_mtime_ns)
+    baseline, chosen, asked = _figures(EXAMPLE_RUN.stat().st_mtime_ns)
+    device = asked["device"]
     st.header("What you get")
     st.markdown(
         f"A network that reads handwritten digits, fitted to a {w.device(device)}. Recommended:"
@@ -44,7 +44,7 @@ def show(home: Workspace) -> None:
         for label, value, more in cards:
             st.metric(label, value, more, "off", delta_arrow="off", border=True)
     if st.button("Look at this finished run", icon=":material/visibility:"):
-        run = _taken_in(home)
+        run = _taken_in(home, asked["created"])
         session.remember_run(run)
         st.switch_page("pages/compare.py", query_params={"run": run})
 
@@ -53,15 +53,19 @@ def _between(found: Estimate) -> str:
     return f"{found.low_ms:.2g}–{found.high_ms:.2g}"
 
 
-def _taken_in(home: Workspace) -> str:
-    """Returns the id of the example in this workspace, taken in where it is not there yet."""
-    there = [row["id"] for row in session.own_runs(home.runs()) if row["tags"] == TAG]
+def _taken_in(home: Workspace, created: float) -> str:
+    """Returns the id of the example in this workspace, known by when it was made; taken in where it is not
+    there yet.
+    """
+    there = [row["id"] for row in session.own_runs(home.runs()) if row["created"] == created]
     return there[0] if there else travel.unpack(EXAMPLE_RUN, home)
 
 
 @st.cache_data
-def _figures(stamp: int) -> tuple[Variant, Variant, str]:
-    """Returns the example's baseline, its recommended variant, and its device. `stamp`: of the file read."""
+def _figures(stamp: int) -> tuple[Variant, Variant, dict[str, Any]]:
+    """Returns the example's baseline, its recommended variant, and what was asked. `stamp`: of the file
+    read.
+    """
     with zipfile.ZipFile(EXAMPLE_RUN) as archive:
         result = json.loads(archive.read("result.json"))
         winner = parse(Recommendation, result["recommendation"], stored=True).winner
@@ -69,4 +73,4 @@ def _figures(stamp: int) -> tuple[Variant, Variant, str]:
             parse(Variant, json.loads(archive.read(f"variants/{name}.json")), stored=True)
             for name in ("baseline", winner)
         ]
-        return variants[0], variants[1], json.loads(archive.read("experiment.json"))["device"]
+        return variants[0], variants[1], json.loads(archive.read("experiment.json"))
