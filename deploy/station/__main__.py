@@ -29,6 +29,7 @@ from deploy.station.source import source
 from deploy.station.update import Updates
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
+MOST_PLACE = 65_535 - 7  # eight registers follow each other
 DRAIN_S = 5.0  # that the outbox gets on the way out
 
 
@@ -96,7 +97,7 @@ def run(asked: argparse.Namespace) -> int:
     items = source(asked.source)
     folder: Path = (asked.state or Path.home() / ".edgewise-station" / asked.station).absolute()
     with _locked(folder):
-        log = Log(folder / "station.db", asked.station)
+        log = Log(folder / "station.db", asked.station, sends=bool(asked.broker))
         updates = Updates(
             log, folder / "packages", lambda path: _opened(path, asked), log.event, asked.updates
         )
@@ -145,6 +146,10 @@ def _check(asked: argparse.Namespace) -> None:
         or not asked.drift_limit > 0
     ):
         raise Refused("--sample-every, --summary-every, --threads and --drift-limit are above 0.")
+    if not 0 <= asked.plc_unit <= 255:
+        raise Refused("--plc-unit is a Modbus unit, from 0 to 255.")
+    if not (0 <= asked.plc_coil <= MOST_PLACE and 0 <= asked.plc_register <= MOST_PLACE):
+        raise Refused(f"--plc-coil and --plc-register are places of a PLC, from 0 to {MOST_PLACE:,}.")
     if asked.updates and not asked.updates.is_dir():
         raise Refused(f"There is no folder {asked.updates} for --updates.")
 

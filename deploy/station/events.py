@@ -3,6 +3,7 @@ that it took it (QoS 1), and is sent again where that was not heard. Commands co
 """
 
 import json
+import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -11,6 +12,8 @@ from typing import Any
 
 from deploy.station.log import Log, now
 from deploy.station.refused import Refused
+
+say = logging.getLogger("edgewise.station")
 
 WINDOW = 100  # events that are on their way at once
 LOOK_S = 0.2
@@ -79,7 +82,11 @@ class Events:
         return self.client.publish(f"{self.topic}/state", what, qos=1, retain=True)
 
     def _connect(self, _: Any, __: Any, ___: Any, reason: Any, ____: Any) -> None:
-        self.connected, self.refused = not reason.is_failure, str(reason) if reason.is_failure else ""
+        self.connected = not reason.is_failure
+        refused = "" if self.connected else str(reason)
+        if refused and refused != self.refused:  # it tries again and again
+            say.warning("the broker refuses this station: %s", refused)
+        self.refused = refused
         if self.connected:
             self.client.subscribe(f"{self.topic}/command/update", qos=1)
             self._say("running")

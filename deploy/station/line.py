@@ -163,8 +163,9 @@ class Line:
         say.warning("%s alarm %s: %s", name, "on" if is_on else "off", rounded)
 
     def _sample(self, number: int, item: Item, verdict: Verdict) -> None:
-        small = 0 < len(item.content) <= MOST_SAMPLE
-        picture = base64.b64encode(item.content).decode() if small else None
+        content = self.source.smaller(item.content, MOST_SAMPLE)
+        small = 0 < len(content) <= MOST_SAMPLE
+        picture = base64.b64encode(content).decode() if small else None
         self.log.event("sample", {"n": number, "picture": item.name, **asdict(verdict), "content": picture})
 
     def _summary(self) -> None:

@@ -1,6 +1,7 @@
 """What happened on the line, and what is still to be sent: one SQLite file that outlives a kill and a power
 cut. An item is written before its signal goes out, and with the next one what became of it. Only what a power
-cut can't take any more is sent, so that no number that others have seen is given twice.
+cut can't take any more is sent, so that no event's number is given twice; an item's may be, to the PLC, for
+those of the last half second.
 """
 
 import json
@@ -49,10 +50,13 @@ def now() -> str:
 
 
 class Log:
-    """The station's memory. Every method may be called from any thread."""
+    """The station's memory. Every method may be called from any thread.
 
-    def __init__(self, path: Path, station: str):
-        self.lock, self.station = threading.RLock(), station
+    sends: whether there is anybody to send events to; else none are kept, which would grow without end.
+    """
+
+    def __init__(self, path: Path, station: str, sends: bool = True):
+        self.lock, self.station, self.sends = threading.RLock(), station, sends
         try:
             self.db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self.db.execute("PRAGMA journal_mode=WAL")
@@ -207,9 +211,9 @@ class Log:
         self.pending.clear()
 
     def _later(self, kind: str, what: dict[str, Any]) -> None:
-        self.pending.append(
-            ("INSERT INTO outbox (at, type, payload) VALUES (?, ?, ?)", (now(), kind, json.dumps(what)))
-        )
+        if self.sends:
+            row = (now(), kind, json.dumps(what))
+            self.pending.append(("INSERT INTO outbox (at, type, payload) VALUES (?, ?, ?)", row))
 
     def _enveloped(self, seq: int, at: str, kind: str, payload: str) -> str:
         """Returns what is sent. The id is the same each time that it is sent, and of no other event."""

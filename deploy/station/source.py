@@ -5,7 +5,7 @@ import threading
 import time
 import zipfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ WAITING = 4  # items; more would come to the gate before their verdict
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 MOST_BYTES = 50_000_000  # of one picture
 RATE = 30.0
+QUALITY = 85  # of a JPEG
 
 
 @dataclass
@@ -31,11 +32,17 @@ class Item:
 
 class Source:
     """Takes items in a thread of its own. With a rate nothing holds the belt: what there is no time for is
-    handed out as late. Without one it waits until there is room. `error` says what ended it early.
+    handed out as late. Without one it waits until there is room. `error` says what ended it early. `smaller`
+    brings a picture below so many bytes, to be sent, where it can: a camera's frames are not compressed.
     """
 
-    def __init__(self, items: Iterator[tuple[str, bytes]], rate: float | None):
-        self.items, self.rate, self.error = items, rate, ""
+    def __init__(
+        self,
+        items: Iterator[tuple[str, bytes]],
+        rate: float | None,
+        smaller: Callable[[bytes, int], bytes] = lambda content, most: content,
+    ):
+        self.items, self.rate, self.smaller, self.error = items, rate, smaller, ""
         self.waiting: deque[Item] = deque()
         self.over, self.stopped, self.news = False, False, threading.Condition()
         self.thread = threading.Thread(target=self._take, daemon=True)
@@ -110,7 +117,7 @@ def source(text: str) -> Source:
     if kind == "conveyor":
         return Source(pictures(Path(where), mixed=True), per_second)
     if kind == "camera":
-        return Source(filmed(where), per_second)
+        return Source(filmed(where), per_second, as_jpeg)
     raise Refused(f"There is no source {kind!r}: give folder:PATH, conveyor:PATH@RATE or camera:NUMBER.")
 
 
@@ -163,6 +170,23 @@ def _frames(cv2: Any, capture: Any, number: str) -> Iterator[tuple[str, bytes]]:
         count += 1
         # uncompressed: the worker reads it as any file
         yield f"{number}/{count}.bmp", cv2.imencode(".bmp", frame)[1].tobytes()
+
+
+def as_jpeg(content: bytes, most: int) -> bytes:
+    """Returns a frame as a JPEG of so many bytes at most, of half the sides until it is; it is only sent: the
+    model gets the frame itself.
+    """
+    if len(content) <= most:
+        return content
+    import cv2
+    import numpy as np
+
+    frame = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    while True:
+        made: bytes = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
+        if len(made) <= most or min(frame.shape[:2]) < 2:
+            return made
+        frame = cv2.resize(frame, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
 
 
 def _ordered(names: Iterable[str], mixed: bool) -> list[str]:

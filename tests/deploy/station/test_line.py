@@ -339,6 +339,8 @@ def test_bad_input_gets_one_sentence(built, pictures, tmp_path, own_signals, cap
         ([str(built("baseline")), "--ok-class", "cat"], "no class 'cat'"),
         ([str(built("baseline")), "--ok-class", "1", "--plc", "plc:x"], "is no address"),
         ([str(built("baseline")), "--ok-class", "1", "--station", "a/b"], "no name for a station"),
+        ([str(built("baseline")), "--ok-class", "1", "--plc-unit", "300"], "is a Modbus unit"),
+        ([str(built("baseline")), "--ok-class", "1", "--plc-coil", "70000"], "places of a PLC"),
         ([str(tmp_path / "none.zip"), "--ok-class", "1"], "There is no package"),
     ):
         assert main([*start, *words]) == 1

@@ -106,6 +106,22 @@ def test_a_log_goes_on_where_a_killed_one_stopped(tmp_path):
     assert Log(tmp_path / "other.db", "line").origin != again.origin
 
 
+def test_without_anybody_to_send_to_no_event_is_kept(tmp_path):
+    log = Log(tmp_path / "log.db", "line", sends=False)
+    log.signalled(log.decided("a.png", OK, 1.0, "p"), "none")
+    log.event("summary", {"items": 1})
+    assert log.waiting() == 0 and log.last() == 1 and log.counts() == {("ok", "", "none"): 1}
+
+
+def test_a_frame_is_sent_as_a_small_jpeg():
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed: pip install opencv-python-headless")
+    noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+    frame = cv2.imencode(".bmp", noise)[1].tobytes()
+    made = source.as_jpeg(frame, 50_000)
+    assert made[:2] == b"\xff\xd8" and len(made) <= 50_000
+    assert source.as_jpeg(made, 50_000) == made
+
+
 def test_an_item_passes_only_by_its_own_signal(plc):
     made = Plc("127.0.0.1", plc.port)
     until(lambda: made.client.connect())
