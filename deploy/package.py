@@ -21,7 +21,7 @@ from engine.judge import trust
 from engine.runtimes import saturates_here
 from engine.store.files import read_json
 from engine.store.workspace import Workspace
-from engine.vocabulary import Answered, Artifact, Run, Variant
+from engine.vocabulary import Answered, Run, Variant
 from estimator.devices import Device, all_devices
 from estimator.types import Profile
 
@@ -102,7 +102,7 @@ def _holds(package: Path, files: dict[str, bytes]) -> bool:
 
 def contents(run: Run, variant: Variant, folder: Path, asks: Answered | None = None) -> dict[str, bytes]:
     """Returns what goes into the zip: bytes by path. asks: below which confidence a person is asked."""
-    primary = shipped(variant)
+    primary = variant.shipped
     stored = (folder / primary.path).read_bytes()
     if hashlib.sha256(stored).hexdigest() != primary.sha256:
         raise EdgewiseError(
@@ -176,13 +176,6 @@ def older(device: Device | None, added: Extra) -> str:
     return floats.NAME if is_old and floats.NAME in added.files else ""
 
 
-def shipped(variant: Variant) -> Artifact:
-    """Returns the file that travels: the entropy-coded one where there is one, since it decodes to the very
-    file measured.
-    """
-    return next((artifact for artifact in variant.artifacts if artifact.decoded_path), variant.artifacts[0])
-
-
 def metadata(
     run: Run,
     variant: Variant,
@@ -197,7 +190,7 @@ def metadata(
     pictures: the golden ones, in the order of the arrays beside them. asks: below which confidence a person
     is asked; it is `min_confidence`, a probability or null, which readers of version 2 may not know.
     """
-    model, primary = run.experiment.model, shipped(variant)
+    model, primary = run.experiment.model, variant.shipped
     found = Profile.model_validate(profile) if profile else None
     estimate = variant.estimates.get(run.experiment.device)
     return {

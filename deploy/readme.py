@@ -101,7 +101,7 @@ def expected(run: Run, variant: Variant, name: str, device: str, asks: Answered 
             f"{100 * variant.accuracy:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f},"
             f" {variant.test_images:,} test images)"
         )
-    stored = next((a for a in variant.artifacts if a.decoded_path), variant.artifacts[0])
+    stored = variant.shipped
     lines = [f"Model: `{name}`, {stored.bytes:,} bytes", f"Accuracy, measured on this file: {accuracy}"]
     if asks is not None and asks.confidence > 0:
         lines.append(

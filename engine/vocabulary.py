@@ -357,6 +357,13 @@ class Variant(Plain):
     misses: dict[str, float] = {}
     kept: dict[str, Kept] = {}
 
+    @property
+    def shipped(self) -> Artifact:
+        """The file that travels: the entropy-coded one where there is one, since it decodes to the very file
+        that was measured.
+        """
+        return next((artifact for artifact in self.artifacts if artifact.decoded_path), self.artifacts[0])
+
 
 class Robustness(Plain):
     """Accuracy (fractions) of one variant on the same test images: as they are, and by corruption at rising

@@ -197,8 +197,9 @@ def _narrowed(bench: Workbench, making: Making, fitting: Fitting, aim: Aim, bits
     if not is_met:
         found = price(bench, network, spec)
         raise NotApplicable(
-            f"the limits can't be met: with all channels gone that can go, in {bits}, it is predicted at"
-            f" {_said(aim, found)} and gets {_accuracy(bench, network):.1%} of the validation images right"
+            f"the limits can't be met: with all channels gone that were found to go, in {bits}, it is"
+            f" predicted at {_said(aim, found)} and gets {_accuracy(bench, network):.1%} of the validation"
+            " images right"
         )
     return network
 

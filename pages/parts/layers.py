@@ -68,14 +68,14 @@ def table(rows: list[LayerRow]) -> pd.DataFrame:
                 "Bits before": row.bits_before,
                 "Channels": row.channels,
                 "Channels before": row.channels_before,
-                **{f"Lost {words} (pp)": row.sensitivity.get(change) for change, words in CHANGES.items()},
+                **{
+                    f"Lost {words} (pp)": row.sensitivity.get(change)
+                    for change, (words, *_) in charts.CHANGES.items()
+                },
             }
             for row in rows
         ]
     )
-
-
-CHANGES = {"int8": "as INT8", "int4": "as INT4", "prune": "pruned"}
 
 
 def _over(count: int | None, factor: float) -> float | None:

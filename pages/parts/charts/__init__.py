@@ -7,13 +7,14 @@ Every function returns the figure and its text for those who can't see it.
 from pages.parts.charts.answered import answered
 from pages.parts.charts.axes import PREDICTED, Axis, axes
 from pages.parts.charts.classes import confusion, recall
-from pages.parts.charts.layers import costs, sensitivity
+from pages.parts.charts.layers import CHANGES, costs, sensitivity
 from pages.parts.charts.points import points_of
 from pages.parts.charts.robust import robustness
 from pages.parts.charts.template import COLOURS, CONFIG, INK, blank, mode, text
 from pages.parts.charts.trade_off import front, trade_off
 
 __all__ = [
+    "CHANGES",
     "COLOURS",
     "CONFIG",
     "INK",

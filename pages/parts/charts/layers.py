@@ -8,13 +8,11 @@ from engine.judge.layers import LayerRow
 from engine.vocabulary import LayerSensitivity
 from pages.parts.charts.template import COLOURS, INK, blank, mode, text
 
-CHANGES = {
+CHANGES = {  # what was done to a layer: legend, mark, colour
     "int8": ("as INT8", "circle", "blue"),
     "int4": ("as INT4", "square", "orange"),
     "prune": ("pruned", "triangle-up", "green"),
 }
-
-
 BOUNDS = {  # what binds a layer: legend, colour, pattern
     "compute": ("bound by compute", "blue", ""),
     "memory": ("bound by memory", "green", "/"),
