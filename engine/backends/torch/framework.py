@@ -161,7 +161,7 @@ class PyTorch:
     def folded(self, network: nn.Module) -> nn.Module:
         if torch_channels.why_untraceable(network):
             return copy.deepcopy(network)
-        return folded(copy.deepcopy(network).eval())
+        return folded(network)
 
     # ---- running -------------------------------------------------------------------------------------------
 

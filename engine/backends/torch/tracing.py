@@ -1,5 +1,7 @@
 """A network's modules in the order in which they run, as torch.fx finds it: the one tracer of the backend."""
 
+import copy
+
 from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
 
@@ -25,5 +27,8 @@ def traced(network: nn.Module) -> fx.GraphModule:
 
 
 def folded(network: nn.Module) -> nn.Module:
-    """Returns a copy whose BatchNorm is folded into the layers before it. Raises as `traced` does."""
-    return fuse(traced(network), no_trace=True).requires_grad_(False)
+    """Returns a copy in eval mode whose BatchNorm is folded into the layers before it. Raises as `traced`
+    does.
+    """
+    own = traced(copy.deepcopy(network).eval())
+    return fuse(own, inplace=True, no_trace=True).requires_grad_(False)
