@@ -19,7 +19,7 @@ import numpy as np
 
 from engine.datasets.archive import DEFAULT_SHAPE, name_of, prepare_archive
 from engine.datasets.presets import DATASETS, DatasetInfo, prepare_preset
-from engine.datasets.store import folder_of, is_prepared
+from engine.datasets.store import NotReady, folder_of, is_prepared
 from engine.errors import BadInput
 
 __all__ = ["DATASETS", "DatasetInfo", "PARTS", "Part", "describe", "fingerprint", "load", "prepare"]
@@ -85,7 +85,7 @@ def describe(
     """
     folder, _ = _located(dataset, home, image_shape, fit, upright)
     if not is_prepared(folder):
-        raise BadInput(f"The data set '{dataset}' is not prepared under {home}: prepare it first.")
+        raise NotReady(str(dataset))
     return json.loads((folder / "meta.json").read_text(encoding="utf-8"))
 
 

@@ -12,10 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.errors import EdgewiseError
+from engine.errors import BadInput, EdgewiseError
 
 FORMAT_VERSION = 2
 Labelled = Iterable[tuple[np.ndarray, int]]
+
+
+class NotReady(BadInput):
+    """A data set that was not made ready in this workspace."""
+
+    def __init__(self, dataset: str):
+        name = Path(dataset).name
+        super().__init__(f"The data set '{name}' is not prepared in this workspace: prepare it first.")
 
 
 def folder_of(name: str, home: str | Path) -> Path:

@@ -18,9 +18,8 @@ import numpy as np
 
 from engine.datasets.archive import DEFAULT_SHAPE, Plan, planned
 from engine.datasets.presets import DATASETS
-from engine.datasets.store import folder_of, is_prepared
+from engine.datasets.store import NotReady, folder_of, is_prepared
 from engine.device.image import FITS, NoPicture, decode_in_ways, fit, shape_of
-from engine.errors import BadInput
 
 MOST_KEPT_BYTES = 150_000_000  # of pictures of one size; with larger ones fewer are tried
 LOOKED_AT = 50  # pictures whose size is read to tell the usual one
@@ -141,7 +140,7 @@ def _usual(shapes: list[Shape]) -> Shape:
 def _of_preset(dataset: str, home: str | Path) -> TrialPictures:
     folder = folder_of(dataset, home)
     if not is_prepared(folder):
-        raise BadInput(f"The data set '{dataset}' is not prepared under {home}: prepare it first.")
+        raise NotReady(dataset)
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     start, stop = meta["parts"]["validation"]
     images = np.load(folder / "train_images.npy", mmap_mode="r")[start:stop]

@@ -44,7 +44,8 @@ def why(
         reasons.append(f"Your limit on {what} decides: without it another variant would win.")
     breaking = sum(bool(asked.check(v)[1]) for v in done)
     if breaking:
-        reasons.append(f"{breaking} of {len(done)} variants break a limit.")
+        verb = "breaks" if breaking == 1 else "break"
+        reasons.append(f"{breaking} of {len(done)} variants {verb} a limit.")
     return reasons
 
 

@@ -57,6 +57,10 @@ def ask(
         threads=request.threads,
         programs=False,
     )
-    watch = Watch(on_message=lambda m: on_progress(m.get("fraction", 0.0), m.get("text", "")))
     log = home.folder(run.id) / "worker.log"
-    return sandbox.run("engine.run.tasks", request.sent(), limits, watch, log, template)
+    return sandbox.run("engine.run.tasks", request.sent(), limits, watching(on_progress), log, template)
+
+
+def watching(on_progress: Progress) -> Watch:
+    """Returns a watch that hands on a child's progress."""
+    return Watch(on_message=lambda m: on_progress(m.get("fraction", 0.0), m.get("text", "")))

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from engine.errors import BadInput
 from engine.run import later
 from engine.run.made import check_files
+from engine.run.prepare import prepare
 from engine.run.requests import MeasureRobustness
 from engine.runtimes import saturates_here
 from engine.store.files import read_json, write_json
@@ -61,6 +62,9 @@ def measure_robustness(
     known = robustness_of(run_id, workspace)
     new = [v for v in _chosen(run, variants) if v.id not in known]
     if new:
+        # a run that was made elsewhere: its data set need not be ready here
+        e, watch = run.experiment, later.watching(on_progress)
+        prepare(run.experiment.dataset, workspace.home, e.model, watch)
         request = asked_of(later.carried(run, workspace), folder, new)
         known |= kept(later.ask(run, workspace, request, LIMIT_S, on_progress), request, folder)
     return known

@@ -8,11 +8,13 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
+from engine.datasets.store import NotReady
 from engine.errors import EdgewiseError
 from engine.judge.changes import Change, by_class
 from engine.run.answers import changes_of
 from engine.store.workspace import Workspace
 from engine.vocabulary import Run, Variant
+from pages.parts import facts
 from pages.parts import wording as w
 
 DIRECTIONS = {"lost": "Lost", "won": "Won"}
@@ -29,6 +31,9 @@ def show(run: Run, variant: Variant, home: Workspace) -> None:
         return
     try:
         found, test = changes_of(run, variant, home)
+    except NotReady:
+        facts.offer_pictures(run, home, "changed")
+        return
     except EdgewiseError as error:
         st.caption(w.plain(error))
         return

@@ -11,7 +11,7 @@ from engine.datasets import DATASETS, DatasetInfo
 from engine.errors import BadInput, EdgewiseError
 from engine.run.prepare import prepare as prepare_data
 from engine.store.workspace import Workspace
-from engine.vocabulary import ModelFile
+from engine.vocabulary import ModelFile, Run
 from engine.wall import sandbox
 from pages.parts import session
 from pages.parts import wording as w
@@ -155,14 +155,25 @@ def prepared(dataset: str, home: Workspace) -> str | None:
     return dataset
 
 
-def prepare(dataset: str, home: Workspace) -> bool:
-    """Makes a data set ready in a child process, with its progress shown; says why where that fails."""
+def offer_pictures(run: Run, home: Workspace, key: str) -> None:
+    """Offers to make a run's data set ready, which it need not be where the run was made elsewhere."""
+    dataset, model = run.experiment.dataset or "", run.experiment.model
+    st.caption(f"The pictures of this run's data set, {w.plain(title(dataset))}, are not ready here yet.")
+    wanted = st.button("Make them ready", key=f"{key}_data", icon=":material/photo_library:")
+    if wanted and prepare(dataset, home, model):
+        st.rerun()
+
+
+def prepare(dataset: str, home: Workspace, model: ModelFile | None = None) -> bool:
+    """Makes a data set ready in a child process, as a model wants it, with its progress shown; says why where
+    that fails.
+    """
     bar = st.progress(0.0, text=f"Making {title(dataset)} ready")
     watch = sandbox.Watch(
         on_message=lambda m: bar.progress(min(1.0, m.get("fraction", 0.0)), text=m.get("text", ""))
     )
     try:
-        prepare_data(dataset, home.home, watch=watch)
+        prepare_data(dataset, home.home, model, watch)
     except EdgewiseError as error:
         bar.empty()
         session.show_error(error)

@@ -10,12 +10,13 @@ import streamlit as st
 from PIL import Image
 
 from engine import datasets
+from engine.datasets.store import NotReady
 from engine.errors import EdgewiseError
 from engine.run.prepare import wanted
 from engine.run.trying import MOST_BYTES, Answer, Tried, try_picture
 from engine.store.workspace import Workspace
 from engine.vocabulary import Run, Variant
-from pages.parts import changed, session
+from pages.parts import changed, facts, session
 from pages.parts import wording as w
 
 SOURCES = ("Sample", "File", "Camera")
@@ -82,6 +83,9 @@ def _sample(run: Run, home: Workspace) -> tuple[bytes | None, str]:
         part = datasets.load(
             dataset, home.home, ("validation",), classes=model.classes, **wanted(dataset, model)
         )["validation"]
+    except NotReady:
+        facts.offer_pictures(run, home, "sample")
+        return None, ""
     except EdgewiseError as error:
         return None, w.plain(error)
     count = len(part.labels)

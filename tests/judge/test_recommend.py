@@ -246,7 +246,7 @@ def test_the_count_of_broken_limits_is_cautious_where_the_choice_is():
     base = variant("baseline", 4.0, 8.0, 0.99, estimate=(5, 6, 50))
     close = variant("ptq_int8", 1.0, 4.0, 0.99, estimate=(9, 12, 60))
     sure = choose([base, close], cautious=True, max_latency_ms=10).reasons
-    assert "1 of 2 variants break a limit." in sure
+    assert "1 of 2 variants breaks a limit." in sure
     assert not any("break a limit" in r for r in choose([base, close], max_latency_ms=10).reasons)
 
 

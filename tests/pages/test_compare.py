@@ -11,7 +11,7 @@ from engine.judge.limits import LIMITS
 from engine.run.trying import Answer, Tried
 from engine.store.files import write_json
 from engine.vocabulary import Answered, Constraints, Recommendation
-from pages.parts import changed, try_it
+from pages.parts import changed, facts, try_it
 
 
 def field(app, key):
@@ -243,6 +243,7 @@ def test_robustness_is_measured_when_asked_for_and_shown(home, open_page, monkey
 
     rows = {name: [0.9, 0.8, 0.5] for name in ("blur", "noise")}
     monkeypatch.setattr(engine_robustness, "check_files", lambda variant, folder: None)
+    monkeypatch.setattr(engine_robustness, "prepare", lambda *asked: None)
     monkeypatch.setattr(
         sandbox,
         "run",
@@ -265,3 +266,12 @@ def test_time_by_operator_is_told_where_it_is_known(home, open_page):
     write_json(home.folder(run) / "operators.json", {"baseline": float_, "hybrid": rows, "ptq_int8": rows})
     app = open_page("compare", run=run)
     assert "it is 2 times as fast as your model" in words(app) and not app.exception
+
+
+def test_the_pictures_of_a_run_from_elsewhere_are_offered_to_be_made_ready(home, open_page, monkeypatch):
+    app = open_page("compare", run=seed.finished(home))
+    assert "are not ready here yet" in words(app)
+    asked = []
+    monkeypatch.setattr(facts, "prepare_data", lambda dataset, *more: asked.append(dataset))
+    app.button(key="sample_data").click().run()
+    assert asked == ["digits"] and not app.exception

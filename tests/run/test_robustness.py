@@ -14,8 +14,9 @@ FOUND = {"images": 9, "clean": 0.9, "corrupted": {"blur": [0.9, 0.8, 0.4], "nois
 
 
 @pytest.fixture
-def measured(recorded):
-    """The run "recorded" is there; what the child was asked to measure."""
+def measured(recorded, monkeypatch):
+    """The run "recorded" is there, its data set taken as ready; what the child was asked to measure."""
+    monkeypatch.setattr(robustness, "prepare", lambda *asked: None)
     return recorded(robustness, "artifacts", FOUND)
 
 
@@ -43,6 +44,13 @@ def test_what_can_not_be_measured_is_one_sentence(measured, workspace, monkeypat
         with pytest.raises(Failed, match="something else"):
             robustness.measure_robustness("recorded", workspace)
     assert robustness.robustness_of("recorded", workspace) == {}
+
+
+def test_the_data_set_of_a_run_from_elsewhere_is_made_ready(measured, workspace, monkeypatch):
+    asked = []
+    monkeypatch.setattr(robustness, "prepare", lambda dataset, home, *more: asked.append((dataset, home)))
+    robustness.measure_robustness("recorded", workspace)
+    assert asked == [("digits", workspace.home)]
 
 
 def test_a_damaged_record_is_measured_anew(measured, workspace):
