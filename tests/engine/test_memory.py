@@ -71,6 +71,7 @@ def test_a_trained_network_keeps_no_gradients(tmp_path):
     pictures = np.random.default_rng(0).integers(0, 60, (60, 8, 8, 1), dtype=np.uint8)
     pictures[np.arange(60), labels] += 190
     data = Part(pictures, labels)
+    torch.manual_seed(0)
     network = (
         torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 5))
         .eval()

@@ -100,7 +100,8 @@ def first_variants(upload, folder: Path, data, techniques) -> dict[str, str]:
     facts = backend.facts(network)
     for technique in techniques:
         assert not technique.why_not(facts)
-        job = Job(technique.id, model, facts, folder, seed=0, seconds=0.01, tolerance=0.003)
+        how = {"seed": 0, "seconds": 0.01, "tolerance": 0.003, "device": "raspberry_pi_4"}
+        job = Job(technique.id, model, facts, folder, **how)
         bench = Workbench(job, backend, data, only(technique.variants[0], messages))
         with suppress(Enough):
             technique.run(bench)
