@@ -2,10 +2,12 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import seed
 
+from engine.judge.layers import LayerRow
 from pages.parts import charts, latencies
 from pages.parts.charts import labels
 
@@ -133,6 +135,19 @@ def test_the_latency_table_judges_as_the_run_does_and_keeps_equal_figures_apart(
         styled = latencies.table(done, [seed.DEVICE], found.high_ms, cautious)
         cells = [row[-1]["display_value"] for row in styled._translate(False, False)["body"]]
         assert "".join(cell[0] for cell in cells) == signs and cells[0][2:] != cells[1][2:]
+
+
+def test_layers_whose_names_begin_alike_have_a_bar_each(home):
+    names = [f"/{'features/' * 6}{n}/Conv" for n in range(3)]
+    rows = [
+        LayerRow(name, "Conv", 1, 1, 1, 32, 4, ms=1.0 + n, bound="compute") for n, name in enumerate(names)
+    ]
+    figure, alt, left = charts.costs([*rows, replace(rows[0], name="free", ms=None)])
+    assert list(trace(figure, "bound by compute").y) == ["0", "1", "2"] and left == 0
+    shown = figure.layout.yaxis.ticktext
+    assert len(set(shown)) == 3 and all(len(name) <= 40 and name.startswith("…") for name in shown)
+    assert list(figure.layout.yaxis.categoryarray) == ["2", "1", "0"], "the first layer stands on top"
+    assert names[2] in alt
 
 
 def test_no_figures_is_said(draw):

@@ -18,7 +18,7 @@ BOUNDS = {  # what binds a layer: legend, colour, pattern
     "memory": ("bound by memory", "green", "/"),
     "overhead": ("bound by overhead", "grey", "."),
 }
-MOST_LAYERS = 40
+MOST_LAYERS, LETTERS = 40, 40
 
 
 def costs(rows: Sequence[LayerRow]) -> tuple[go.Figure, str, int]:
@@ -26,29 +26,33 @@ def costs(rows: Sequence[LayerRow]) -> tuple[go.Figure, str, int]:
     of a deep network the costliest. Returns how many are left out, too.
     """
     known = [row for row in rows if row.ms]
-    costly = {row.name for row in sorted(known, key=lambda row: -(row.ms or 0))[:MOST_LAYERS]}
-    shown = [row for row in known if row.name in costly]
+    costly = sorted(known, key=lambda row: -(row.ms or 0))[:MOST_LAYERS]
+    shown = [row for row in known if row in costly]
     figure, colours = blank(110 + 24 * len(shown)), COLOURS[mode()]
-    names = {row.name: text(row.name)[:40] if row.op else "an inference by itself" for row in shown}
+    names = [_shown(row.name) if row.op else "an inference by itself" for row in shown]
+    # placed by number: names of a deep network may be alike as far as they are shown
+    placed = [(str(number), row) for number, row in enumerate(shown)]
     for bound, (legend, colour, pattern) in BOUNDS.items():
-        bars = [row for row in shown if row.bound == bound]
+        bars = [(place, row) for place, row in placed if row.bound == bound]
         if bars:
             figure.add_bar(
-                x=[row.ms for row in bars],
-                y=[names[row.name] for row in bars],
+                x=[row.ms for _, row in bars],
+                y=[place for place, _ in bars],
                 orientation="h",
                 name=legend,
                 marker={
                     "color": colours[colour],
                     "pattern": {"shape": pattern, "fgcolor": INK[mode()], "fillmode": "overlay"},
                 },
-                customdata=[[row.low_ms, row.high_ms] for row in bars],
-                hovertemplate="%{y}: %{x:.3g} ms (%{customdata[0]:.3g}–%{customdata[1]:.3g})<extra></extra>",
+                customdata=[[names[int(place)], row.low_ms, row.high_ms] for place, row in bars],
+                hovertemplate=(
+                    "%{customdata[0]}: %{x:.3g} ms (%{customdata[1]:.3g}–%{customdata[2]:.3g})<extra></extra>"
+                ),
             )
-    before = [row for row in shown if row.ms_before is not None]
+    before = [(place, row) for place, row in placed if row.ms_before is not None]
     figure.add_scatter(
-        x=[row.ms_before for row in before],
-        y=[names[row.name] for row in before],
+        x=[row.ms_before for _, row in before],
+        y=[place for place, _ in before],
         mode="markers",
         name="your model",
         marker={
@@ -59,9 +63,11 @@ def costs(rows: Sequence[LayerRow]) -> tuple[go.Figure, str, int]:
         },
         hovertemplate="your model: %{x:.3g} ms<extra></extra>",
     )
-    order = [names[row.name] for row in reversed(shown)]
+    places = [place for place, _ in placed]
     figure.update_xaxes(title_text="Predicted latency (ms)", nticks=6, rangemode="tozero")
-    figure.update_yaxes(type="category", categoryorder="array", categoryarray=order)
+    figure.update_yaxes(
+        type="category", categoryorder="array", categoryarray=places[::-1], tickvals=places, ticktext=names
+    )
     most = max(known, key=lambda row: row.ms or 0)
     said = f"Predicted latency of {len(known)} layers. The costliest is {most.name} with {most.ms:.3g} ms."
     return figure, said, len(known) - len(shown)
@@ -105,3 +111,8 @@ def sensitivity(rows: list[LayerSensitivity]) -> tuple[go.Figure, str]:
             f"{CHANGES[worst.change][0]}, which loses {worst.accuracy_drop_pp:.2f} pp."
         ),
     )
+
+
+def _shown(name: str) -> str:
+    """Returns a layer's name as text, its end where it is long: names differ there."""
+    return text(name if len(name) <= LETTERS else f"…{name[1 - LETTERS :]}")
