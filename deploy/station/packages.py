@@ -79,11 +79,15 @@ def metadata(folder: Path) -> dict[str, Any]:
     """Returns a package's metadata.json. Raises Refused where it is not one's."""
     try:
         found = json.loads(_read(folder / "metadata.json", folder.name))
-        if all(isinstance(name, str) for name in found["classes"]) and found["classes"]:
+        is_whole = all(key in found["preprocessing"] for key in ("height", "width", "color"))
+        if is_whole and all(isinstance(name, str) for name in found["classes"]) and found["classes"]:
             return dict(found)
     except (ValueError, KeyError, TypeError):
         pass
-    raise Refused("The package's metadata.json names no classes: hand over the package again.")
+    raise Refused(
+        "The package's metadata.json names no classes, or not how pictures are fed: hand over the package"
+        " again."
+    )
 
 
 def try_out(folder: Path) -> str:
