@@ -29,7 +29,7 @@ from deploy.station.log import Log
 from deploy.station.plc import FAULT, STATE
 from deploy.station.refused import Refused
 from deploy.station.update import Updates
-from tests.deploy.station.conftest import GOOD, ROOT, ended, until
+from tests.deploy.station.conftest import GOOD, ROOT, ended, free_port, until
 
 DOC = (ROOT / "docs" / "station.md").read_text()
 
@@ -119,7 +119,8 @@ def test_nothing_is_lost_while_the_broker_is_away(station, long_belt, broker, co
 
 @pytest.mark.slow
 def test_what_the_plc_did_not_hear_is_a_reject_and_is_never_said_later(station, long_belt, plc, tmp_path):
-    belt = station("--source", f"conveyor:{long_belt}@100", "--plc", plc.address)
+    nobody = f"127.0.0.1:{free_port()}"  # events wait for it, to be read here
+    belt = station("--source", f"conveyor:{long_belt}@100", "--plc", plc.address, "--broker", nobody)
     until(lambda: len(plc.simulator.passed) > 30)
     plc.stop()
     before = plc.simulator.passed
@@ -142,7 +143,7 @@ def test_what_the_plc_did_not_hear_is_a_reject_and_is_never_said_later(station, 
 @pytest.mark.slow
 def test_a_killed_station_goes_on(station, long_belt, pictures, broker, collector, tmp_path):
     cloud, folder = collector(broker), pictures("rest", range(50))
-    killed = station("--source", f"conveyor:{long_belt}@200")
+    killed = station("--source", f"conveyor:{long_belt}@200", "--broker", broker.address)
     until(lambda: len(logged(tmp_path)) > 60)
     killed.kill()
     killed.wait()
