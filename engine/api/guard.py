@@ -1,0 +1,98 @@
+"""Who may ask the API for what: checked before a body is read."""
+
+import os
+from hmac import compare_digest
+from urllib.parse import urlsplit
+
+from fastapi import HTTPException, Security
+from fastapi.security import APIKeyHeader, HTTPBearer
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from engine.host import is_public
+from engine.store.calibrations import LARGEST_RESULT_BYTES
+
+MOST_BODY_BYTES = LARGEST_RESULT_BYTES  # of what is read as a whole; parts of uploads are streamed
+READS = ("GET", "HEAD", "OPTIONS")
+OPEN = ("/v1/health/", "/docs", "/redoc", "/openapi.json", "/static-offline-docs/")
+NEEDS_KEY = "This server asks for its key: send it as `Authorization: Bearer KEY` or as `X-API-Key: KEY`."
+NO_WRITES = "Strangers share this host, so it takes nothing by the API until its owner sets EDGEWISE_API_KEY."
+NOT_LISTED = "Strangers share this host, so its runs are not listed: a run's id is the key to it."
+FOREIGN = "A page of another site asks for this, so it is not done: ask from a program, or from this server."
+
+
+def key() -> str:
+    """Returns the key that every call needs; "" where none is set."""
+    return os.environ.get("EDGEWISE_API_KEY", "").strip()
+
+
+def may_list() -> None:
+    """Raises 403 where strangers share the host and no key tells its owner from them."""
+    if is_public() and not key():
+        raise HTTPException(403, NOT_LISTED)
+
+
+class Guard:
+    """ASGI middleware that refuses a call without the key, a write on a public host that has none, a write
+    that another site's page sends, and a body that is too large.
+    """
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers with 401 or 403, or hands on."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+        elif refused := _refusal(scope):
+            await JSONResponse({"error": refused[1]}, refused[0])(scope, receive, send)
+        else:
+            await self.app(scope, _bounded(scope, receive), send)
+
+
+def _refusal(scope: Scope) -> tuple[int, str] | None:
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    if path.startswith(OPEN):
+        return None
+    headers, wanted = Headers(scope=scope), key()
+    if wanted and not _has(headers, wanted):
+        return 401, NEEDS_KEY
+    if scope["method"] in READS:
+        return None
+    if is_public() and not wanted:
+        return 403, NO_WRITES
+    origin = headers.get("origin")
+    if origin and urlsplit(origin).netloc != headers.get("host"):
+        return 403, FOREIGN
+    return None
+
+
+def _has(headers: Headers, wanted: str) -> bool:
+    scheme, _, bearer = headers.get("authorization", "").partition(" ")
+    given = bearer.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+    return compare_digest(given.encode("latin-1"), wanted.encode())
+
+
+def _bounded(scope: Scope, receive: Receive) -> Receive:
+    """Returns a `receive` that takes no more of a body than may be held in memory."""
+    if scope["method"] == "PUT":
+        return receive
+    taken = 0
+
+    async def received() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > MOST_BODY_BYTES:
+            raise HTTPException(413, f"This body has more than {MOST_BODY_BYTES / 1e6:.0f} MB: send less.")
+        return message
+
+    return received
+
+
+# what the API's description says about the key; `Guard` is what checks it
+DESCRIBED = [
+    Security(HTTPBearer(auto_error=False, description="EDGEWISE_API_KEY, where the server has one.")),
+    Security(APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key.")),
+]

@@ -1,0 +1,142 @@
+"""Runs that there are: found, looked at, held beside each other, reported and packed."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, HTTPException, Query
+from pydantic import BaseModel
+from starlette.responses import FileResponse, Response
+
+from deploy import package
+from deploy.report import html, markdown
+from engine.api import guard
+from engine.api.answers import Home, Known, dataset_shown, run_id, shown
+from engine.judge.differences import side_by_side
+from engine.judge.table import row
+from engine.run.robustness import robustness_of
+from engine.store import deleted
+from engine.vocabulary import Recommendation, Run
+
+router = APIRouter(prefix="/runs", tags=["runs"])
+MOST_ROWS = 200
+State = Literal["queued", "running", "done", "failed", "cancelled"]
+
+
+class Listed(BaseModel):
+    """A run in the list. `created` is in seconds since 1970."""
+
+    id: str
+    created: float
+    state: State
+    model: str
+    dataset: str | None
+    device: str
+    goal: str
+    winner: str | None
+    title: str | None
+    tags: str | None
+
+
+class Deleted(BaseModel):
+    """A run that can be taken back."""
+
+    id: str
+    about: str
+
+
+class Difference(BaseModel):
+    """One thing of two runs, as people read it."""
+
+    what: str
+    first: str
+    second: str
+    differs: bool
+
+
+@router.get("")
+def recent(
+    home: Home,
+    search: Annotated[str, Query(description="A word of the model, data, device, title or tags.")] = "",
+    state: State | None = None,
+    limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 50,
+) -> list[Listed]:
+    """Lists runs, the newest first; those that hold every word that is searched for."""
+    guard.may_list()
+    return list(islice(_found(home.runs(), search, state), limit))
+
+
+@router.get("/deleted")
+def deleted_runs(home: Home) -> list[Deleted]:
+    """Lists the runs of the last day that can be taken back, the last deleted first."""
+    guard.may_list()
+    return [Deleted(id=one, about=deleted.experiment_of(one, home.home)) for one in deleted.listed(home.home)]
+
+
+@router.get("/compare")
+def compare(first: str, second: str, home: Home) -> list[Difference]:
+    """Holds two runs beside each other: what was asked, then the figures of each variant."""
+    one, other = (home.run(run_id(name, home)) for name in (first, second))
+    return [
+        Difference(what=r.what, first=r.first, second=r.second, differs=r.differs)
+        for r in side_by_side(one, other)
+    ]
+
+
+@router.get("/{run}")
+def run(run: Known, home: Home) -> Run:
+    """Returns a run with all that is known of it."""
+    return shown(home.run(run))
+
+
+@router.get("/{run}/variants")
+def variants(run: Known, home: Home) -> list[dict[str, Any]]:
+    """Returns a row a variant of plain figures, ready for a data frame."""
+    found = home.run(run)
+    return [row(v, found.experiment.device) for v in found.variants]
+
+
+@router.get("/{run}/recommendation")
+def recommendation(run: Known, home: Home) -> Recommendation:
+    """Returns which variant is recommended, why, and what would change it."""
+    found = home.run(run)
+    if found.recommendation is None:
+        raise HTTPException(409, f"This run recommends nothing, because it is {found.state}.")
+    return found.recommendation
+
+
+@router.get(
+    "/{run}/report",
+    response_class=Response,
+    responses={200: {"content": {"text/html": {}, "text/markdown": {}}}},
+)
+def report(run: Known, home: Home, format: Literal["html", "md"] = "html") -> Response:
+    """Returns the run's report: HTML that opens offline, or Markdown."""
+    made = html if format == "html" else markdown
+    kind = "text/html" if format == "html" else "text/markdown"
+    return Response(made(home.run(run), robustness_of(run, home)), media_type=kind)
+
+
+@router.get(
+    "/{run}/variants/{variant}/package",
+    response_class=FileResponse,
+    responses={200: {"content": {"application/zip": {}}}},
+)
+def packed(
+    run: Known,
+    variant: str,
+    home: Home,
+    reach: Annotated[float | None, Query(gt=0, le=1, description="Where it is less sure it asks.")] = None,
+) -> FileResponse:
+    """Returns the zip that runs a variant on its device; it was run before that."""
+    path = package.build(run, variant, home, reach)
+    return FileResponse(path, media_type="application/zip", filename=path.name)
+
+
+def _found(rows: list[dict[str, Any]], search: str, state: str | None) -> Iterator[Listed]:
+    words = search.casefold().split()
+    for one in rows:
+        listed = Listed.model_validate(one | {"dataset": dataset_shown(one["dataset"])})
+        text = " ".join(str(value) for value in listed.model_dump().values()).casefold()
+        if state in (None, listed.state) and all(word in text for word in words):
+            yield listed

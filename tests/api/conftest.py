@@ -1,0 +1,36 @@
+"""The API over a workspace of its own, with a handmade finished run."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from engine.http import ROUTES
+from engine.store.workspace import Workspace
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "pages"))  # for `seed`, which no package holds
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """An empty workspace that the API uses too."""
+    monkeypatch.setenv("EDGEWISE_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("EDGEWISE_PUBLIC", raising=False)
+    monkeypatch.delenv("EDGEWISE_API_KEY", raising=False)
+    return Workspace()
+
+
+@pytest.fixture
+def client(home):
+    """Asks the API as a program would, by its whole addresses."""
+    return TestClient(Starlette(routes=ROUTES), raise_server_exceptions=False)
+
+
+@pytest.fixture
+def done(home):
+    """The id of a finished run."""
+    import seed
+
+    return seed.finished(home)
