@@ -19,7 +19,7 @@ left, right = st.columns(2, gap="medium")
 # ---- the data set: first, because its labelled images help to understand the model -------------------------
 
 with right, st.container(border=True):
-    st.subheader("Data set")
+    st.header("Data set")
     own = dataset is not None and dataset not in DATASETS
     source = st.segmented_control(
         "Where the data set comes from",
@@ -62,7 +62,7 @@ with right, st.container(border=True):
 # ---- the model ---------------------------------------------------------------------------------------------
 
 with left, st.container(border=True):
-    st.subheader("Model")
+    st.header("Model")
     source = st.segmented_control(
         "Where the model comes from",
         ["Bundled", "My file"],

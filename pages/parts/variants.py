@@ -28,7 +28,7 @@ def show_recommendation(chosen: Recommendation, run: Run, baseline: Variant) -> 
     best = by_id.get(chosen.winner or chosen.nearest or "")
     with st.container(border=True):
         if best is None:
-            st.subheader(":material/info: Nothing can be recommended")
+            st.header(":material/info: Nothing can be recommended")
             st.write("No variant was measured. The table below says why each one failed.")
             return
         words, figures = st.columns([6, 5], gap="medium")
@@ -42,10 +42,10 @@ def show_recommendation(chosen: Recommendation, run: Run, baseline: Variant) -> 
 
 def _show_words(chosen: Recommendation, best: Variant, baseline: Variant, device: str) -> None:
     if chosen.winner:
-        st.subheader(f":material/verified: Recommended: {w.plain(title_of(best.id))}")
+        st.header(f":material/verified: Recommended: {w.plain(title_of(best.id))}")
         st.markdown(f"{w.code(best.id)} {w.verdict(best, baseline, device)}")
     else:
-        st.subheader(":material/warning: Nothing meets every limit")
+        st.header(":material/warning: Nothing meets every limit")
         st.markdown(
             f"The nearest is {w.code(best.id)}: it {w.misses(best) or 'was not judged'}. "
             + w.verdict(best, baseline, device)
