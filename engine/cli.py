@@ -305,13 +305,13 @@ def techniques(as_json) -> None:
 
 @cli.command()
 @click.argument("device")
-@click.argument("result", type=click.Path(path_type=Path))
+@click.argument("results", type=click.Path(path_type=Path), nargs=-1, required=True)
 @json_option
-def calibrate(device, result, as_json) -> None:
-    """Correct a device's predictions with a benchmark measured on yours."""
+def calibrate(device, results, as_json) -> None:
+    """Correct a device's predictions with benchmarks measured on yours."""
     from engine.store.calibrations import add_calibration
 
-    summary = add_calibration(device, result, Workspace())
+    summary = add_calibration(device, results, Workspace())
     show(summary, as_json, lambda: summary["text"])
 
 

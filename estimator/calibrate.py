@@ -4,17 +4,33 @@ A package's `benchmark.py` writes a `BenchmarkResult`; `calibrate` compares it w
 a `Calibration`, which `estimate` takes. Both go to JSON and back.
 """
 
-from math import exp, log, sqrt
-from statistics import median
-from typing import Literal
+from math import exp, hypot, log, sqrt
+from typing import Literal, NamedTuple
 
+import numpy as np
 from pydantic import Field, FiniteFloat, PositiveInt
 
 from estimator.devices import Device
 from estimator.predict import estimate
 from estimator.types import Calibration, Correction, Frozen, Precision, Profile
 
-SPREAD = 0.1  # log: what one board's measurement differs from another's by when nothing else does
+NORMAL = 1.6449  # half of a 90 % interval of a normal distribution, in deviations
+SPREAD = 0.1  # log: half-width of a measurement itself
+CHANCES = (0.8, 0.2)  # of either of RATIOS
+RATIOS = (0.1, 0.7)  # log: deviations of a board like the one that was predicted, and of quite another
+SLOPE, STEEPEST = 0.1, 0.5  # deviation of the slope before it is measured, and the most it may be
+SLOPED = 3  # networks from which there is a slope
+OUTLYING = 3.0  # deviations
+# How many measurements the intervals' own width counts as, and the share of its variance that is networks'.
+BELIEVED, BELIEVED_SCALE = 4.0, 1.0
+
+
+class Measured(NamedTuple):
+    """A network's measured and predicted milliseconds, and the prediction's log half-width."""
+
+    measured_ms: float
+    predicted_ms: float
+    half: float
 
 
 class LatencyResult(Frozen):
@@ -99,13 +115,10 @@ def why_another(machine: Machine, device: Device) -> str:
 
 
 def calibrate(results: tuple[BenchmarkResult, ...]) -> Calibration:
-    """Turns benchmark results of one device into a calibration.
+    """Turns benchmark results of one device, of any number of models, into a calibration.
 
-    The factor is the median of measured / predicted. With n measurements it is drawn towards one by n / (n +
-    1), and
-    what is left of the prediction's own interval shrinks by 1 / sqrt(1 + n): networks still differ in what
-    the
-    factor can't know. A file (by its SHA-256) counts once, the last result standing.
+    Each runtime, precision and thread count is corrected by its own measurements only (see `correction`). A
+    file (by its SHA-256) counts once, the last result standing.
 
     Raises ValueError for results of different devices, or where nothing was predicted to compare with.
     """
@@ -114,34 +127,72 @@ def calibrate(results: tuple[BenchmarkResult, ...]) -> Calibration:
         found = ", ".join(sorted(names)) or "none"
         raise ValueError(f"Benchmark results of one device are needed; these are of {found}.")
     device = names.pop()
-    errors: dict[tuple[str, Precision, int], dict[str, float]] = {}
+    measured: dict[tuple[str, Precision, int], dict[str, Measured]] = {}
     for result in results:
         if result.mixed_precision:
             continue
         for model in result.models:
             guess = estimate(model.profile, device, result.runtime, result.threads, result.precision)
-            if guess.latency_ms is not None:
-                errors.setdefault((result.runtime, result.precision, guess.threads), {})[model.sha256] = log(
-                    model.latency_ms.p50 / guess.latency_ms
+            if guess.latency_ms is not None and guess.high_ms is not None:
+                measured.setdefault((result.runtime, result.precision, guess.threads), {})[model.sha256] = (
+                    Measured(model.latency_ms.p50, guess.latency_ms, log(guess.high_ms / guess.latency_ms))
                 )
-    if not errors:
+    if not measured:
         raise ValueError(f"Nothing in these results can be compared with a prediction for {device}.")
     return Calibration(
         device=device,
-        corrections=tuple(_correction(key, tuple(found.values())) for key, found in sorted(errors.items())),
+        corrections=tuple(correction(*key, tuple(found.values())) for key, found in sorted(measured.items())),
     )
 
 
-def _correction(key: tuple[str, Precision, int], logs: tuple[float, ...]) -> Correction:
-    n = len(logs)
-    middle = median(logs) * n / (n + 1)
-    spread = median(abs(e - median(logs)) for e in logs) if n > 2 else 0.0
+def correction(runtime: str, precision: Precision, threads: int, found: tuple[Measured, ...]) -> Correction:
+    """The log-linear correction of one runtime, precision and thread count: a Bayesian regression of
+    log(measured / predicted) on the log of the predicted milliseconds.
+
+    A prediction with a wide interval tells less. Ratio and slope are drawn towards 1 and 0, the slope being 0
+    below SLOPED networks; a network far from the median counts as if it were OUTLYING deviations from it.
+    What the measurements scatter by, beside what the intervals said, narrows or widens intervals, and the few
+    they are widens them as Student's t does.
+    """
+    deviation = np.array([hypot(m.half, SPREAD) for m in found]) / NORMAL
+    gaps = np.log([m.measured_ms / m.predicted_ms for m in found])
+    if len(found) >= SLOPED:
+        reach = OUTLYING * deviation
+        gaps = np.clip(gaps, np.median(gaps) - reach, np.median(gaps) + reach)
+    weights, sizes = 1 / deviation**2, np.log([m.predicted_ms for m in found])
+    centre = np.average(sizes, weights=weights)
+    away = sizes - centre
+    level, level_variance = _level(float(np.average(gaps, weights=weights)), 1 / float(weights.sum()))
+    slope, slope_weight = 0.0, 0.0
+    if len(found) >= SLOPED:
+        slope_weight = weights @ away**2 + 1 / SLOPE**2
+        slope = float(np.clip(weights @ (away * gaps) / slope_weight, -STEEPEST, STEEPEST))
+    freedom = BELIEVED + len(found)
+    missed = weights @ (gaps - level - slope * away) ** 2
+    scale = sqrt((BELIEVED * BELIEVED_SCALE + missed) / freedom)
+    student = 1 + (NORMAL**2 + 1) / (4 * freedom)  # t's quantile over the normal's (Cornish and Fisher 1938)
     return Correction(
-        runtime=key[0],
-        precision=key[1],
-        threads=key[2],
-        ratio=exp(middle),
-        half_width=sqrt(SPREAD**2 + (2.44 * spread) ** 2),
-        left=1 / sqrt(1 + n),
-        measurements=n,
+        runtime=runtime,
+        precision=precision,
+        threads=threads,
+        ratio=exp(level),
+        half_width=NORMAL * student * scale * sqrt(level_variance),
+        left=student * scale,
+        measurements=len(found),
+        centre_ms=exp(centre),
+        slope=slope,
+        slope_half_width=NORMAL * student * scale / sqrt(slope_weight) if slope_weight else 0.0,
     )
+
+
+def _level(mean: float, variance: float) -> tuple[float, float]:
+    """Mean and variance of the log ratio, of which `mean` was measured with a `variance`: the board is one
+    of RATIOS by CHANCES, until it is measured. A small difference is mostly the networks'.
+    """
+    wide = np.square(RATIOS)
+    chance = np.exp(-0.5 * mean**2 / (wide + variance) + 0.5 * mean**2 / (wide.max() + variance))
+    chance *= CHANCES / np.sqrt(wide + variance)
+    chance /= chance.sum()
+    middles, spreads = mean * wide / (wide + variance), variance * wide / (wide + variance)
+    level = float(chance @ middles)
+    return level, float(chance @ (spreads + (middles - level) ** 2))

@@ -226,11 +226,8 @@ def _calibrated(
     known = calibration.correction(runtime, precision, threads)
     if known is None:
         return time, 0
-    half = sqrt(known.half_width**2 + (time.half * known.left) ** 2)
-    return (
-        time._replace(latency_ms=time.latency_ms * known.ratio, half=min(half, time.half)),
-        known.measurements,
-    )
+    latency_ms, half = known.apply(time.latency_ms, time.half)
+    return time._replace(latency_ms=latency_ms, half=half), known.measurements
 
 
 def _filled(blank: Estimate, time: Time, held: tuple[float | None, float], why: str, count: int) -> Estimate:

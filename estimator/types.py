@@ -5,6 +5,7 @@ All are frozen pydantic models, so they go to JSON and back without loss. Sizes 
 milliseconds, memory is MB of 10**6 bytes, energy is millijoules; a figure that is not known is None, never 0.
 """
 
+from math import exp, log, sqrt
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -165,8 +166,14 @@ class Estimate(Frozen):
 
 
 class Correction(Frozen):
-    """For one runtime, precision and thread count: the factor, its log half-width, how much of the
-    prediction's own half-width is left, and how many measurements it rests on.
+    """For one runtime, precision and thread count, what measurements say of predictions.
+
+    Attributes:
+        ratio: What a prediction of `centre_ms` is multiplied by; `half_width` is its log half-width.
+        slope: What the log of the ratio grows by for each log of a prediction over `centre_ms`, and its
+            half-width. Above -1, so that a network predicted to be slower stays slower.
+        left: What the prediction's own half-width is multiplied by; above 1 where measurements scatter more.
+        measurements: How many networks it rests on.
     """
 
     runtime: str
@@ -174,8 +181,17 @@ class Correction(Frozen):
     threads: int
     ratio: float = Field(gt=0)
     half_width: float = Field(ge=0)
-    left: float = Field(ge=0, le=1)
+    left: float = Field(ge=0)
     measurements: int = Field(ge=1)
+    centre_ms: float = Field(default=1.0, gt=0)
+    slope: float = Field(default=0.0, gt=-1)
+    slope_half_width: float = Field(default=0.0, ge=0)
+
+    def apply(self, latency_ms: float, half: float) -> tuple[float, float]:
+        """Returns a prediction in ms and its log half-width as the measurements correct them."""
+        away = log(latency_ms / self.centre_ms)
+        corrected = sqrt(self.half_width**2 + (self.slope_half_width * away) ** 2 + (self.left * half) ** 2)
+        return latency_ms * self.ratio * exp(self.slope * away), corrected
 
 
 class Calibration(Frozen):

@@ -38,31 +38,20 @@ def calibration_of(device: str, workspace: Workspace) -> Calibration | None:
     return None
 
 
-def add_calibration(device: str, path: Path, workspace: Workspace) -> dict[str, Any]:
-    """Keeps a benchmark result of the user's device and returns what it changes; raises BadInput with one
-    sentence.
+def add_calibration(device: str, paths: Iterable[Path], workspace: Workspace) -> dict[str, Any]:
+    """Keeps benchmark results of the user's device, of one or several models, and returns what they change;
+    raises BadInput with one sentence, and keeps none, where one of them can't be used.
     """
     if device not in all_devices():
         raise BadInput(f"No device is called {device!r}: choose one of {', '.join(all_devices())}.")
-    result = _read_result(path)
-    if result.device != device:
-        raise BadInput(
-            f"{path.name} was measured for {result.device}, not for {device}: name that device, or choose"
-            " another file."
-        )
-    if result.machine is not None and (why := why_another(result.machine, all_devices()[device])):
-        raise BadInput(f"{path.name} is not taken, because {why}: run benchmark.py on the device itself.")
+    results = [_usable_result(device, path) for path in paths]
     folder = _folder(device, workspace)
-    try:
-        found = calibrate((result,))
-    except ValueError as error:
-        raise BadInput(f"{path.name} can't be used: {error}") from None
     folder.mkdir(parents=True, exist_ok=True)
-    data = result.model_dump(mode="json")
-    write_json(
-        folder / f"{hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]}.json", data
-    )
-    every = calibration_of(device, workspace) or found
+    for result in results:
+        data = result.model_dump(mode="json")
+        name = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+        write_json(folder / f"{name}.json", data)
+    every = calibration_of(device, workspace) or calibrate(tuple(results))
     count = sum(c.measurements for c in every.corrections)
     return {
         "device": device,
@@ -72,6 +61,22 @@ def add_calibration(device: str, path: Path, workspace: Workspace) -> dict[str, 
             f"{all_devices()[device].name}: predictions are now calibrated with {count} of your measurements."
         ),
     }
+
+
+def _usable_result(device: str, path: Path) -> BenchmarkResult:
+    result = _read_result(path)
+    if result.device != device:
+        raise BadInput(
+            f"{path.name} was measured for {result.device}, not for {device}: name that device, or choose"
+            " another file."
+        )
+    if result.machine is not None and (why := why_another(result.machine, all_devices()[device])):
+        raise BadInput(f"{path.name} is not taken, because {why}: run benchmark.py on the device itself.")
+    try:
+        calibrate((result,))
+    except ValueError as error:
+        raise BadInput(f"{path.name} can't be used: {error}") from None
+    return result
 
 
 def _read_result(path: Path) -> BenchmarkResult:

@@ -65,4 +65,4 @@ def test_an_emulator_s_benchmark_corrects_no_prediction(board, unpacked, workspa
     done = emulator.run(*words, cwd=folder, **start["environment"])
     assert done.returncode == 0, done.stderr
     with pytest.raises(BadInput, match="names no board, as an emulator does"):
-        add_calibration("raspberry_pi_4", folder / "benchmark-result.json", workspace)
+        add_calibration("raspberry_pi_4", [folder / "benchmark-result.json"], workspace)

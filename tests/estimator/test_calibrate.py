@@ -1,11 +1,18 @@
 """Calibration with the user's own measurements."""
 
+from math import log
+
 import pytest
 from pydantic import ValidationError
 
-from estimator.calibrate import BenchmarkResult, calibrate
+from estimator.calibrate import BenchmarkResult, Measured, calibrate, correction
 from estimator.predict import estimate
 from estimator.types import Calibration
+
+
+def corrected(pairs):
+    """The correction that measured and predicted milliseconds give."""
+    return correction("litert", "float32", 4, tuple(Measured(a, b, 0.4) for a, b in pairs))
 
 
 def result(profiles, factor, device="raspberry_pi_4"):
@@ -41,14 +48,42 @@ def test_a_slow_board_is_believed(three, separable):
     before = estimate(separable(blocks=9), "raspberry_pi_4")
     after = estimate(separable(blocks=9), "raspberry_pi_4", calibration=found)
     assert after.latency_ms == pytest.approx(before.latency_ms * 1.6, rel=0.15)
-    assert after.high_ms / after.low_ms < before.high_ms / before.low_ms
+    assert after.low_ms < before.latency_ms * 1.6 < after.high_ms
+    assert after.high_ms / after.low_ms < 1.1 * before.high_ms / before.low_ms
     assert after.calibrated_with == 3 and after.why.startswith("Calibrated with 3 of your measurements")
-    assert after.confidence > before.confidence
 
 
-def test_one_measurement_moves_half_of_the_way(three):
-    one = calibrate((result(three[:1], 4.0),)).corrections[0]
-    assert one.ratio == pytest.approx(2.0) and one.measurements == 1
+@pytest.mark.parametrize("factor", [0.25, 1.0, 4.0])
+def test_exact_multiples_give_that_multiple_the_closer_the_more(factor):
+    off = []
+    for n in (1, 3, 10):
+        found = corrected([(factor * ms, ms) for ms in range(10, 10 + n)])
+        off.append(abs(log(found.apply(12, 0.4)[0] / 12 / factor)))
+    assert off == sorted(off, reverse=True) and off[-1] < 0.02
+
+
+def test_a_small_difference_is_believed_less_than_a_large_one():
+    small, large = (log(corrected([(f * 10, 10)]).ratio) / log(f) for f in (1.1, 4.0))
+    assert small < 0.3 < 0.8 < large < 1
+
+
+def test_scatter_widens_and_agreement_narrows_but_never_to_nonsense():
+    agreeing, scattered = ([(10 * f, 10)] * 2 + [(10 / f, 10)] * 2 for f in (1.01, 3.0))
+    before = 0.4
+    narrow, wide = (corrected(pairs).apply(10, before)[1] for pairs in (agreeing, scattered))
+    assert narrow < before < wide < 6 * before
+    halves = [corrected(agreeing * n).apply(10, before)[1] for n in (1, 3, 10)]
+    assert halves == sorted(halves, reverse=True)
+
+
+def test_slower_stays_slower_whatever_was_measured():
+    found = corrected([(100, 1), (10, 10), (1, 100)])
+    times = [found.apply(ms, 0.4)[0] for ms in (0.01, 1, 10, 100, 10_000)]
+    assert times == sorted(times)
+
+
+def test_one_wild_measurement_moves_little():
+    assert corrected([(10, 10)] * 4 + [(1000, 10)]).ratio < 1.5
 
 
 def test_other_precisions_and_runtimes_stay_as_they_were(three, separable):
@@ -56,6 +91,8 @@ def test_other_precisions_and_runtimes_stay_as_they_were(three, separable):
     for precision, file_format in (("int8", "tflite"), ("float32", "onnx")):
         profile = separable(precision, file_format)
         assert estimate(profile, "raspberry_pi_4", calibration=found) == estimate(profile, "raspberry_pi_4")
+    one = [estimate(separable(), "raspberry_pi_4", threads=1, calibration=c) for c in (found, None)]
+    assert one[0] == one[1]
 
 
 def test_a_file_counts_once_and_the_last_stands(three):
