@@ -43,6 +43,45 @@ def keep(data: bytes, home: Path, name: Name) -> Path:
     return path
 
 
+def received(sha256: str, name: Name, home: Path) -> tuple[int, bool]:
+    """Returns how many bytes of an upload in parts are here, and whether that is all of them."""
+    whole, part = (home / "uploads" / sha256 / file for file in (name, f"{name}.part"))
+    if whole.exists():
+        return whole.stat().st_size, True
+    return (part.stat().st_size if part.exists() else 0), False
+
+
+def add_part(data: bytes, offset: int, sha256: str, name: Name, home: Path) -> None:
+    """Adds bytes to an upload in parts; raises BadInput where they don't follow what is here, or where it
+    grows too large.
+    """
+    folder = home / "uploads" / sha256
+    have, _ = received(sha256, name, home)
+    if offset != have:
+        raise BadInput(
+            f"{have:,} bytes are here, so a part at {offset:,} does not follow: go on at {have:,}."
+        )
+    if have + len(data) > MOST_FILE_BYTES:
+        raise BadInput(f"At most {MOST_FILE_BYTES / 1e6:,.0f} MB are taken: give a smaller file.")
+    with sentence_on_full_disk():
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / f"{name}.part").open("ab") as file:
+            file.write(data)
+
+
+def finish(sha256: str, name: Name, home: Path) -> None:
+    """Makes an upload in parts whole once its bytes have the hash that it goes by; those of another hash are
+    removed, which raises BadInput.
+    """
+    part = home / "uploads" / sha256 / f"{name}.part"
+    with part.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        part.unlink(missing_ok=True)
+        raise BadInput(f"The bytes have the SHA-256 {found[:16]}…, not the one named: send the file again.")
+    part.replace(part.with_name(name))
+
+
 def make_room(wanted_bytes: int, home: Path) -> None:
     """Removes old uploads that no run uses until so many bytes are free of the quota; raises BadInput where
     that is not enough.
