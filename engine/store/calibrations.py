@@ -30,7 +30,10 @@ def calibration_of(device: str, workspace: Workspace) -> Calibration | None:
     result that can't be read, or says nothing any more, is as good as none.
     """
     results = []
-    for path in sorted(_folder(device, workspace).glob("*.json")):
+    # names are hashes; a model that is measured again is as it was measured last
+    for path in sorted(
+        _folder(device, workspace).glob("*.json"), key=lambda p: (p.stat().st_mtime_ns, p.name)
+    ):
         with suppress(ValidationError):
             results.append(BenchmarkResult.model_validate(read_json(path)))
     with suppress(ValueError):

@@ -1,10 +1,14 @@
 """Calibration with the user's own measurements."""
 
+import json
+import os
 from math import log
 
 import pytest
 from pydantic import ValidationError
 
+from engine.errors import BadInput
+from engine.store.calibrations import add_calibration, calibration_of
 from estimator.calibrate import BenchmarkResult, Measured, calibrate, correction
 from estimator.predict import estimate
 from estimator.types import Calibration
@@ -104,6 +108,30 @@ def test_a_file_counts_once_and_the_last_stands(three):
 def test_it_goes_to_json_and_back(three):
     found = calibrate((result(three, 1.2),))
     assert Calibration.model_validate_json(found.model_dump_json()) == found
+
+
+def test_results_of_several_models_are_kept_together_or_not_at_all(three, workspace, tmp_path):
+    paths = [tmp_path / f"{i}.json" for i in range(3)]
+    for i, path in enumerate(paths):
+        one = result(three, 1.6).model_dump(mode="json")
+        path.write_text(json.dumps({**one, "models": one["models"][i : i + 1]}))
+    with pytest.raises(BadInput, match="toast.json"):
+        add_calibration("raspberry_pi_4", [*paths, tmp_path / "toast.json"], workspace)
+    assert calibration_of("raspberry_pi_4", workspace) is None
+    assert add_calibration("raspberry_pi_4", paths, workspace)["measurements"] == 3
+    (found,) = calibration_of("raspberry_pi_4", workspace).corrections
+    (at_once,) = calibrate((result(three, 1.6),)).corrections
+    assert (found.ratio, found.left) == pytest.approx((at_once.ratio, at_once.left))
+
+
+def test_a_model_that_is_measured_again_is_as_it_was_measured_last(three, workspace, tmp_path):
+    path, kept = tmp_path / "result.json", workspace.home / "calibration" / "raspberry_pi_4"
+    for factor in (4.0, 2.0, 3.0, 1.5):
+        for earlier in kept.glob("*.json"):
+            os.utime(earlier, (earlier.stat().st_mtime - 10,) * 2)
+        path.write_text(result(three, factor).model_dump_json())
+        add_calibration("raspberry_pi_4", [path], workspace)
+        assert calibration_of("raspberry_pi_4", workspace) == calibrate((result(three, factor),))
 
 
 def test_devices_are_not_mixed(three):
