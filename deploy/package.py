@@ -38,15 +38,19 @@ EMULATED = ".emulated"  # beside a package: the processor that it was verified o
 EPOCH = (2020, 1, 1, 0, 0, 0)  # one time for all entries, so that the same variant gives the same bytes
 
 
-def build(run_id: str, variant_id: str, workspace: Workspace, reach: float | None = None) -> Path:
+def build(
+    run_id: str, variant_id: str, workspace: Workspace, reach: float | None = None, device: str | None = None
+) -> Path:
     """Returns the verified zip of one variant, built now or earlier.
 
     reach: how much of what it answers alone shall be right (a fraction): below the confidence that gives
-    this on validation images its scripts answer "unsure"; None: never. Raises BadInput for an unknown run,
-    a variant without a file or a reach that no confidence gives, EdgewiseError when the package does not
-    run.
+    this on validation images its scripts answer "unsure"; None: never. device: an id; None: the run's own.
+    Raises BadInput for an unknown run or device, a device that can't open the run's files, a variant without
+    a file or a reach that no confidence gives, EdgewiseError when the package does not run.
     """
     run = workspace.run(run_id)
+    own = run.experiment.device
+    run = meant_for(run, device or own)
     variant = next((v for v in run.variants if v.id == variant_id), None)
     if variant is None:
         raise BadInput(
@@ -60,10 +64,13 @@ def build(run_id: str, variant_id: str, workspace: Workspace, reach: float | Non
     folder = workspace.folder(run_id)
     # a file for each reach: two sessions may choose differently
     name = variant_id if reach is None else f"{variant_id}-{reach:g}"
+    name += "" if run.experiment.device == own else f"-for-{run.experiment.device}"
     target = folder / "packages" / f"{re.sub(r'[^A-Za-z0-9.]+', '-', name)}.zip"
+    if run.experiment.device != own:
+        targets.check_opens(run.experiment.device, Path(variant.shipped.opened).suffix)
     files = contents(run, variant, folder, trust.asked_below(variant, reach))
-    device, note = all_devices().get(run.experiment.device), target.with_suffix(EMULATED)
-    board = emulator.found(device, files["requirements.txt"])
+    machine, note = all_devices().get(run.experiment.device), target.with_suffix(EMULATED)
+    board = emulator.found(machine, files["requirements.txt"])
     if _holds(target, files) and (board is None or note.exists()):
         return target
     target.parent.mkdir(exist_ok=True)
@@ -76,9 +83,18 @@ def build(run_id: str, variant_id: str, workspace: Workspace, reach: float | Non
         draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
-    if board is not None and device is not None:
-        note.write_text(device.cpu)
+    if board is not None and machine is not None:
+        note.write_text(machine.cpu)
     return target
+
+
+def meant_for(run: Run, device: str) -> Run:
+    """Returns a run as if its device had been another one. Raises BadInput for one that is not known."""
+    if device == run.experiment.device:  # a run of an earlier Edgewise may have one that is gone
+        return run
+    if device not in all_devices():
+        raise BadInput(f"There is no device {device!r}: choose one of {', '.join(all_devices())}.")
+    return run.model_copy(update={"experiment": run.experiment.model_copy(update={"device": device})})
 
 
 def emulated_on(package: Path) -> str:

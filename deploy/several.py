@@ -1,7 +1,8 @@
-"""Several variants of a run in one zip, to be compared on the device: each a whole package in its folder."""
+"""Several variants of a run, or one for several devices, in one zip: each a whole package in its folder."""
 
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.package import write
@@ -10,8 +11,8 @@ from engine.vocabulary import Run
 from estimator.devices import all_devices
 
 
-def several(run: Run, packages: dict[str, Path], output: Path) -> None:
-    """Writes the zip. packages: verified ones, by variant. Raises OSError."""
+def several(run: Run, packages: Mapping[tuple[str, str], Path], output: Path) -> None:
+    """Writes the zip. packages: verified ones, by device and variant. Raises OSError."""
     files = {"README.md": readme(run, packages).encode()}
     for path in packages.values():
         with zipfile.ZipFile(path) as archive:
@@ -22,27 +23,35 @@ def several(run: Run, packages: dict[str, Path], output: Path) -> None:
         (Path(folder) / output.name).replace(output)
 
 
-def readme(run: Run, packages: dict[str, Path]) -> str:
+def readme(run: Run, packages: Mapping[tuple[str, str], Path]) -> str:
     """Returns a table of what is here."""
-    device = all_devices().get(run.experiment.device)
+    devices = {id: _name(id) for id, _ in packages}
+    count = len({variant for _, variant in packages})
     lines = [
-        f"# {len(packages)} variants for {device.name if device else run.experiment.device}",
+        f"# {count} variant{'s' * (count > 1)} for {', '.join(devices.values())}",
         "",
         "Each folder is a package of its own: set it up as its README.md says, and start with its verify.py.",
         "",
-        "| folder | variant | bytes | accuracy % | predicted ms |",
-        "|---|---|---|---|---|",
+        "| folder | device | variant | bytes | accuracy % | predicted ms |",
+        "|---|---|---|---|---|---|",
     ]
-    for variant in run.variants:
-        if variant.id in packages:
-            estimate = variant.estimates.get(run.experiment.device)
-            latency = estimate.latency_ms if estimate else None
-            cells = [
-                f"`{packages[variant.id].stem}`",
-                plain(variant.id),
-                "" if variant.size_bytes is None else f"{variant.size_bytes:,}",
-                "" if variant.accuracy is None else f"{100 * variant.accuracy:.2f}",
-                "" if latency is None else f"{latency:.3g}",
-            ]
-            lines.append(f"| {' | '.join(cells)} |")
+    variants = {variant.id: variant for variant in run.variants}
+    for (device, name), path in packages.items():
+        variant = variants[name]
+        estimate = variant.estimates.get(device)
+        latency = estimate.latency_ms if estimate else None
+        cells = [
+            f"`{path.stem}`",
+            devices[device],
+            plain(name),
+            "" if variant.size_bytes is None else f"{variant.size_bytes:,}",
+            "" if variant.accuracy is None else f"{100 * variant.accuracy:.2f}",
+            "" if latency is None else f"{latency:.3g}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
+
+
+def _name(device: str) -> str:
+    known = all_devices().get(device)
+    return known.name if known else device

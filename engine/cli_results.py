@@ -72,10 +72,16 @@ def operators(run_id, variant, as_json) -> None:
     metavar="%",
     help="How much of what it answers alone shall be right; where it is less sure, it asks a person.",
 )
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    help="For which device, may be said again; else the run's own.",
+)
 @json_option
-def package(run_id, variants, output, reach, as_json) -> None:
-    """Write the zip that runs on the device; of several variants each in a folder of its own."""
-    face.package(run_id, variants, output, reach=None if reach is None else reach / 100)
+def package(run_id, variants, output, reach, devices, as_json) -> None:
+    """Write the zip that runs on the device; of several variants or devices each in a folder of its own."""
+    face.package(run_id, variants, output, reach=None if reach is None else reach / 100, devices=devices)
     show(
         {"path": str(output), "bytes": output.stat().st_size},
         as_json,

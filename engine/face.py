@@ -294,11 +294,13 @@ def package(
     output: str | Path,
     *,
     reach: float | None = None,
+    devices: str | Sequence[str] = (),
     workspace: str | Path | None = None,
 ) -> Path:
     """Writes the zip that runs a variant on its device, and returns its path; it was run before that. Of
-    several variants each is a package in a folder of its own.
+    several variants, or for several devices, each is a package in a folder of its own.
 
+    devices: ids; none: the run's own.
     reach: how much of what it answers alone shall be right (a fraction); below the confidence that gives this
     it answers "unsure", so that a person is asked. None: it always answers.
     """
@@ -306,12 +308,14 @@ def package(
     names = _ids([variant] if isinstance(variant, str | Variant) else variant)
     if not names:
         raise BadInput("No variant is named: name one or several of the run.")
-    built = {name: build(run_id, name, home, reach) for name in names}
+    found = home.run(run_id)
+    targets = [devices] if isinstance(devices, str) else [*devices] or [found.experiment.device]
+    built = {(d, name): build(run_id, name, home, reach, d) for d in targets for name in names}
     with _writing(output) as target:
         if len(built) > 1:
-            several(home.run(run_id), built, target)
+            several(found, built, target)
         else:
-            shutil.copyfile(built[names[0]], target)
+            shutil.copyfile(next(iter(built.values())), target)
     return target.resolve()
 
 

@@ -21,7 +21,8 @@ if not done:
 
 best = run.recommendation and (run.recommendation.winner or run.recommendation.nearest)
 ids = [v.id for v in done]
-picked = st.selectbox(
+left, right = st.columns(2, gap="medium")
+picked = left.selectbox(
     "Variant",
     ids,
     index=ids.index(best) if best in ids else 0,
@@ -29,21 +30,28 @@ picked = st.selectbox(
     bind="query-params",
     format_func=lambda name: f"{name} (recommended)" if name == best else name,
 )
+device = right.selectbox(
+    "Device",
+    packages.devices(run),
+    key=f"package_device-{run.id}",
+    format_func=lambda id: f"{w.device(id)} (of this run)" if id == run.experiment.device else w.device(id),
+    help="The same file for another device: what opens it there, and what it costs there, differ.",
+)
 variant = done[ids.index(picked)]
 st.markdown(
     " · ".join(
         [
             w.size(variant.size_bytes),
             f"{w.percent(variant.accuracy, 0, 0)} accuracy",
-            f"{w.device(run.experiment.device)}: {w.estimate(variant.estimates.get(run.experiment.device))}",
+            f"{w.device(device)}: {w.estimate(variant.estimates.get(device))}",
         ]
     )
 )
-if variant.admissible == "no":
+if variant.admissible == "no" and device == run.experiment.device:
     st.warning(f"This variant {w.misses(variant)}.", icon=":material/warning:")
 
 reach, is_reached = person.choose(variant)
-built = packages.built(run.id, picked, reach)
+built = packages.built(run.id, picked, device, reach)
 if built is None:
     st.write(
         "The package holds the model, the code that runs it on the device, and up to 36 pictures of the data"
@@ -53,7 +61,8 @@ if built is None:
     if st.button("Build the package", type="primary", icon=":material/package_2:", disabled=not is_reached):
         with st.status("Packing, then running the package in a clean folder…", expanded=False) as status:
             try:
-                packages.remember(run.id, picked, reach, package.build(run.id, picked, home, reach))
+                path = package.build(run.id, picked, home, reach, device)
+                packages.remember(run.id, picked, device, reach, path)
             except (EdgewiseError, OSError) as error:
                 status.update(label="The package was not built", state="error")
                 session.show_error(error)
@@ -75,7 +84,7 @@ if core := package.emulated_on(built):
 st.download_button(
     f"Download the package, {w.size(built.stat().st_size)}",
     built.read_bytes(),
-    packages.file_name(run, picked),
+    packages.file_name(device, picked),
     "application/zip",
     type="primary",
     icon=":material/download:",
@@ -86,7 +95,7 @@ with tree:
     st.header("What is in it")
     st.code(packages.tree(built), language=None)
 with commands:
-    st.header(f"On the {w.device(run.experiment.device)}")
-    st.code(packages.commands(built, packages.file_name(run, picked)), language="bash")
+    st.header(f"On the {w.device(device)}")
+    st.code(packages.commands(built, packages.file_name(device, picked)), language="bash")
     st.caption("The README in the package says more, and how to measure it there.")
 packages.of_each_device()

@@ -4,7 +4,8 @@ from deploy.targets import coral, hailo, jetson, microcontroller, qualcomm, rasp
 from deploy.targets.job import Extra, Job
 from deploy.targets.older import FUTURE, without_annotations
 from engine.device.model import COMMON_REQUIREMENTS, runtime_for
-from estimator.devices import Device
+from engine.errors import BadInput
+from estimator.devices import Device, all_devices
 
 FAMILIES = {
     "raspberry_pi": raspberry_pi.extra,
@@ -61,6 +62,19 @@ def none_for(device: Device | None, runtime: str) -> str:
     return (
         f"{runtime} has no version for Python {python} that reads this file: take a run that writes {other}"
     )
+
+
+def check_opens(device: str, ending: str) -> None:
+    """Raises BadInput where nothing on a device opens files with this ending."""
+    known, runtime = all_devices()[device], runtime_for(f"model{ending}").id
+    if runtime not in known.runtimes:
+        other = "onnxruntime" if runtime == "litert" else "litert"
+        raise BadInput(
+            f"Nothing on the {known.name} opens this run's files, which are for {runtime}: start a run with"
+            f" --runtime {other}, or choose another device."
+        )
+    if not known.runtimes[runtime].version and python_of(known) < (3, 9):
+        raise BadInput(f"For the {known.name}, {none_for(known, runtime)}.")
 
 
 def proof(device: Device | None, ending: str) -> str:

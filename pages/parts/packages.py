@@ -8,23 +8,30 @@ import streamlit as st
 
 from deploy.targets import overview
 from engine.vocabulary import Run
+from estimator.devices import all_devices
 from pages.parts import wording as w
 
 
-def remember(run_id: str, variant_id: str, reach: float | None, path: Path) -> None:
-    """Keeps where the last package of a variant was written, and for which reach."""
-    st.session_state.setdefault("packages", {})[run_id, variant_id] = reach, path
+def remember(run_id: str, variant_id: str, device: str, reach: float | None, path: Path) -> None:
+    """Keeps where the last package of a variant for a device was written, and for which reach."""
+    st.session_state.setdefault("packages", {})[run_id, variant_id, device] = reach, path
 
 
-def built(run_id: str, variant_id: str, reach: float | None) -> Path | None:
+def built(run_id: str, variant_id: str, device: str, reach: float | None) -> Path | None:
     """Returns a package that this session built like that and that still stands, else None."""
-    made, path = st.session_state.get("packages", {}).get((run_id, variant_id), (None, None))
+    made, path = st.session_state.get("packages", {}).get((run_id, variant_id, device), (None, None))
     return path if path and made == reach and path.exists() else None
 
 
-def file_name(run: Run, variant_id: str) -> str:
+def devices(run: Run) -> list[str]:
+    """Returns the devices that a package may be for, the run's own first."""
+    own = run.experiment.device
+    return [own, *(id for id in all_devices() if id != own)]
+
+
+def file_name(device: str, variant_id: str) -> str:
     """Returns a download's name, made of letters, digits and dashes only."""
-    words = f"{variant_id}-{run.experiment.device}"
+    words = f"{variant_id}-{device}"
     return re.sub(r"[^A-Za-z0-9]+", "-", words).strip("-").lower() + ".zip"
 
 

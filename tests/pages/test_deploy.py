@@ -34,12 +34,15 @@ def press(app, label):
 def test_a_built_package_shows_what_is_in_it_and_how_to_run_it(home, open_page, zipped, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        package, "build", lambda run, variant, workspace, reach: asked.append(variant) or zipped
+        package, "build", lambda run, variant, *rest: asked.append((variant, rest[-1])) or zipped
     )
-    app = press(open_page("deploy", run=seed.finished(home)), "Build the package")
+    app = press(open_page("deploy", run=(run := seed.finished(home))), "Build the package")
     said = words(app) + "\n".join(block.value for block in app.code)
-    assert asked == ["hybrid"] and "unpacked in a clean folder" in said
+    assert asked == [("hybrid", seed.DEVICE)] and "unpacked in a clean folder" in said
     assert "golden/ 2 files" in said and "verify.py" in said and not app.exception
+    app.selectbox(key=f"package_device-{run}").set_value("raspberry_pi_5").run()
+    press(app, "Build the package")
+    assert asked[-1] == ("hybrid", "raspberry_pi_5") and not app.exception
 
 
 def test_a_package_asks_a_person_where_that_is_chosen(home, open_page, zipped, monkeypatch):
@@ -50,7 +53,9 @@ def test_a_package_asks_a_person_where_that_is_chosen(home, open_page, zipped, m
         for at, s, a in shares
     ]
     home.write_variant(run, seed.variant(*seed.FIGURES[7]).model_copy(update={"answered": answered}))
-    monkeypatch.setattr(package, "build", lambda run, variant, home, reach: asked.append(reach) or zipped)
+    monkeypatch.setattr(
+        package, "build", lambda run, variant, home, reach, device: asked.append(reach) or zipped
+    )
     app = press(open_page("deploy", run=run), "Build the package")
     app.segmented_control(key="asks").set_value("Below a confidence").run()
     assert "Below a confidence of **0.6**" in words(app)
@@ -62,7 +67,7 @@ def test_a_package_asks_a_person_where_that_is_chosen(home, open_page, zipped, m
 
 
 def test_a_package_that_does_not_run_is_one_sentence(home, open_page, monkeypatch):
-    def refuse(run, variant, workspace, reach):
+    def refuse(run, variant, workspace, reach, device):
         raise EdgewiseError("The package was not built, because its answers differ.")
 
     monkeypatch.setattr(package, "build", refuse)
