@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.responses import JSONResponse
 
 from engine.datasets import DATASETS
-from engine.errors import BadInput, EdgewiseError, reason_of
+from engine.errors import BadInput, EdgewiseError, one_line, reason_of
 from engine.store.workspace import Workspace
 from engine.vocabulary import Experiment, Run
 from models.catalog import CATALOG
@@ -89,7 +89,7 @@ def say_errors(app: FastAPI) -> None:
 
 
 def _said(status: int, sentence: str, headers: Any = None) -> JSONResponse:
-    return JSONResponse({"error": sentence}, status, headers)
+    return JSONResponse({"error": one_line(sentence)}, status, headers)
 
 
 def _http(request: Request, error: Exception) -> JSONResponse:

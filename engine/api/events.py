@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from anyio import to_thread
 from fastapi import APIRouter, Header
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from engine.api.answers import Home, Known
@@ -33,7 +33,7 @@ async def events(
 async def _lines(run: str, home: Workspace, seen: int) -> AsyncIterator[str]:
     silent = 0
     while True:
-        found, ended = await to_thread.run_sync(_look, run, home)
+        found, ended = await run_in_threadpool(_look, run, home)
         new = found[seen:]
         for number, event in enumerate(new, seen):
             if not isinstance(event, ProcessStarted):  # what it tells is this machine's own business

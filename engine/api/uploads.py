@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal
 
-from anyio import to_thread
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi import Path as InPath
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 
 from engine.api.answers import Home
 from engine.store import uploads
@@ -46,10 +46,10 @@ async def send(
 ) -> Received:
     """Takes a part, or all, of a file as the body, written as it comes; the last is checked by the hash."""
     name = NAMES[kind]
-    before = await to_thread.run_sync(received, kind, sha256, home)
+    before = await run_in_threadpool(received, kind, sha256, home)
     if before.complete:
         return before
-    await to_thread.run_sync(uploads.make_room, max(0, total - offset), home.home)
+    await run_in_threadpool(uploads.make_room, max(0, total - offset), home.home)
     held = bytearray()
     async for chunk in request.stream():
         held += chunk
@@ -58,10 +58,10 @@ async def send(
                 400, f"More than {total:,} bytes came: give the size of the whole as `total`."
             )
         if len(held) >= AT_ONCE:
-            await to_thread.run_sync(uploads.add_part, bytes(held), offset, sha256, name, home.home)
+            await run_in_threadpool(uploads.add_part, bytes(held), offset, sha256, name, home.home)
             offset += len(held)
             held.clear()
-    await to_thread.run_sync(uploads.add_part, bytes(held), offset, sha256, name, home.home)
+    await run_in_threadpool(uploads.add_part, bytes(held), offset, sha256, name, home.home)
     if offset + len(held) == total:
-        await to_thread.run_sync(uploads.finish, sha256, name, home.home)
-    return await to_thread.run_sync(received, kind, sha256, home)
+        await run_in_threadpool(uploads.finish, sha256, name, home.home)
+    return await run_in_threadpool(received, kind, sha256, home)

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -92,3 +94,17 @@ def test_a_body_that_is_too_large_is_not_held_in_memory(client, monkeypatch):
     monkeypatch.setattr("engine.api.guard.MOST_BODY_BYTES", 100)
     answer = client.post(f"{V1}/estimates", json={"model": "m" * 200, "device": "all"})
     assert answer.status_code == 413 and "more than" in answer.json()["error"]
+
+
+def test_a_question_that_is_no_text_is_refused_in_one_sentence(client):
+    answer = client.post(f"{V1}/runs", content=b'{"\\ud800": 1, "model": "m", "device": "d"}')
+    assert answer.status_code == 422 and answer.json()["error"]
+
+
+def test_the_calls_that_the_guide_names_are_there(client):
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text()
+    called = {re.sub("RUN|SHA|ptq_int8", "X", path) for path in re.findall(r"\$SERVER/([\w/$]+)", guide)}
+    paths = client.get("/api/openapi.json").json()["paths"]
+    known = {re.sub(r"\{\w+\}", "X", path.removeprefix("/v1/")) for path in paths}
+    assert len(called) > 5
+    assert {path.replace("uploads/model/$X", "uploads/X/X") for path in called} <= known
