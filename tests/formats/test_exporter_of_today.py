@@ -144,6 +144,31 @@ def test_a_batch_of_four_is_set_free():
         np.testing.assert_allclose(opened(images), network(images), atol=1e-4)
 
 
+class Windows(nn.Module):
+    """MobileViT's windows where the picture has become so small that each holds one token."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch, self.mixed, self.scores = nn.Conv2d(3, 8, 16, 16), nn.Linear(8, 24), nn.Linear(32, 5)
+
+    def forward(self, x):
+        x = self.patch(x)
+        n = x.shape[0]
+        x = x.reshape(n * 8, 2, 1, 2).transpose(1, 2).reshape(n, 8, 1, 4).transpose(1, 3).reshape(n * 4, 1, 8)
+        q, k, v = self.mixed(x).reshape(n * 4, 1, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
+        return self.scores((q * k + v).reshape(n, 32))
+
+
+def test_a_batch_of_one_image_is_told_from_windows_of_one_token():
+    network = made(Windows)
+    model = exported(network, **EXPORTS["of old"])
+    opened, why = _try_network(model, face_of(model, None), session_of(model))
+    images = torch.rand(3, 3, 32, 32)
+    assert opened is not None, why
+    with torch.inference_mode():
+        np.testing.assert_allclose(opened(images), network(images), atol=1e-4)
+
+
 def test_sizes_that_follow_from_shapes_are_bounded(tmp_path):
     """A class token is expanded by the arithmetic on sizes that the exporter of old writes."""
     model = exported(made(Attention), **EXPORTS["of old, a free batch"])

@@ -42,8 +42,9 @@ def free(model: onnx.ModelProto, size: tuple[int, ...], fixed: int | None, prime
     """
     image = model.graph.input[0].name
     old, shapes = fixed or prime, shapes_at(model, image, (prime, *size))
+    inside: dict[int, int] = {}
     for node in list(model.graph.node):
-        if _change(model, node, shapes, old, prime):
+        if _change(model, node, shapes, old, prime, inside):
             shapes = shapes_at(model, image, (prime, *size))
     set_batch(model, size, "batch")
 
@@ -76,10 +77,15 @@ def shapes_at(model: onnx.ModelProto, image: str, shape: tuple[int, ...]) -> dic
     return found
 
 
-def _change(model: onnx.ModelProto, node: onnx.NodeProto, shapes: dict, old: int, prime: int) -> bool:
-    """Changes one node that says how many images there are; tells whether it did."""
+def _change(
+    model: onnx.ModelProto, node: onnx.NodeProto, shapes: dict, old: int, prime: int, inside: dict[int, int]
+) -> bool:
+    """Changes one node that says how many images there are; tells whether it did.
+
+    `inside` notes of each axis that holds images and more how many parts of one image lie beside each other.
+    """
     if node.op_type == "Reshape":
-        return _reshape(model, node, shapes, old, prime)
+        return _reshape(model, node, shapes, old, prime, inside)
     if node.op_type == "Expand":
         return _expand(model, node, shapes, old, prime)
     if node.op_type == "Concat":
@@ -89,23 +95,28 @@ def _change(model: onnx.ModelProto, node: onnx.NodeProto, shapes: dict, old: int
     return False
 
 
-def _reshape(model: onnx.ModelProto, node: onnx.NodeProto, shapes: dict, old: int, prime: int) -> bool:
+def _reshape(
+    model: onnx.ModelProto, node: onnx.NodeProto, shapes: dict, old: int, prime: int, inside: dict[int, int]
+) -> bool:
     given, target = shapes.get(node.input[0]), _stored(model, node.input[1])
     if given is None or target is None or all(size % prime for size in given):
         return False
     wide = [given[i] if size == 0 and i < len(given) else int(size) for i, size in enumerate(target)]
-    place = wide.index(prime) if wide.count(prime) == 1 else _place(given, wide, old, prime)
+    place = wide.index(prime) if wide.count(prime) == 1 else _place(given, wide, old, prime, inside)
     if place is None or int(target[place]) in (0, -1):
         return False
     whole = [size * old // prime if size % prime == 0 else size for size in wide]
     left = math.prod(size for size in whole if size != -1)
     whole = [math.prod(given) // prime * old // max(left, 1) if size == -1 else size for size in whole]
+    axis = next(i for i, size in enumerate(given) if size % prime == 0)
+    follow = inside.get(given[axis], given[axis] // prime) * math.prod(given[axis + 1 :])
+    inside[whole[place] // old * prime] = max(follow // max(math.prod(whole[place + 1 :]), 1), 1)
     whole[place] = -1
     _store(model, node, 1, whole)
     return True
 
 
-def _place(given: list[int], target: list[int], old: int, prime: int) -> int | None:
+def _place(given: list[int], target: list[int], old: int, prime: int, inside: dict[int, int]) -> int | None:
     """Returns which size of the target holds the batch, from how many numbers follow it in memory.
 
     The batch is the first factor of its size: `inside` numbers follow it, or fewer where others of its own
@@ -124,7 +135,9 @@ def _place(given: list[int], target: list[int], old: int, prime: int) -> int | N
         after = math.prod(target[place + 1 :])
         if size % old == 0 and after <= most and after * (size // old) >= least:
             alone, last = size == old, place == len(target) - 1 and len(target) > 1
-            fits.append((not alone, last, after * (size // old) != most, place))
+            beside = inside.get(given[axis], 1) * least // max(after, 1)  # parts of one image in this size
+            apart = size // old % max(beside, 1) != 0
+            fits.append((apart, not alone, last, after * (size // old) != most, place))
     return min(fits)[-1] if fits else None
 
 
