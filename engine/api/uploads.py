@@ -11,7 +11,7 @@ from engine.api.answers import Home
 from engine.store import uploads
 
 router = APIRouter(prefix="/uploads", tags=["uploads"])
-AT_ONCE = 4 * 2**20  # bytes that are held in memory before they are written
+AT_ONCE = 4_000_000  # bytes that are held in memory before they are written
 Kind = Literal["model", "dataset"]
 Hash = Annotated[str, InPath(pattern="^[0-9a-f]{64}$", description="SHA-256 of the whole file.")]
 NAMES: dict[Kind, uploads.Name] = {"model": "model", "dataset": "data.zip"}
