@@ -17,12 +17,12 @@ from deploy.targets import floats
 from deploy.targets.job import Extra, Job
 from deploy.verify import verify
 from engine.errors import BadInput, EdgewiseError
-from engine.judge import trust
+from engine.judge import trust, words
 from engine.runtimes import saturates_here
 from engine.store.files import read_json
 from engine.store.workspace import Workspace
 from engine.vocabulary import Answered, Run, Variant
-from estimator.devices import Device, all_devices
+from estimator.devices import Device, UnknownDevice, all_devices, load_device
 from estimator.types import Profile
 
 DEVICE_CODE = Path(__file__).resolve().parent.parent / "engine" / "device"
@@ -66,10 +66,12 @@ def build(
     name = variant_id if reach is None else f"{variant_id}-{reach:g}"
     name += "" if run.experiment.device == own else f"-for-{run.experiment.device}"
     target = folder / "packages" / f"{re.sub(r'[^A-Za-z0-9.]+', '-', name)}.zip"
-    if run.experiment.device != own:
-        targets.check_opens(run.experiment.device, Path(variant.shipped.opened).suffix)
+    machine = all_devices().get(run.experiment.device)
+    why = machine and targets.why_closed(machine, Path(variant.shipped.opened).suffix)
+    if why and run.experiment.device != own:  # a run's own device was settled with the run
+        raise BadInput(f"For the {words.device_name(run.experiment.device)}, {why}.")
     files = contents(run, variant, folder, trust.asked_below(variant, reach))
-    machine, note = all_devices().get(run.experiment.device), target.with_suffix(EMULATED)
+    note = target.with_suffix(EMULATED)
     board = emulator.found(machine, files["requirements.txt"])
     if _holds(target, files) and (board is None or note.exists()):
         return target
@@ -92,9 +94,12 @@ def meant_for(run: Run, device: str) -> Run:
     """Returns a run as if its device had been another one. Raises BadInput for one that is not known."""
     if device == run.experiment.device:  # a run of an earlier Edgewise may have one that is gone
         return run
-    if device not in all_devices():
-        raise BadInput(f"There is no device {device!r}: choose one of {', '.join(all_devices())}.")
-    return run.model_copy(update={"experiment": run.experiment.model_copy(update={"device": device})})
+    try:
+        load_device(device)
+    except UnknownDevice as error:
+        raise BadInput(str(error)) from None
+    asked = run.experiment.model_copy(update={"device": device})
+    return run.model_copy(update={"experiment": asked})
 
 
 def emulated_on(package: Path) -> str:

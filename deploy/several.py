@@ -7,8 +7,8 @@ from pathlib import Path
 
 from deploy.package import write
 from deploy.readme import plain
+from engine.judge.words import device_name
 from engine.vocabulary import Run
-from estimator.devices import all_devices
 
 
 def several(run: Run, packages: Mapping[tuple[str, str], Path], output: Path) -> None:
@@ -25,7 +25,7 @@ def several(run: Run, packages: Mapping[tuple[str, str], Path], output: Path) ->
 
 def readme(run: Run, packages: Mapping[tuple[str, str], Path]) -> str:
     """Returns a table of what is here."""
-    devices = {id: _name(id) for id, _ in packages}
+    devices = {id: device_name(id) for id, _ in packages}
     count = len({variant for _, variant in packages})
     lines = [
         f"# {count} variant{'s' * (count > 1)} for {', '.join(devices.values())}",
@@ -50,8 +50,3 @@ def readme(run: Run, packages: Mapping[tuple[str, str], Path]) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
-
-
-def _name(device: str) -> str:
-    known = all_devices().get(device)
-    return known.name if known else device

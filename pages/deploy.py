@@ -30,14 +30,14 @@ picked = left.selectbox(
     bind="query-params",
     format_func=lambda name: f"{name} (recommended)" if name == best else name,
 )
+variant = done[ids.index(picked)]
 device = right.selectbox(
     "Device",
-    packages.devices(run),
+    packages.devices(run.experiment.device, variant),
     key=f"package_device-{run.id}",
     format_func=lambda id: f"{w.device(id)} (of this run)" if id == run.experiment.device else w.device(id),
     help="The same file for another device: what opens it there, and what it costs there, differ.",
 )
-variant = done[ids.index(picked)]
 st.markdown(
     " · ".join(
         [

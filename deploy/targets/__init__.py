@@ -4,8 +4,7 @@ from deploy.targets import coral, hailo, jetson, microcontroller, qualcomm, rasp
 from deploy.targets.job import Extra, Job
 from deploy.targets.older import FUTURE, without_annotations
 from engine.device.model import COMMON_REQUIREMENTS, runtime_for
-from engine.errors import BadInput
-from estimator.devices import Device, all_devices
+from estimator.devices import Device
 
 FAMILIES = {
     "raspberry_pi": raspberry_pi.extra,
@@ -24,6 +23,7 @@ ACCELERATORS = {  # what opens the file that is made there, or for it
     "qualcomm": "model_qnn.py",
 }
 OLD_REQUIREMENTS = ("numpy>=1.13", "pillow>=5.4")  # the newest that Python 3.6 and 3.7 can have are taken
+OTHERS = {"onnxruntime": "TFLite (--runtime litert)", "litert": "ONNX (--runtime onnxruntime)"}
 PIP = {"onnxruntime": "onnxruntime", "litert": "ai-edge-litert"}
 
 
@@ -57,24 +57,20 @@ def requirements(device: Device | None, ending: str) -> str:
 
 def none_for(device: Device | None, runtime: str) -> str:
     """Returns the sentence for a runtime that a device's Python has no version of that reads our files."""
-    other = "TFLite (--runtime litert)" if runtime == "onnxruntime" else "ONNX (--runtime onnxruntime)"
     python = device.python if device else ""
     return (
-        f"{runtime} has no version for Python {python} that reads this file: take a run that writes {other}"
+        f"{runtime} has no version for Python {python} that reads this file: take a run that writes "
+        + (OTHERS[runtime])
     )
 
 
-def check_opens(device: str, ending: str) -> None:
-    """Raises BadInput where nothing on a device opens files with this ending."""
-    known, runtime = all_devices()[device], runtime_for(f"model{ending}").id
-    if runtime not in known.runtimes:
-        other = "onnxruntime" if runtime == "litert" else "litert"
-        raise BadInput(
-            f"Nothing on the {known.name} opens this run's files, which are for {runtime}: start a run with"
-            f" --runtime {other}, or choose another device."
-        )
-    if not known.runtimes[runtime].version and python_of(known) < (3, 9):
-        raise BadInput(f"For the {known.name}, {none_for(known, runtime)}.")
+def why_closed(device: Device, ending: str) -> str:
+    """Returns why nothing on a device opens files with this ending, as the end of a sentence; else ""."""
+    id = runtime_for(f"model{ending}").id
+    known = device.runtimes.get(id)
+    if not any(f".{format}" == ending for one in device.runtimes.values() for format in one.formats):
+        return f"nothing there opens {ending} files: take a run that writes {OTHERS[id]}"
+    return none_for(device, id) if known and not known.version and python_of(device) < (3, 9) else ""
 
 
 def proof(device: Device | None, ending: str) -> str:

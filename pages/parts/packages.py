@@ -6,8 +6,8 @@ from pathlib import Path, PurePosixPath
 
 import streamlit as st
 
-from deploy.targets import overview
-from engine.vocabulary import Run
+from deploy.targets import overview, why_closed
+from engine.vocabulary import Variant
 from estimator.devices import all_devices
 from pages.parts import wording as w
 
@@ -23,10 +23,10 @@ def built(run_id: str, variant_id: str, device: str, reach: float | None) -> Pat
     return path if path and made == reach and path.exists() else None
 
 
-def devices(run: Run) -> list[str]:
-    """Returns the devices that a package may be for, the run's own first."""
-    own = run.experiment.device
-    return [own, *(id for id in all_devices() if id != own)]
+def devices(own: str, variant: Variant) -> list[str]:
+    """Returns the devices that a variant's package may be for, the run's own first."""
+    ending = PurePosixPath(variant.shipped.opened).suffix
+    return [own, *(id for id, one in all_devices().items() if id != own and not why_closed(one, ending))]
 
 
 def file_name(device: str, variant_id: str) -> str:
