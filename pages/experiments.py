@@ -4,6 +4,7 @@ import streamlit as st
 
 from engine.errors import EdgewiseError
 from engine.host import is_public
+from engine.judge.words import holds_words
 from engine.run import jobs
 from pages.parts import beside, run_menu, runs, session
 from pages.parts import wording as w
@@ -35,8 +36,7 @@ if shown:
     rows = [
         row
         for row in rows
-        if shown.lower()
-        in " ".join(
+        if holds_words(
             [
                 row["title"],
                 row["tags"],
@@ -44,8 +44,9 @@ if shown:
                 w.device(row["device"]),
                 row["winner"] or "",
                 row["state"],
-            ]
-        ).lower()
+            ],
+            shown,
+        )
     ]
     if not rows:
         st.caption("No run matches.")

@@ -1,6 +1,5 @@
 """What all resources share: the workspace, a run by its id, what is shown of one, how an error is said."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +12,7 @@ from starlette.responses import JSONResponse
 
 from engine.datasets import DATASETS
 from engine.errors import BadInput, EdgewiseError, one_line, reason_of
+from engine.store.uploads import SHA256
 from engine.store.workspace import Workspace
 from engine.vocabulary import Experiment, Run
 from models.catalog import CATALOG
@@ -36,7 +36,6 @@ REFUSED: dict[int | str, dict[str, Any]] = {
         422: "A field is missing or of another type",
     }.items()
 }
-SHA256 = re.compile("[0-9a-f]{64}")
 Home = Annotated[Workspace, Depends(lambda: Workspace())]
 RunId = Annotated[str, InPath(description="A run's id.", examples=["3kTqz0V9nSg5mX2wYb7c1A"])]
 

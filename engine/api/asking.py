@@ -2,21 +2,19 @@
 device calibrated.
 """
 
-import tempfile
 from pathlib import Path
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine import ask, face
-from engine.api.answers import SHA256, Home, Known, RunId, is_shipped, shown
+from engine.api.answers import Home, Known, RunId, is_shipped, shown
 from engine.datasets import DATASETS
 from engine.errors import BadInput
 from engine.run import jobs
 from engine.run.estimate import estimates_of
 from engine.store import uploads
-from engine.store.calibrations import add_calibration
-from engine.store.files import write_json
+from engine.store.calibrations import keep_results
 from engine.store.workspace import Workspace
 from engine.vocabulary import Constraints, Estimate, Goal, ModelFile, Run, Weights
 from estimator.calibrate import BenchmarkResult
@@ -125,16 +123,12 @@ def estimate(asked: ToEstimate, home: Home) -> dict[str, Estimate]:
 @router.post("/devices/{device}/calibrations", tags=["estimates"], status_code=201)
 def calibrate(device: str, result: BenchmarkResult, home: Home) -> Calibrated:
     """Corrects a device's predictions with the `benchmark-result.json` that benchmark.py wrote on it."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "benchmark-result.json"
-        write_json(path, result.model_dump(mode="json"))
-        summary = add_calibration(device, [path], home)
+    summary = keep_results(device, [("This result", result)], home)
     return Calibrated.model_validate({name: summary[name] for name in Calibrated.model_fields})
 
 
 def _file(sha256: str, home: Workspace) -> Path:
-    path = home.home / "uploads" / sha256 / "model"
-    if not SHA256.fullmatch(sha256) or not path.exists():
+    if (path := uploads.file_of(sha256, "model", home.home)) is None:
         raise BadInput(f"No model is called {sha256!r}: give a shipped model's id or an upload's SHA-256.")
     return path
 
@@ -143,7 +137,7 @@ def _dataset(named: str | None, home: Workspace) -> str | None:
     """Returns a preset's id or an uploaded file; a path is never taken, which would open the server's own."""
     if named is None or named in DATASETS:
         return named
-    if (found := uploads.dataset_of(named, home.home)) is None:
+    if (found := uploads.file_of(named, "data.zip", home.home)) is None:
         raise BadInput(f"No data set is called {named!r}: give a preset's id or an upload's SHA-256.")
     return str(found)
 

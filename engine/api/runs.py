@@ -14,6 +14,7 @@ from engine.api import guard
 from engine.api.answers import Home, Known, dataset_shown, run_id, shown
 from engine.judge.differences import side_by_side
 from engine.judge.table import row
+from engine.judge.words import device_name, holds_words
 from engine.run.robustness import robustness_of
 from engine.store import deleted
 from engine.vocabulary import Recommendation, Run
@@ -127,16 +128,16 @@ def packed(
     variant: str,
     home: Home,
     reach: Annotated[float | None, Query(gt=0, le=1, description="Where it is less sure it asks.")] = None,
+    device: Annotated[str | None, Query(description="For another device than the run's.")] = None,
 ) -> FileResponse:
     """Returns the zip that runs a variant on its device; it was run before that."""
-    path = package.build(run, variant, home, reach)
+    path = package.build(run, variant, home, reach, device)
     return FileResponse(path, media_type="application/zip", filename=path.name)
 
 
 def _found(rows: list[dict[str, Any]], search: str, state: str | None) -> Iterator[Listed]:
-    words = search.casefold().split()
     for one in rows:
         listed = Listed.model_validate(one | {"dataset": dataset_shown(one["dataset"])})
-        text = " ".join(str(value) for value in listed.model_dump().values()).casefold()
-        if state in (None, listed.state) and all(word in text for word in words):
+        texts = (*listed.model_dump().values(), device_name(listed.device))
+        if state in (None, listed.state) and holds_words(texts, search):
             yield listed

@@ -1,5 +1,7 @@
 """What a variant's figures mean, in words: said once, for the recommendation and for the pages."""
 
+from collections.abc import Iterable
+
 from engine.judge.limits import LIMITS
 from engine.vocabulary import Variant
 from estimator.devices import all_devices
@@ -26,6 +28,12 @@ SAME_PP = 0.005  # rounded to two decimals it is nothing
 def device_name(device: str) -> str:
     """Returns a device's name for people; one that is not described (any more) keeps its id."""
     return all_devices()[device].name if device in all_devices() else device
+
+
+def holds_words(texts: Iterable[object], wanted: str) -> bool:
+    """Tells whether texts together hold every word that is searched for, in any case."""
+    text = " ".join(map(str, texts)).casefold()
+    return all(word in text for word in wanted.casefold().split())
 
 
 def dataset_name(dataset: str) -> str:

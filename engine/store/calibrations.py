@@ -42,12 +42,19 @@ def calibration_of(device: str, workspace: Workspace) -> Calibration | None:
 
 
 def add_calibration(device: str, paths: Iterable[Path], workspace: Workspace) -> dict[str, Any]:
-    """Keeps benchmark results of the user's device, of one or several models, and returns what they change;
-    raises BadInput with one sentence, and keeps none, where one of them can't be used.
+    """Keeps what is in files of benchmark results; see `keep_results`."""
+    return keep_results(device, ((path.name, _read_result(path)) for path in paths), workspace)
+
+
+def keep_results(
+    device: str, found: Iterable[tuple[str, BenchmarkResult]], workspace: Workspace
+) -> dict[str, Any]:
+    """Keeps benchmark results of the user's device, of one or several models, each with what to call it, and
+    returns what they change; raises BadInput with one sentence, and keeps none, where one can't be used.
     """
     if device not in all_devices():
         raise BadInput(f"No device is called {device!r}: choose one of {', '.join(all_devices())}.")
-    results = [_usable_result(device, path) for path in paths]
+    results = [_checked(device, name, result) for name, result in found]
     folder = _folder(device, workspace)
     folder.mkdir(parents=True, exist_ok=True)
     for result in results:
@@ -66,19 +73,18 @@ def add_calibration(device: str, paths: Iterable[Path], workspace: Workspace) ->
     }
 
 
-def _usable_result(device: str, path: Path) -> BenchmarkResult:
-    result = _read_result(path)
+def _checked(device: str, name: str, result: BenchmarkResult) -> BenchmarkResult:
     if result.device != device:
         raise BadInput(
-            f"{path.name} was measured for {result.device}, not for {device}: name that device, or choose"
+            f"{name} was measured for {result.device}, not for {device}: name that device, or choose"
             " another file."
         )
     if result.machine is not None and (why := why_another(result.machine, all_devices()[device])):
-        raise BadInput(f"{path.name} is not taken, because {why}: run benchmark.py on the device itself.")
+        raise BadInput(f"{name} is not taken, because {why}: run benchmark.py on the device itself.")
     try:
         calibrate((result,))
     except ValueError as error:
-        raise BadInput(f"{path.name} can't be used: {error}") from None
+        raise BadInput(f"{name} can't be used: {error}") from None
     return result
 
 

@@ -112,18 +112,18 @@ def remember(model: ModelFile) -> None:
 
 def model_of(sha256: str, home: Path) -> ModelFile | None:
     """Returns an uploaded model by the hash of its bytes, None where it is not (any more) there."""
-    folder = home / "uploads" / sha256
-    if not SHA256.fullmatch(sha256) or not (folder / "model").exists():
+    path = file_of(sha256, "model", home)
+    if path is None:
         return None
     try:
-        return parse(ModelFile, read_json(folder / "model.json"), stored=True)
+        return parse(ModelFile, read_json(path.with_name("model.json")), stored=True)
     except BadInput:
         return None
 
 
-def dataset_of(sha256: str, home: Path) -> Path | None:
-    """Returns an uploaded data set by the hash of its bytes, None where it is not (any more) there."""
-    path = home / "uploads" / sha256 / "data.zip"
+def file_of(sha256: str, name: Name, home: Path) -> Path | None:
+    """Returns an uploaded file by the hash of its bytes, None where it is not (any more) there."""
+    path = home / "uploads" / sha256 / name
     return path if SHA256.fullmatch(sha256) and path.exists() else None
 
 

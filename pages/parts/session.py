@@ -173,7 +173,7 @@ def chosen_dataset(home: Workspace) -> str | None:
     dataset, named = st.session_state.get("dataset"), _new_in_url("dataset")
     if named in DATASETS:
         dataset = named
-    elif found := uploads.dataset_of(named, home.home):
+    elif found := uploads.file_of(named, "data.zip", home.home):
         dataset = str(found)
     if dataset:
         choose(dataset=dataset)

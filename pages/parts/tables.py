@@ -7,6 +7,7 @@ import pandas as pd
 
 from engine.judge.limits import estimated
 from engine.judge.table import row
+from engine.judge.words import holds_words
 from engine.vocabulary import Variant
 from pages.parts import wording as w
 
@@ -66,6 +67,4 @@ def as_csv(found: list[Variant], device: str) -> str:
 
 def matching(frame: pd.DataFrame, wanted: str | None) -> pd.DataFrame:
     """Returns the rows in which some text holds every word that is searched for, in any case."""
-    words = (wanted or "").casefold().split()
-    texts = [" ".join(str(value) for value in row).casefold() for row in frame.itertuples(index=False)]
-    return frame[[all(word in text for word in words) for text in texts]]
+    return frame[[holds_words(row, wanted or "") for row in frame.itertuples(index=False)]]

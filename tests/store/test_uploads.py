@@ -73,7 +73,7 @@ def test_a_public_host_keeps_less(home, monkeypatch):
 
 @pytest.mark.parametrize("name", ["", "..", "../..", "a" * 64, "A" * 64, "/etc/passwd"])
 def test_what_is_no_upload_is_none(home, name):
-    assert uploads.model_of(name, home) is None and uploads.dataset_of(name, home) is None
+    assert uploads.model_of(name, home) is None and uploads.file_of(name, "data.zip", home) is None
 
 
 def test_what_was_understood_is_remembered(home):
