@@ -9,6 +9,7 @@ where the predictions were of that device already. The priors of the ratio (`RAT
 slope and width were set before, and compared here with others.
 """
 
+import argparse
 from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple, cast
@@ -179,6 +180,7 @@ def targets(lines: list[list]) -> list[dict]:
 
 def main() -> None:
     """Writes benchmarks/results/estimator_calibration.*."""
+    argparse.ArgumentParser(description=__doc__.partition("\n\n")[0]).parse_args()
     lines = [line(*pair) for pair in pairs()]
     record.write(
         "estimator_calibration",
