@@ -31,6 +31,7 @@ FRAMEWORKS = {
     "cv2",
     "sklearn",
     "scipy",
+    "fastapi",  # the API, which nobody has asked yet
 }
 
 
