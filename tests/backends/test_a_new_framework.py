@@ -21,6 +21,7 @@ def linear(monkeypatch, tmp_path) -> ModelFile:
     return registered(monkeypatch, tmp_path)
 
 
+@pytest.mark.slow
 def test_one_file_and_one_entry_are_enough(linear, tmp_path):
     backend = open_backend(linear, tmp_path / "cache", 1)
     network = backend.load(linear)

@@ -75,6 +75,7 @@ def test_keyboard_reaches_the_main_button_with_visible_focus(page, server):
     page.get_by_role("heading", name="Configure the run").wait_for()
 
 
+@pytest.mark.slow
 def test_run_stays_in_the_url_through_the_sidebar_and_back(page, server):
     run = seed.finished(Workspace(server.home))
     open_page(page, server, "compare", run)
@@ -97,6 +98,7 @@ def test_hostile_names_run_no_script(page, server):
         assert page.locator("[data-testid=stMain] a[href^=javascript]").count() == 0
 
 
+@pytest.mark.slow
 def test_charts_have_text(page, server):
     run = seed.finished(Workspace(server.home))
     open_page(page, server, "compare", run)
@@ -105,6 +107,7 @@ def test_charts_have_text(page, server):
     assert "Scatter plot of test accuracy against size for 9 variants" in described
 
 
+@pytest.mark.slow
 def test_nothing_is_fetched_from_another_host(page, server):
     run, asked = seed.finished(Workspace(server.home)), []
     page.on("request", lambda request: asked.append(request.url))

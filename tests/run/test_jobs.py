@@ -184,6 +184,7 @@ def test_a_run_that_cannot_be_read_holds_up_no_other(workspace, asked):
     jobs.cancel(good, workspace)
 
 
+@pytest.mark.slow
 def test_cancel_stops_everything_within_2_seconds_and_keeps_what_is_finished(workspace, asked):
     run_id = jobs.start(asked(techniques=["prune_structured"], time_budget_s=600), workspace)
     waiting = jobs.start(asked(techniques=["fp16"]), workspace)
