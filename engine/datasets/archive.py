@@ -20,7 +20,7 @@ import numpy as np
 from engine.datasets.entries import Entries, opened
 from engine.datasets.filenames import read_names
 from engine.datasets.labels import read_tables
-from engine.datasets.layout import Layout, read_layout
+from engine.datasets.layout import Layout, composed, read_layout
 from engine.datasets.split import split_four_ways, stratified_order
 from engine.datasets.store import write_meta, write_parts, written_whole
 from engine.device.image import NoPicture, decode
@@ -127,11 +127,11 @@ def planned(source: Path) -> Iterator[Plan]:
     with opened(source) as entries:
         pictures, others = _pictures(entries.names)
         layout = _layout(pictures, others, entries, source)
-        counts = Counter(kind for _, _, kind in layout.pictures)
-        _check_classes(counts, source, "")
-        classes = sorted(counts)
+        kinds = [composed(kind) for _, _, kind in layout.pictures]
+        _check_classes(Counter(kinds), source, "")
+        classes = layout.classes()
         place = {kind: index for index, kind in enumerate(classes)}
-        labels = np.array([place[kind] for _, _, kind in layout.pictures])
+        labels = np.array([place[kind] for kind in kinds])
         subsets = [part for _, part, _ in layout.pictures]
         skipped = [{"name": name, "why": "is no picture"} for name in others]
         skipped += [{"name": name, "why": why} for name, why in layout.left_out.items()]
@@ -196,7 +196,7 @@ def _layout(pictures: list[str], others: list[str], entries: Entries, source: Pa
     refused = None
     try:
         found = read_layout(pictures, source.name)
-        if len({kind for _, _, kind in found.pictures}) > 1:
+        if len(found.classes()) > 1:
             return found
     except BadInput as error:
         refused = error

@@ -5,7 +5,6 @@ the Oxford pets, `17_frog.png`.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from pathlib import PurePosixPath
 
@@ -27,7 +26,7 @@ def read_names(pictures: list[str]) -> Layout | None:
     parts = {name: part_of_path(name) for name in pictures}
     expected = [name for name, part in parts.items() if part is None or part[0] == "train"]
     for reading in (before_number, behind_number):
-        labels = {name: label for name in pictures if (label := reading(_stem(name)))}
+        labels = {name: label for name in pictures if (label := reading(PurePosixPath(name).stem))}
         counts = Counter(labels[name] for name in expected if name in labels)
         if counts.total() < NAMED_SHARE * len(expected) or not _are_classes(counts):
             continue
@@ -70,10 +69,6 @@ def behind_number(stem: str) -> str:
 
 def _has_letter(text: str) -> bool:
     return any(map(str.isalpha, text))
-
-
-def _stem(name: str) -> str:
-    return unicodedata.normalize("NFC", PurePosixPath(name).stem)
 
 
 def _part(spoken: tuple[str, tuple[str, ...]] | None) -> str:

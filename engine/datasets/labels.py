@@ -7,11 +7,10 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
 
-from engine.datasets.layout import PARTS, UNLABELLED, Layout, part_of, part_of_path
+from engine.datasets.layout import PARTS, UNLABELLED, Layout, composed, part_of, part_of_path
 
 MOST_TABLE_BYTES = 50_000_000
 MOST_COLUMNS = 1_010  # a column a class, and a few more
@@ -47,7 +46,7 @@ def read_tables(pictures: list[str], others: Iterable[str], read: Callable[[str]
             if name not in labelled:
                 labelled.add(name)
                 found.pictures.append((name, part, label))
-    if len({label for _, _, label in found.pictures}) < 2:
+    if len(found.classes()) < 2:
         return None
     without = [name for name in pictures if name not in labelled]
     found.left_out = dict.fromkeys(without, "is in no table of labels")
@@ -62,7 +61,7 @@ def _index(pictures: list[str]) -> dict[str, list[str]]:
     """Returns pictures by every way in which a table may name them: whole path, file name, without suffix."""
     found: dict[str, list[str]] = {}
     for name in pictures:
-        path = PurePosixPath(unicodedata.normalize("NFC", name))
+        path = PurePosixPath(composed(name))
         tails = ["/".join(path.parts[i:]) for i in range(len(path.parts))]
         for tail in tails:
             for key in (tail, tail.removesuffix(path.suffix)):
@@ -107,7 +106,7 @@ def _labelled(rows: list[list[str]], by_stem: dict[str, list[str]], table: str) 
         spoken = part_of(row[split_column]) if split_column is not None else part_of_path(name)
         part = spoken[0] if spoken and spoken[0] in PARTS else ""
         if spoken is None or spoken[0] != UNLABELLED:
-            found.append((name, part, unicodedata.normalize("NFC", label)))
+            found.append((name, part, label))
     return found
 
 
@@ -120,7 +119,7 @@ def _file_column(body: list[list[str]], by_stem: dict[str, list[str]]) -> int | 
 
 
 def _key(cell: str) -> str:
-    return unicodedata.normalize("NFC", cell.replace("\\", "/").removeprefix("./").strip("/"))
+    return composed(cell.replace("\\", "/").removeprefix("./").strip("/"))
 
 
 def _picture(cell: str, by_stem: dict[str, list[str]], folder: str) -> str | None:

@@ -64,13 +64,28 @@ MOST_LOOSE_SHARE, MOST_LOOSE = 0.05, 50
 @dataclass
 class Layout:
     """What the names say: `pictures` are (name, part, class), part is one of PARTS or "" where the set has
-    none;
-    `left_out` gives a reason by name; `notes` are sentences for the user.
+    none, the class as it is spelled there; `left_out` gives a reason by name; `notes` are sentences for the
+    user.
     """
 
     pictures: list[tuple[str, str, str]] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    def classes(self) -> list[str]:
+        """Returns the classes' names in composed Unicode, in the order of their spelled names, which is the
+        one that networks are trained in: macOS takes letters and accents apart. Of several spellings the
+        usual one counts.
+        """
+        spellings: dict[str, Counter[str]] = defaultdict(Counter)
+        for _, _, kind in self.pictures:
+            spellings[composed(kind)][kind] += 1
+        return sorted(spellings, key=lambda kind: spellings[kind].most_common(1)[0][0])
+
+
+def composed(name: str) -> str:
+    """Returns a name in composed Unicode: two spellings of é are one class."""
+    return unicodedata.normalize("NFC", name)
 
 
 def read_layout(names: list[str], title: str) -> Layout:
@@ -127,10 +142,8 @@ def part_of_path(name: str) -> tuple[str, tuple[str, ...]] | None:
 
 
 def _parts(name: str) -> Path:
-    """Returns the folders and the file of a name, each in composed Unicode: two spellings of é are one
-    class.
-    """
-    return tuple(unicodedata.normalize("NFC", part) for part in name.split("/") if part not in ("", "."))
+    """Returns the folders and the file of a name."""
+    return tuple(part for part in name.split("/") if part not in ("", "."))
 
 
 def _bare(paths: list[Path]) -> list[Path]:
