@@ -7,6 +7,7 @@ from fastapi import Path as InPath
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
+from engine.api import guard
 from engine.api.answers import Home
 from engine.store import uploads
 
@@ -23,6 +24,25 @@ class Received(BaseModel):
     sha256: str
     received_bytes: int
     complete: bool
+
+
+class Listed(Received):
+    """An upload in the list: what it is called, when it was last used (in seconds since 1970), and whether a
+    run uses it. One that none uses goes when room is needed, the oldest first.
+    """
+
+    kind: Kind
+    title: str
+    last_used: float
+    in_use: bool
+
+
+@router.get("")
+def listed(home: Home) -> list[Listed]:
+    """Lists the uploads, whole or in part, the last used first."""
+    guard.may_list()
+    kinds = {name: kind for kind, name in NAMES.items()}
+    return [Listed(kind=kinds[one.name], **one._asdict()) for one in uploads.listed(home.home)]
 
 
 @router.get("/{kind}/{sha256}")

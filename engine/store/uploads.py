@@ -10,7 +10,7 @@ import re
 import shutil
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple, get_args
 
 from engine.errors import BadInput
 from engine.host import is_public
@@ -103,6 +103,33 @@ def make_room(wanted_bytes: int, home: Path) -> None:
         over -= found[folder]
         if over <= 0:
             return
+
+
+class Upload(NamedTuple):
+    """A file that is here, or a part of one: `title` is what its visitor called it, "" where that isn't
+    known; `last_used` in seconds since 1970.
+    """
+
+    sha256: str
+    name: Name
+    received_bytes: int
+    complete: bool
+    title: str
+    last_used: float
+    in_use: bool
+
+
+def listed(home: Path) -> list[Upload]:
+    """Returns every upload, the last used first, and whether a run uses it: then it stays."""
+    used, found = _used(home), []
+    for folder in (home / "uploads").glob("*"):
+        for name in get_args(Name):
+            have, whole = received(folder.name, name, home)
+            if SHA256.fullmatch(folder.name) and (have or whole):
+                model = model_of(folder.name, home) if name == "model" else None
+                about = (model.name if model else "", _last_used(folder), folder.name in used)
+                found.append(Upload(folder.name, name, have, whole, *about))
+    return sorted(found, key=lambda upload: upload.last_used, reverse=True)
 
 
 def remember(model: ModelFile) -> None:

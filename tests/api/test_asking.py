@@ -74,6 +74,18 @@ def test_a_file_sent_in_parts_goes_on_where_it_broke_off(client, home):
     assert (home.home / "uploads" / name / "model").read_bytes() == data
 
 
+def test_uploads_are_listed_but_not_to_strangers(client, home, monkeypatch):
+    assert client.get(f"{V1}/uploads").json() == []
+    sent = hashlib.sha256(b"abcdef").hexdigest()
+    client.put(f"{V1}/uploads/dataset/{sent}?total=6", content=b"abc")
+    (found,) = client.get(f"{V1}/uploads").json()
+    assert found.pop("last_used") > 0
+    told = {"kind": "dataset", "sha256": sent, "received_bytes": 3, "complete": False}
+    assert found == told | {"title": "", "in_use": False}
+    monkeypatch.setenv("EDGEWISE_PUBLIC", "1")
+    assert client.get(f"{V1}/uploads").status_code == 403
+
+
 def test_a_file_of_another_hash_or_size_is_not_kept(client, home):
     other = "0" * 64
     assert client.put(f"{V1}/uploads/dataset/{other}?total=3", content=b"abc").status_code == 400
