@@ -2,13 +2,15 @@
 
 import shutil
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from engine import __version__, ask, face
+from engine import __version__, ask, cli_server, face
 from engine.cli_options import Number, feeding_options, json_option, limit_options, show
 from engine.cli_results import VERBS
+from engine.cli_server import server_option
 from engine.errors import BadInput, EdgewiseError
 from engine.events import Event, LineChanged, Logged
 from engine.judge.printed import in_ms, table
@@ -16,7 +18,7 @@ from engine.run import jobs
 from engine.runtimes import RUNTIMES
 from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
-from engine.vocabulary import parse
+from engine.vocabulary import Experiment, Run, parse
 from estimator.devices import all_devices
 
 
@@ -73,6 +75,7 @@ def inspect(model: str, dataset: str | None, as_json: bool, **feeding) -> None:
 @click.option(
     "--output", type=click.Path(path_type=Path), help="Copy the result and the artifacts to this folder."
 )
+@server_option
 @json_option
 def optimize(
     model,
@@ -89,27 +92,43 @@ def optimize(
     seed,
     cautious,
     output,
+    server,
     as_json,
     **limits,
 ) -> None:
     """Run every technique on a model and recommend one variant."""
+    asked = {
+        "architecture": architecture,
+        "input_size": input_size,
+        "class_order": class_order,
+        "runtime": runtime,
+        "goal": goal,
+        "weights": weights and dict(zip(("size", "speed", "accuracy"), weights, strict=True)),
+        "techniques": techniques and [name.strip() for name in techniques.split(",") if name.strip()],
+        "seed": seed,
+        "time_budget_s": time_budget_s,
+        "cautious": cautious,
+    }
+    on_event = (lambda event: None) if as_json else tell
+    if server:
+        if output is not None:
+            raise BadInput("--output copies what was made here: with --server, take it by `package`.")
+        run = cli_server.optimize(
+            server, model, dataset, on_event, device=device, constraints=limits, **asked
+        )
+    else:
+        experiment = face.ask_for(model, limits, dataset=dataset, device=device, **asked)
+        run = _run_here(experiment, output, on_event, as_json)
+    show(run.model_dump(mode="json"), as_json, lambda: table(run))
+    if run.state != "done":
+        raise EdgewiseError(f"The run {run.state}: {run.reason}")
+
+
+def _run_here(
+    experiment: Experiment, output: Path | None, on_event: Callable[[Event], None], as_json: bool
+) -> Run:
+    """Runs an experiment in this workspace, and copies what came of it to a folder."""
     workspace = Workspace()
-    experiment = face.ask_for(
-        model,
-        limits,
-        input_size=input_size,
-        class_order=class_order,
-        dataset=dataset,
-        architecture=architecture,
-        device=device,
-        runtime=runtime,
-        goal=goal,
-        weights=weights and dict(zip(("size", "speed", "accuracy"), weights, strict=True)),
-        techniques=techniques and [name.strip() for name in techniques.split(",") if name.strip()],
-        seed=seed,
-        time_budget_s=time_budget_s,
-        cautious=cautious,
-    )
     if output is not None:
         make_folder(output)
     if experiment.runtime_note:
@@ -118,7 +137,7 @@ def optimize(
     if not as_json:
         click.echo(f"run {run_id}", err=True)
     try:
-        jobs.wait(run_id, workspace, lambda event: None if as_json else tell(event))
+        jobs.wait(run_id, workspace, on_event)
     except KeyboardInterrupt:
         jobs.cancel(run_id, workspace)
         raise EdgewiseError(f"Cancelled; what is finished is kept: python -m engine show {run_id}") from None
@@ -132,9 +151,7 @@ def optimize(
                 f"{output} can't be written ({error.strerror or 'not all files'}): the run itself is kept,"
                 f" see `python -m engine show {run_id}`."
             ) from None
-    show(run.model_dump(mode="json"), as_json, lambda: table(run))
-    if run.state != "done":
-        raise EdgewiseError(f"The run {run.state}: {run.reason}")
+    return run
 
 
 def make_folder(folder: Path) -> None:
@@ -227,10 +244,11 @@ def estimate(model, device, runtime, threads, precision, as_json) -> None:
 
 
 @cli.command()
+@server_option
 @json_option
-def runs(as_json) -> None:
+def runs(server, as_json) -> None:
     """List the runs of this workspace."""
-    rows = Workspace().runs()
+    rows = server.runs() if server else Workspace().runs()
     show(
         rows,
         as_json,
@@ -245,10 +263,11 @@ def runs(as_json) -> None:
 
 @cli.command("show")
 @click.argument("run_id", metavar="RUN")
+@server_option
 @json_option
-def show_run(run_id, as_json) -> None:
+def show_run(run_id, server, as_json) -> None:
     """Show one run."""
-    run = Workspace().run(run_id)
+    run = server.run(run_id) if server else Workspace().run(run_id)
     show(run.model_dump(mode="json"), as_json, lambda: table(run))
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
-from engine import face
+from engine import cli_server, face
 from engine.cli_options import Number, json_option, limit_options, show
+from engine.cli_server import server_option
 from engine.errors import BadInput
 from engine.judge.operators import why
 from engine.judge.printed import robustness_table
@@ -78,10 +79,15 @@ def operators(run_id, variant, as_json) -> None:
     multiple=True,
     help="For which device, may be said again; else the run's own.",
 )
+@server_option
 @json_option
-def package(run_id, variants, output, reach, devices, as_json) -> None:
+def package(run_id, variants, output, reach, devices, server, as_json) -> None:
     """Write the zip that runs on the device; of several variants or devices each in a folder of its own."""
-    face.package(run_id, variants, output, reach=None if reach is None else reach / 100, devices=devices)
+    share = None if reach is None else reach / 100
+    if server:
+        write(output, cli_server.package(server, run_id, variants, devices, share))
+    else:
+        face.package(run_id, variants, output, reach=share, devices=devices)
     show(
         {"path": str(output), "bytes": output.stat().st_size},
         as_json,
@@ -97,12 +103,22 @@ def package(run_id, variants, output, reach, devices, as_json) -> None:
     type=click.Path(path_type=Path),
     help="The file to write; its ending tells how: .html, .md or .pdf.",
 )
+@server_option
 @json_option
-def report(run_id, output, as_json) -> None:
+def report(run_id, output, server, as_json) -> None:
     """Write a run's report: HTML that opens offline, Markdown, or PDF."""
-    face.report(run_id, output)
+    if server:
+        write(output, cli_server.report(server, run_id, output))
+    else:
+        face.report(run_id, output)
     size = output.stat().st_size
     show({"path": str(output), "bytes": size}, as_json, lambda: f"{output} ({size:,} bytes)")
+
+
+def write(output: Path, data: bytes) -> None:
+    """Writes what a server sent, in a folder that is made where there is none."""
+    with face.writing(output) as target:
+        target.write_bytes(data)
 
 
 @click.command()

@@ -311,7 +311,7 @@ def package(
     found = home.run(run_id)
     targets = [devices] if isinstance(devices, str) else [*devices] or [found.experiment.device]
     built = {(d, name): build(run_id, name, home, reach, d) for d in targets for name in names}
-    with _writing(output) as target:
+    with writing(output) as target:
         if len(built) > 1:
             several(found, built, target)
         else:
@@ -330,7 +330,7 @@ def report(run: Run | str, output: str | Path, *, workspace: str | Path | None =
 def export_run(run: Run | str, output: str | Path, *, workspace: str | Path | None = None) -> Path:
     """Writes a run that has ended, with all its files, as one; returns its path."""
     run_id, home = _found(run, workspace)
-    with _writing(output) as target:
+    with writing(output) as target:
         travel.pack(run_id, home, target)
     return target.resolve()
 
@@ -355,7 +355,7 @@ def _ids(variants: Sequence[Variant | str]) -> list[str]:
 
 
 @contextmanager
-def _writing(output: str | Path) -> Iterator[Path]:
+def writing(output: str | Path) -> Iterator[Path]:
     """Yields where a file is to be written, its folder made; raises EdgewiseError where it can't be."""
     target = Path(output).expanduser()
     try:

@@ -56,6 +56,9 @@ class Asked(BaseModel):
     input_size: tuple[int, int] | None = Field(
         None, description="Height and width, where the file is silent."
     )
+    class_order: str | list[str] | None = Field(
+        None, description="The classes in the order of the outputs, or `found`: that which images point to."
+    )
 
 
 class ToEstimate(BaseModel):
@@ -79,7 +82,8 @@ class Calibrated(BaseModel):
 @router.post("/runs", status_code=201)
 def start(asked: Asked, home: Home) -> Run:
     """Queues a run and returns it at once; its progress comes at `/runs/{run}/events`."""
-    plain = asked.model_dump(mode="json", exclude={"model", "name", "dataset", "architecture", "input_size"})
+    about_the_file = {"model", "name", "dataset", "architecture", "input_size", "class_order"}
+    plain = asked.model_dump(mode="json", exclude=about_the_file)
     experiment = ask.build(
         lambda dataset: _opened(asked, dataset, home), dataset=_dataset(asked.dataset, home), **plain
     )
@@ -151,6 +155,7 @@ def _opened(asked: Asked, dataset: str | None, home: Workspace) -> ModelFile:
         name=None if shipped else asked.name,
         architecture=asked.architecture,
         input_size=asked.input_size,
+        class_order=asked.class_order,
         workspace=home.home,
     )
     if not shipped:

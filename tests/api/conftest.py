@@ -1,9 +1,12 @@
 """The API over a workspace of its own, with a handmade finished run."""
 
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
+import uvicorn
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
@@ -34,3 +37,17 @@ def done(home):
     import seed
 
     return seed.finished(home)
+
+
+@pytest.fixture
+def live(home):
+    """The address at which the API answers for as long as the test lasts."""
+    server = uvicorn.Server(uvicorn.Config(Starlette(routes=ROUTES), port=0, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join(10)
