@@ -28,7 +28,7 @@ from estimator.types import Profile
 DEVICE_CODE = Path(__file__).resolve().parent.parent / "engine" / "device"
 SCRIPTS = (
     *("infer.py", "verify.py", "benchmark.py", "realtime.py", "serve.py"),
-    *("classifier.py", "model.py", "image.py", "preprocessing.py", "machine.py"),
+    *("classifier.py", "model.py", "image.py", "preprocessing.py", "machine.py", "power.py"),
 )
 ROUNDING = {"float32": 1e-3}  # of a probability, by precision, that kernels of two processors may differ by …
 COARSE = 0.02  # … and where values are rounded to 8 bits in between

@@ -79,7 +79,8 @@ MORE = """\
 - `infer.py PICTURE_OR_FOLDER … [--json] [--csv FILE] [--annotate FOLDER] [--min-confidence 0.8]`: below that
   probability the answer is "unsure"; by default below `min_confidence` in `metadata.json`, with 0 never.
   `realtime.py` and `serve.py` do alike.
-- `benchmark.py --minutes 10` times what the device sustains when it is warm, and notes temperature and clock.
+- `benchmark.py --minutes 10` times what the device sustains when it is warm, and notes temperature and clock;
+  where the device has a sensor of what it draws, millijoules for an inference too.
   Hand `benchmark-result.json` back with `python -m engine calibrate DEVICE benchmark-result.json`, and
   Edgewise corrects its predictions for your device.
 - `realtime.py --source 0` classifies a camera (with `pip install opencv-python-headless`), `--source FOLDER`

@@ -59,7 +59,7 @@ class Machine(Frozen):
 
     Attributes:
         board: The model of the board that the firmware names.
-        before, during, after: Temperature (°C), clock (MHz) and power (W) around the measurement.
+        before, during, after: Temperature (°C) and clock (MHz) around the measurement.
     """
 
     board: str = Field(default="", max_length=200)
@@ -72,6 +72,25 @@ class Machine(Frozen):
     before: dict[str, FiniteFloat | None] = {}
     during: dict[str, FiniteFloat | None] = {}
     after: dict[str, FiniteFloat | None] = {}
+
+
+class Energy(Frozen):
+    """What an inference cost, from a sensor of the device.
+
+    Attributes:
+        sensor, covers: Which one, and what it measures.
+        idle_w, load_w: Mean watts at rest and at work.
+        mj, mj_above_idle: Millijoules while one inference ran, and what it added (below 0 within the noise).
+        runs: Inferences in the time that was measured.
+    """
+
+    sensor: str = Field(max_length=200)
+    covers: str = Field(max_length=500)
+    idle_w: FiniteFloat
+    load_w: FiniteFloat
+    mj: FiniteFloat
+    mj_above_idle: FiniteFloat
+    runs: FiniteFloat = Field(gt=0)
 
 
 class BenchmarkResult(Frozen):
@@ -87,6 +106,7 @@ class BenchmarkResult(Frozen):
         models: One entry an artifact.
         machine: What was measured; None from a package of an earlier version.
         sustained_ms: Of the last model, after the minutes that were asked for.
+        energy: Of the last model; None where the device has no sensor.
     """
 
     schema_version: Literal[1] = 1
@@ -101,6 +121,7 @@ class BenchmarkResult(Frozen):
     models: tuple[ModelResult, ...] = Field(min_length=1, max_length=1000)
     machine: Machine | None = None
     sustained_ms: LatencyResult | None = None
+    energy: Energy | None = None
 
 
 def why_another(machine: Machine, device: Device) -> str:

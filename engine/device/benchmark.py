@@ -17,6 +17,7 @@ import numpy as np
 from classifier import HERE, BadPackage, Classifier
 from image import NoPicture
 from machine import facts, peak_memory_mb, state
+from power import energy, sensor
 from preprocessing import preprocess
 
 WARM_RUNS = 20
@@ -28,6 +29,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--minutes", type=float, default=0.0, help="go on so long and time what is sustained")
+    parser.add_argument("--power-seconds", type=float, default=5.0, help="of measuring watts, where it can")
     parser.add_argument("--output", default="benchmark-result.json")
     arguments = parser.parse_args()
     try:
@@ -49,6 +51,7 @@ def main() -> None:
     result = written(classifier, arguments.threads, latency)
     result["machine"] = {**facts(), "before": before, "during": during, "after": state()}
     result["sustained_ms"] = sustained
+    result["energy"] = energy(lambda: model.run_once(one), arguments.power_seconds, sensor())
     with open(arguments.output, "w") as file:
         json.dump(result, file, indent=1)
     print(

@@ -39,9 +39,7 @@ def facts() -> dict[str, Any]:
 
 
 def state() -> dict[str, Any]:
-    """Returns how it does now: the hottest sensor in °C, the fastest core's clock in MHz, watts where a
-    sensor of the board is read by the kernel.
-    """
+    """Returns how it does now: the hottest sensor in °C, the fastest core's clock in MHz."""
     degrees = [
         int(t) / 1000 for t in map(read, glob.glob("/sys/class/thermal/thermal_zone*/temp")) if t.isdigit()
     ]
@@ -50,15 +48,9 @@ def state() -> dict[str, Any]:
         for khz in map(read, glob.glob("/sys/devices/system/cpu/cpu*/cpufreq/scaling_cur_freq"))
         if khz.isdigit()
     ]
-    watts = [
-        int(microwatts) / 1e6
-        for microwatts in map(read, glob.glob("/sys/class/hwmon/hwmon*/power*_input"))
-        if microwatts.isdigit()
-    ]
     return {
         "temperature_c": max(degrees) if degrees else None,
         "clock_mhz": max(clocks) if clocks else None,
-        "power_w": sum(watts) if watts else None,
     }
 
 

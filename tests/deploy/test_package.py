@@ -121,6 +121,7 @@ def test_what_is_inside(digits_run, built):
         "image.py",
         "preprocessing.py",
         "benchmark.py",
+        "power.py",
         "verify.py",
         "realtime.py",
         "serve.py",

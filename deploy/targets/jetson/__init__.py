@@ -11,7 +11,7 @@ POWER = """\
 `sudo nvpmodel -q` shows the power mode and `sudo nvpmodel -m 0` sets the fastest of most boards (on Orins
 with JetPack 6.2, mode 2 may be faster still: `nvpmodel -p --verbose` lists them); `sudo jetson_clocks` keeps
 the clocks up. Measure in the mode that the device will work in: `benchmark.py --minutes 10` notes
-temperature, clock and, where the board tells it, power."""
+temperature and clock, and what an inference draws."""
 
 
 def extra(job: Job) -> Extra:
