@@ -17,4 +17,5 @@ ENV EDGEWISE_PUBLIC=1 EDGEWISE_HOME=/home/edgewise/.edgewise PYTHONUNBUFFERED=1
 EXPOSE 8501
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8501/health', timeout=4)"]
-CMD ["streamlit", "run", "server.py", "--server.port=8501", "--server.address=0.0.0.0", "--server.headless=true"]
+# a Space shows the page in another site's frame, over HTTPS: there the cookie that uploads are checked by must say so
+CMD ["sh", "-c", "exec streamlit run server.py --server.port=8501 --server.address=0.0.0.0 --server.headless=true ${SPACE_ID:+--server.xsrfCookieSameSite=none}"]

@@ -3,6 +3,7 @@
 # make test   all tests; make test ARGS='-m "not slow"' the fast part
 # make coverage   what the fast part reaches, in children too; fails below [tool.coverage.report] fail_under
 # make lint   form and types: ruff and mypy
+# make docs   the documentation as a site, build/site/index.html
 # Each sets up .venv by itself the first time.
 
 VENV := .venv
@@ -17,7 +18,7 @@ DEMO := build/demo
 # where PyTorch's own index can't be reached, each retry would wait once for every package
 export PIP_RETRIES ?= 0
 
-.PHONY: help app demo demo-pytorch demo-keras test coverage lint environment compiled tools
+.PHONY: help app demo demo-pytorch demo-keras test coverage lint docs environment compiled tools
 
 help:
 	@sed -n '/^#/s/^# //p;/^$$/q' $(MAKEFILE_LIST)
@@ -44,6 +45,9 @@ lint: $(VENV)/.installed-tests
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+docs: $(VENV)/.installed-tests
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet --strict
 
 environment: $(VENV)/.installed-tests compiled
 

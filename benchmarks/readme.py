@@ -1,34 +1,67 @@
-"""Writes the figures of README.md from the committed results: `python -m benchmarks.readme`; a test keeps
-them equal.
+"""Writes the figures of README.md and docs/ from the committed results: `python -m benchmarks.readme`; a test
+keeps them equal.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.record import RESULTS
 
-README = Path(__file__).resolve().parent.parent / "README.md"
-BEGIN, END = "<!-- figures: python -m benchmarks.readme -->", "<!-- end of figures -->"
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+END = "<!-- end of figures -->"
+ESTIMATOR = ("estimator_rivals", "estimator_validation", "estimator_calibration", "estimator_speed")
 
 
-def figures() -> str:
-    """Returns the table of every benchmark's targets, met or not, with the command that measures it."""
-    lines = ["| benchmark | target | measured | met |", "|---|---|---|---|"]
-    for path in sorted(RESULTS.glob("*.json")):
-        data = json.loads(path.read_text())
-        for target in data.get("targets", []) if isinstance(data, dict) else []:
-            lines.append(
-                f"| [`{path.stem}`](benchmarks/results/{path.stem}.md) | {target['target']} |"
-                f" {target['figure']} | {'yes' if target['met'] else '**no**'} |"
-            )
+def results() -> dict[str, dict]:
+    """Returns the committed results that have targets, by name."""
+    read = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
+    return {name: data for name, data in read.items() if isinstance(data, dict) and data.get("targets")}
+
+
+def summary() -> str:
+    """Returns a line for each benchmark: what it measures, how many of its targets are met, which are not."""
+    lines = ["| benchmark | targets met | missed |", "|---|---|---|"]
+    for name, data in results().items():
+        missed = [target["target"] for target in data["targets"] if not target["met"]]
+        said = "; ".join(missed[:2]) + (f"; and {len(missed) - 2} more" if len(missed) > 2 else "")
+        met = f"{len(data['targets']) - len(missed)} of {len(data['targets'])}"
+        lines.append(f"| [{_title(name, data)}](benchmarks/results/{name}.md) | {met} | {said} |")
     return "\n".join(lines)
 
 
-def with_figures(text: str) -> str:
-    """Returns the README's text with the figures of the committed results."""
-    before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n{figures()}\n{END}{rest.split(END)[1]}"
+def figures(names: tuple[str, ...] | None = None) -> str:
+    """Returns the table of every target of these benchmarks (all by default), met or not."""
+    lines = ["| benchmark | target | measured | met |", "|---|---|---|---|"]
+    for name, data in results().items():
+        for target in data["targets"] if names is None or name in names else []:
+            met = "yes" if target["met"] else "**no**"
+            lines.append(f"| `{name}` | {target['target']} | {target['figure']} | {met} |")
+    return "\n".join(lines)
+
+
+def _title(name: str, data: dict) -> str:
+    return data.get("title", name.replace("_", " ")).split(", ![")[0]
+
+
+WRITTEN: dict[Path, tuple[str, Callable[[], str]]] = {
+    README: ("<!-- figures: python -m benchmarks.readme -->", summary),
+    ROOT / "docs" / "results.md": ("<!-- figures: python -m benchmarks.readme -->", figures),
+    ROOT / "docs" / "estimates.md": (
+        "<!-- figures: python -m benchmarks.readme -->",
+        lambda: figures(ESTIMATOR),
+    ),
+}
+
+
+def with_figures(path: Path) -> str:
+    """Returns the text of a file with the figures of the committed results."""
+    begin, table = WRITTEN[path]
+    before, rest = path.read_text().split(begin)
+    return f"{before}{begin}\n\n{table()}\n\n{END}{rest.split(END)[1]}"
 
 
 if __name__ == "__main__":
-    README.write_text(with_figures(README.read_text()))
+    for written in WRITTEN:
+        written.write_text(with_figures(written))

@@ -1,15 +1,16 @@
-"""Device → runtime → format → what a package gives: from what is known of each device.
+"""Device → runtime → format → what a package gives, and what a device draws: from what is known of each.
 
-`python -m deploy.targets.overview` writes it into README.md; a test keeps them equal.
+`python -m deploy.targets.overview` writes it into docs/devices.md and docs/power.md; a test keeps them equal.
 """
 
 from pathlib import Path
 
 from engine.judge.words import RUNTIMES
+from estimator.coefficients import load
 from estimator.devices import Device, Runtime, all_devices
 
-README = Path(__file__).resolve().parents[2] / "README.md"
-BEGIN, END = "<!-- devices: python -m deploy.targets.overview -->", "<!-- end of devices -->"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+BEGIN, END = "<!-- table: python -m deploy.targets.overview -->", "<!-- end of table -->"
 FORMATS = {"onnx": "ONNX", "tflite": "TFLite"}
 GIVES = {
     "onnxruntime": "all scripts, on the processor",
@@ -48,18 +49,34 @@ def _row(device: Device, name: str, runtime: Runtime) -> dict[str, str]:
     }
 
 
-def table() -> str:
-    """Returns the rows as Markdown."""
-    found = rows()
+def power_rows() -> list[dict[str, str]]:
+    """Returns a row for each device whose watts a published source measured together with latency."""
+    power = load()["power"]
+    return [
+        {
+            "device": device.name,
+            "watts": f"{power[name]['load_w']:.1f}",
+            "between": f"{power[name]['low_w']:.1f} and {power[name]['high_w']:.1f}",
+            "what they are": power[name]["meaning"],
+            "rows": f"{power[name]['rows']:,}",
+        }
+        for name, device in all_devices().items()
+        if power.get(name)
+    ]
+
+
+PAGES = {"devices.md": rows, "power.md": power_rows}
+
+
+def with_table(page: str) -> str:
+    """Returns the text of a page of docs/ with its table as it is now."""
+    found = PAGES[page]()
     lines = ["| " + " | ".join(found[0]) + " |", "|" + "---|" * len(found[0])]
-    return "\n".join([*lines, *("| " + " | ".join(row.values()) + " |" for row in found)])
-
-
-def with_table(text: str) -> str:
-    """Returns the README's text with the table as it is now."""
-    before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n{table()}\n{END}{rest.split(END)[1]}"
+    lines += ["| " + " | ".join(row.values()) + " |" for row in found]
+    before, rest = (DOCS / page).read_text().split(BEGIN)
+    return before + "\n\n".join([BEGIN, "\n".join(lines), END]) + rest.split(END)[1]
 
 
 if __name__ == "__main__":
-    README.write_text(with_table(README.read_text()))
+    for written in PAGES:
+        (DOCS / written).write_text(with_table(written))
