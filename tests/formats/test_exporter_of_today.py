@@ -282,6 +282,40 @@ def test_a_lookup_by_several_indices_opens(tmp_path):
     check.check(path)
 
 
+def test_places_that_are_summed_up_are_followed():
+    """As positional encodings are written (EdgeNeXt): sums along an axis, of every kind that ONNX has."""
+    for number in range(4):
+        model = onnx.parser.parse_model(f"""
+            <ir_version: 8, opset_import: ["": 17]> g (float[n,3,8,8] image) => (float[n,3] scores)
+            <int64 axis = {{2}}> {{
+                sizes = Shape(image)
+                ones = ConstantOfShape <value = float[1] {{1.0}}> (sizes)
+                summed = CumSum <exclusive = {number % 2}, reverse = {number // 2}> (ones, axis)
+                wave = Sin(summed)
+                placed = Mul(image, wave)
+                pooled = GlobalAveragePool(placed)
+                scores = Flatten(pooled)
+            }}""")
+        opened, why = _try_network(model, face_of(model, None), session_of(model))
+        assert opened is not None, why
+
+
+@pytest.mark.parametrize(
+    "line", ["Cos(i)", "Trilu(i)", "Hardmax(i)", "Shrink(i)", "CastLike(i, i)", "OneHot <axis = 1> (c, d, v)"]
+)
+def test_what_does_not_grow_is_taken(line, tmp_path):
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 8, opset_import: ["": 17]> g (float[n,3,8,8] i) => (float[n,3] scores)
+        <int64 d = {{3}}, float[2] v = {{0.0, 1.0}}> {{
+            c = ArgMax <axis = 1, keepdims = 0> (i)
+            made = {line}
+            pooled = GlobalAveragePool(made)
+            scores = Flatten(pooled)
+        }}""")
+    check.check(saved(tmp_path, model))
+    assert len(session_of(model).run(None, {"i": np.zeros((1, 3, 8, 8), np.float32)})[0][0]) == 3
+
+
 def test_a_weight_that_is_listed_among_the_values_is_no_value(tmp_path, monkeypatch):
     """The exporter of today lists them all; those of VGG's first dense layer hold a hundred million."""
     path = tmp_path / "model.onnx"

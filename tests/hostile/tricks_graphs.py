@@ -29,6 +29,16 @@ def before(*nodes: tuple, **constants: object):
     return change
 
 
+def later(change):
+    """The change in a graph of opset 20."""
+
+    def changed(model) -> None:
+        model.opset_import[0].version = 20
+        change(model)
+
+    return changed
+
+
 def whole(kind: str, inputs: list[str], **options: object) -> tuple:
     return (kind, inputs, "odd", options)
 
@@ -260,6 +270,33 @@ ONNX = {
             v=np.array([0, 1], np.float32),
         ),
         "OneHot",
+    ),
+    "an AffineGrid without measure": (
+        later(
+            before(
+                ("ReduceSum", ["image"], "one", {}),
+                ("Reshape", ["one", "one_each"], "row", {}),
+                ("Tile", ["row", "m"], "t", {}),
+                ("Add", ["n", "n"], "size", {}),
+                whole("AffineGrid", ["t", "size"]),
+                one_each=_shape(1, 1, 1),
+                m=_shape(1, 2, 3),
+                n=_shape(1, 1, 10**5, 10**5),
+            )
+        ),
+        "numbers with AffineGrid",
+    ),
+    "a GridSample without measure": (
+        later(
+            before(
+                ("Tile", ["image", "m"], "many", {}),
+                ("ConstantOfShape", ["n"], "grid", {}),
+                whole("GridSample", ["many", "grid"]),
+                m=_shape(1, 1_000, 1, 1),
+                n=_shape(1, 2_000, 2_000, 2),
+            )
+        ),
+        "numbers with GridSample",
     ),
     "an image doubled thirty times": (_doubling(30), "Concat"),
     "a thousand constants": (_constants(1_000), "ConstantOfShape"),

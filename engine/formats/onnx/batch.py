@@ -90,6 +90,8 @@ def _change(
         return _expand(model, node, shapes, old, prime)
     if node.op_type == "Concat":
         return _concat(model, node, shapes, old, prime)
+    if node.op_type == "ConstantOfShape" and old == prime:
+        return _filled(model, node, prime)
     if node.op_type == "Slice" and old > 1:
         return _slice(model, node, shapes, old, prime)
     return False
@@ -189,8 +191,18 @@ def _concat(model: onnx.ModelProto, node: onnx.NodeProto, shapes: dict, old: int
     return False
 
 
-def _by_batch(model: onnx.ModelProto, node: onnx.NodeProto, place: int, whole: list[int]) -> bool:
-    """Makes an Expand take one of its sizes from the graph's input."""
+def _filled(model: onnx.ModelProto, node: onnx.NodeProto, prime: int) -> bool:
+    """Fills as many images as there are, as a mask of places does."""
+    target = _stored(model, node.input[0])
+    if target is None or list(target).count(prime) != 1:
+        return False
+    return _by_batch(model, node, list(target).index(prime), [int(size) for size in target], 0)
+
+
+def _by_batch(
+    model: onnx.ModelProto, node: onnx.NodeProto, place: int, whole: list[int], given: int = 1
+) -> bool:
+    """Makes an operator take one of the sizes that its input `given` names from the graph's image."""
     graph, name = model.graph, node.output[0]
     parts = []
     for suffix, sizes in (("before", whole[:place]), ("after", whole[place + 1 :])):
@@ -213,7 +225,7 @@ def _by_batch(model: onnx.ModelProto, node: onnx.NodeProto, place: int, whole: l
         ),
         helper.make_node("Concat", parts, [f"{name}_whole"], axis=0, name=f"{name}_whole"),
     ]
-    node.input[1] = f"{name}_whole"
+    node.input[given] = f"{name}_whole"
     where = [n.output[0] for n in graph.node].index(name)
     for one in reversed(made):
         graph.node.insert(where, one)

@@ -57,6 +57,8 @@ GROWING = {
     "Resize",
     "Upsample",
     "OneHot",
+    "AffineGrid",
+    "GridSample",
     "Concat",
     "ConvTranspose",
     "Einsum",
@@ -70,7 +72,7 @@ GROWING = {
     "DepthToSpace",
     "Reshape",
 }
-MADE = {"ConstantOfShape", "Expand", "Tile", "Range", "EyeLike", "OneHot", "Constant"}
+MADE = {"ConstantOfShape", "Expand", "Tile", "Range", "EyeLike", "OneHot", "AffineGrid", "Constant"}
 ADVICE = (
     "simplify the graph (`python -m onnxsim model.onnx simple.onnx`) or export it again with fixed sizes."
 )

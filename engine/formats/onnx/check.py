@@ -32,27 +32,24 @@ GENERATORS = {
     "Resize": 3,
     "Upsample": 1,
     "OneHot": 1,
+    "AffineGrid": 1,
 }
 COUNTS = ("group", "strides", "dilations", "kernel_shape", "blocksize", "num_outputs", "num_groups", "size")
 OPERATORS = set(
     """
-Abs Add And ArgMax AveragePool BatchNormalization BitShift Cast Ceil Celu Clip Concat Constant ConstantOfShape
-Conv ConvInteger
-ConvTranspose DepthToSpace DequantizeLinear Div Dropout DynamicQuantizeLinear Einsum Elu Equal Erf Exp Expand
-Flatten Floor
-Gather GatherElements GatherND
-Gelu Gemm GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual GroupNormalization
-HardSigmoid HardSwish
-Identity InstanceNormalization LRN LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax
-LpNormalization LpPool MatMul
-MatMulInteger Max MaxPool Mean MeanVarianceNormalization Min Mish Mod Mul Neg Not Or PRelu Pad Pow QLinearConv
-QLinearMatMul
-QuantizeLinear Range Reciprocal ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
-ReduceSumSquare Relu
-Reshape Resize Round ScatterND Selu
-Shape Sigmoid Sign Slice Softmax Softplus Softsign Swish SpaceToDepth Split Sqrt
-Squeeze Sub Sum Tanh
-ThresholdedRelu Tile Transpose Unsqueeze Upsample Where Xor
+Abs Acos Acosh Add AffineGrid And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization
+BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Celu Clip Concat Constant
+ConstantOfShape Conv ConvInteger ConvTranspose Cos Cosh CumProd CumSum DepthToSpace DequantizeLinear Div
+Dropout DynamicQuantizeLinear Einsum Elu Equal Erf Exp Expand EyeLike Flatten Floor Gather GatherElements
+GatherND Gelu Gemm GlobalAveragePool GlobalLpPool GlobalMaxPool Greater GreaterOrEqual GridSample
+GroupNormalization HardSigmoid HardSwish Hardmax Identity InstanceNormalization IsInf IsNaN LRN
+LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax LpNormalization LpPool MatMul MatMulInteger Max
+MaxPool Mean MeanVarianceNormalization Min Mish Mod Mul Neg Not OneHot Or PRelu Pad Pow QLinearConv
+QLinearMatMul QuantizeLinear RMSNormalization Range Reciprocal ReduceL1 ReduceL2 ReduceLogSum
+ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize
+RotaryEmbedding Round ScatterElements ScatterND Selu Shape Shrink Sigmoid Sign Sin Sinh Size Slice Softmax
+Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Swish Tan Tanh ThresholdedRelu Tile Transpose
+Trilu Unsqueeze Upsample Where Xor
 """.split()
 )
 TEXT_OPERATORS = {
@@ -185,7 +182,8 @@ def _check_node(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> None:
             )
     if node.op_type not in OPERATORS or any(a.HasField("g") or a.graphs for a in node.attribute):
         raise BadInput(
-            f"The ONNX graph uses the operator {node.op_type[:40]}, which no image classifier needs: {ADVICE}"
+            f"The ONNX graph uses the operator {node.op_type[:40]}, which is not one of those that Edgewise"
+            f" runs: simplify the graph (`python -m onnxsim model.onnx simple.onnx`), or {ADVICE}"
         )
     for attribute in node.attribute:
         if attribute.name in COUNTS and any(

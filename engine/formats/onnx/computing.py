@@ -41,6 +41,19 @@ def _reduce(node: Node) -> Made:
     return Call(reduced, kind=node.kind, axes=tuple(axes), keep=keep), 1
 
 
+@maker("CumSum")
+def _cumulate(node: Node) -> Made:
+    reverse, exclusive = (bool(node.given.get(name)) for name in ("reverse", "exclusive"))
+    return Call(cumulated, axis=int(node.numbers(1)[0]), reverse=reverse, exclusive=exclusive), 1
+
+
+def cumulated(x: torch.Tensor, axis: int, reverse: bool, exclusive: bool) -> torch.Tensor:
+    """Sums along an axis up to each place, itself left out if `exclusive`, from the end if `reverse`."""
+    x = x.flip(axis) if reverse else x
+    total = x.cumsum(axis) - x if exclusive else x.cumsum(axis)
+    return total.flip(axis) if reverse else total
+
+
 @maker("GlobalAveragePool", "GlobalMaxPool")
 def _global(node: Node) -> Made:
     if len(node.shape()) != 4:

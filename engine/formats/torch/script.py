@@ -35,6 +35,9 @@ unchecked_cast warn floordiv floor_divide upsample_nearest2d upsample_bilinear2d
 scaled_dot_product_attention unbind expand expand_as einsum native_batch_norm norm linalg_vector_norm var
 tensor
 numel item ones_like zeros_like RaiseException
+sin cos tan atan log log1p expm1 erf square reciprocal floor ceil round maximum minimum amax amin cumsum
+cumprod logsumexp log_sigmoid softsign std var_mean where masked_fill tril triu flip roll swapaxes movedim
+pixel_unshuffle logical_and logical_or logical_not
 __getitem__ __contains__ NumToTensor ScalarImplicit IntImplicit FloatImplicit
 device dtype
 """.split()
@@ -115,7 +118,8 @@ def _bare(code: str) -> str:
 
 def _not_needed(name: str) -> BadInput:
     return BadInput(
-        f"The TorchScript program uses torch.{name[:40]}, which no image classifier needs: {ADVICE}"
+        f"The TorchScript program uses torch.{name[:40]}, which is not one of those that Edgewise runs:"
+        f" {ADVICE}"
     )
 
 
