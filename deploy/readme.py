@@ -3,7 +3,7 @@
 import re
 from pathlib import PurePath
 
-from deploy.targets import proof, python_of
+from deploy.targets import proof, python_of, sees_system
 from engine.errors import one_line
 from engine.judge import trust
 from engine.vocabulary import Answered, Run, Variant
@@ -35,8 +35,7 @@ def set_up(device: Device | None, ending: str) -> str:
     """Returns how the environment is made, for files of this ending. The system's own Python refuses pip on
     today's Debian (PEP 668).
     """
-    # what comes with the system and not by pip must be seen from inside
-    sees = "--system-site-packages " if device and device.family in ("jetson", "coral", "hailo") else ""
+    sees = "--system-site-packages " if sees_system(device) else ""
     python = (
         f"Python {device.python} of {device.system}" if device and device.python else "Python 3.9 or later"
     )

@@ -103,6 +103,14 @@ class Client:
         """Returns a run's report as a page or as Markdown."""
         return self._bytes(_run(run_id, "report"), format=kind)
 
+    def board_token(self, run_id: str) -> str:
+        """Returns a token with which one device of yours may measure a run (`/api/v1/board/agent.py`)."""
+        return str(self._json("POST", _run(run_id, "board"))["token"])
+
+    def board(self, run_id: str) -> dict[str, Any]:
+        """Returns what that device has measured until now, by variant."""
+        return dict(self._json("GET", _run(run_id, "board")))
+
     def _bytes(self, address: str, **query: Any) -> bytes:
         with self._ask("GET", address, **query) as answer:
             return answer.read()

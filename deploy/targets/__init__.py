@@ -37,6 +37,11 @@ def python_of(device: Device | None) -> tuple[int, ...]:
     return tuple(map(int, device.python.split("."))) if device and device.python else (3, 9)
 
 
+def sees_system(device: Device | None) -> bool:
+    """Tells whether an environment must see what comes with the device's system and not by pip."""
+    return device is not None and device.family in ("jetson", "coral", "hailo")
+
+
 def requirements(device: Device | None, ending: str) -> str:
     """Returns requirements.txt: what pip installs for the scripts, and for the runtime of such files, in the
     versions that the device's Python can have and that answer rightly.

@@ -15,7 +15,9 @@ from engine.store.calibrations import LARGEST_RESULT_BYTES
 
 MOST_BODY_BYTES = LARGEST_RESULT_BYTES  # of what is read as a whole; parts of uploads are streamed
 READS = ("GET", "HEAD", "OPTIONS")
-OPEN = ("/v1/health/", "/docs", "/redoc", "/openapi.json", "/static-offline-docs/")
+BOARD = "/v1/board"  # has tokens of its own, each for one run
+MOST_BOARD_BYTES = 200_000  # of what a device sends at once
+OPEN = (BOARD, "/v1/health/", "/docs", "/redoc", "/openapi.json", "/static-offline-docs/")
 NEEDS_KEY = "This server asks for its key: send it as `Authorization: Bearer KEY` or as `X-API-Key: KEY`."
 NO_WRITES = "Strangers share this host, so it takes nothing by the API until its owner sets EDGEWISE_API_KEY."
 NOT_LISTED = "Strangers share this host, so its runs are not listed: a run's id is the key to it."
@@ -52,8 +54,7 @@ class Guard:
 
 
 def _refusal(scope: Scope) -> tuple[int, str] | None:
-    path = scope["path"].removeprefix(scope.get("root_path", ""))
-    if path.startswith(OPEN):
+    if _path(scope).startswith(OPEN):
         return None
     headers, wanted = Headers(scope=scope), key()
     if wanted and not _has(headers, wanted):
@@ -68,6 +69,10 @@ def _refusal(scope: Scope) -> tuple[int, str] | None:
     return None
 
 
+def _path(scope: Scope) -> str:
+    return str(scope["path"]).removeprefix(scope.get("root_path", ""))
+
+
 def _has(headers: Headers, wanted: str) -> bool:
     scheme, _, bearer = headers.get("authorization", "").partition(" ")
     given = bearer.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
@@ -78,14 +83,15 @@ def _bounded(scope: Scope, receive: Receive) -> Receive:
     """Returns a `receive` that takes no more of a body than may be held in memory."""
     if scope["method"] == "PUT":
         return receive
+    most = MOST_BOARD_BYTES if _path(scope).startswith(BOARD) else MOST_BODY_BYTES
     taken = 0
 
     async def received() -> Message:
         nonlocal taken
         message = await receive()
         taken += len(message.get("body", b""))
-        if taken > MOST_BODY_BYTES:
-            raise HTTPException(413, f"This body has more than {MOST_BODY_BYTES / 1e6:.0f} MB: send less.")
+        if taken > most:
+            raise HTTPException(413, f"This body has more than {most / 1e6:g} MB: send less.")
         return message
 
     return received

@@ -7,7 +7,9 @@
                  cache/                checkpoints and graphs shared by techniques (safe to delete)
                  result.json           recommendation and sensitivity
                  label.json            the title and the tags that the user gave it
+                 board.json, board/    what the user's own device is, and measured (see `boards`)
                  lease                 locked for as long as the one writer lives
+<home>/boards/…                        tokens of such devices
 <home>/deleted/<id>/…                  runs that were deleted, for a day
 <home>/uploads/<sha256>/…              uploaded models
 <home>/starters/…                      starter models in training

@@ -115,7 +115,9 @@ def test_a_question_that_is_no_text_is_refused_in_one_sentence(client):
 
 def test_the_calls_that_the_guide_names_are_there(client):
     guide = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text()
-    called = {re.sub("RUN|SHA|ptq_int8", "X", path) for path in re.findall(r"\$SERVER/([\w/$]+)", guide)}
+    called = {
+        re.sub("RUN|SHA|ptq_int8", "X", path) for path in re.findall(r"\$SERVER/([\w/$]+(?:\.py)?)", guide)
+    }
     paths = client.get("/api/openapi.json").json()["paths"]
     known = {re.sub(r"\{\w+\}", "X", path.removeprefix("/v1/")) for path in paths}
     assert len(called) > 5

@@ -1,13 +1,18 @@
-"""The whole path over HTTP, from the command line against the server as it is started for people."""
+"""The whole path over HTTP against the server as it is started for people: from the command line, and from
+the agent on a device, for which this machine stands in.
+"""
 
 import json
 import os
 import subprocess
 import sys
+import urllib.request
 import zipfile
+from pathlib import Path
 
 import pytest
 
+from engine.client import Client
 from models.catalog import CATALOG
 from tests.browser.conftest import server
 from tests.conftest import ROOT
@@ -40,3 +45,25 @@ def test_a_model_goes_to_a_server_and_a_package_comes_back(server, tmp_path):
         assert json.loads(archive.read("metadata.json"))["run"] == run["id"]
     assert "<html" in (tmp_path / "report.html").read_text()
     assert not (tmp_path / "own").exists()
+
+    client = Client(server.url)
+    measured(server.url, client, run["id"], tmp_path)
+    found = client.board(run["id"])
+    assert set(found) == {"baseline", "ptq_int8"}
+    for one in found.values():
+        assert one["reason"] == "" and one["answers"]["same_answers"] == one["answers"]["pictures"] >= 36
+        assert [r["latency_ms"]["p50"] > 0 for r in one["rounds"]] == [True] * 3
+    assert one["rounds"][0]["machine"]["cores"] == os.cpu_count()
+
+
+def measured(url: str, client: Client, run: str, folder: Path) -> None:
+    """Runs the agent on this machine, with the Python that has the runtime."""
+    file = folder / "edgewise_agent.py"
+    file.write_bytes(urllib.request.urlopen(f"{url}/api/v1/board/agent.py").read())
+    token = client.board_token(run)
+    words = [sys.executable, "-I", str(file), "--server", url, "--token", token, "--python", sys.executable]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "not the run's Raspberry Pi 4" in done.stdout and "is no Raspberry Pi 4" in done.stdout
+    again = subprocess.run(words, cwd=folder, capture_output=True, text=True)
+    assert again.returncode == 1 and "This token is wrong, used or too old" in again.stderr

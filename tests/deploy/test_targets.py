@@ -210,6 +210,11 @@ def test_scripts_are_read_by_the_device_s_python(version, tmp_path):
     assert targets.python_of(device) >= (3, 12) or vermin(version, tmp_path).returncode != 0
 
 
+def test_the_agent_is_read_by_the_oldest_python_as_it_stands():
+    done = vermin("3.6", ROOT / "engine" / "device" / "agent.py")
+    assert done.returncode == 0, done.stdout
+
+
 @pytest.mark.parametrize("device", [*all_devices().values()], ids=lambda device: device.id)
 def test_each_device_says_what_packages_are_made_for(device):
     """Versions of the device's runtimes are those that the engine knows to be right, or older on purpose."""
