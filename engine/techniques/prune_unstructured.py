@@ -1,9 +1,8 @@
-"""Unstructured pruning: the smallest weights of the whole network become zero and stay zero while the rest
-fine-tunes.
+"""Unstructured pruning: the weights of the whole network that count least become zero and stay zero; those
+that are left make up for them, first by least squares, then by fine-tuning.
 
 Han et al., "Learning both Weights and Connections" (arXiv 1506.02626); the gradual schedule is the cubic one
-of Zhu
-and Gupta, "To prune, or not to prune" (arXiv 1710.01878).
+of Zhu and Gupta, "To prune, or not to prune" (arXiv 1710.01878).
 """
 
 import numpy as np
@@ -11,7 +10,8 @@ import numpy as np
 from engine import memory
 from engine.backends.protocol import Facts, Network
 from engine.techniques import ptq_int8
-from engine.techniques.shared.masks import cubic, global_masks
+from engine.techniques.shared.masks import cubic, global_masks, scores
+from engine.techniques.shared.reconstruct import DAMPING, energies, without_weights
 from engine.techniques.technique import Technique
 from engine.techniques.workbench import Making, Workbench
 
@@ -22,6 +22,8 @@ RAMP = 0.6  # share of the steps over which the gradual schedule reaches its tar
 LEARNING_RATE = (
     2e-4  # few weights matter at low sparsity: a larger rate costs a short training more than the zeros do
 )
+IMAGES = 512  # that tell what inputs weights meet
+IMPORTANCE = "share of its layer's squared output (LAMP)"
 NOTE = (
     "Zeros only shrink a file that is compressed or stored sparsely; ordinary kernels multiply by them all"
     " the same, so it gains no speed. The package holds the coded file and its loader."
@@ -30,25 +32,36 @@ NOTE = (
 
 def run(bench: Workbench) -> None:
     """Makes a one-shot and an iterative variant for each target sparsity."""
+    images = np.asarray(bench.data.labelled()[0].images[:IMAGES])
+    inputs = energies(bench.backend, bench.network(), images)
     for target in TARGETS:
         with bench.variant(f"prune_unstructured@{target}") as making:
-            _finish(bench, making, _trained_at_once(bench, making, target))
+            _finish(bench, making, _trained_at_once(bench, making, target, images, inputs))
     for target in TARGETS:
         with bench.variant(f"prune_unstructured@{target},iterative") as making:
-            _finish(bench, making, _trained_gradually(bench, making, target))
+            _finish(bench, making, _trained_gradually(bench, making, target, inputs))
 
 
-def _trained_at_once(bench: Workbench, making: Making, target: float) -> Network:
+def _trained_at_once(
+    bench: Workbench, making: Making, target: float, images: np.ndarray, inputs: dict[str, np.ndarray]
+) -> Network:
     making.step(
         "prune_weights",
-        "The smallest weights of all layers together, by absolute value, at once.",
+        "The weights of all layers together that count least in their layer's output, at once.",
         sparsity=target,
-        importance="L1, global",
+        importance=IMPORTANCE,
         schedule="one-shot",
+        images=len(images),
     )
-    masks = global_masks(bench.backend.weights(bench.network()), target)
+    masks = global_masks(scores(bench.backend.weights(bench.network()), inputs), target)
+    making.step(
+        "reconstruct",
+        "The weights that are left are solved anew, by least squares, so that outputs stay close.",
+        images=len(images),
+        damping=DAMPING,
+    )
     return making.train(
-        bench.network(),
+        without_weights(bench.backend, bench.network(), masks, images),
         ONE_SHOT_SHARE,
         "The weights that are left make up for those that went.",
         LEARNING_RATE,
@@ -58,12 +71,14 @@ def _trained_at_once(bench: Workbench, making: Making, target: float) -> Network
     ).network
 
 
-def _trained_gradually(bench: Workbench, making: Making, target: float) -> Network:
+def _trained_gradually(
+    bench: Workbench, making: Making, target: float, inputs: dict[str, np.ndarray]
+) -> Network:
     making.step(
         "prune_weights",
-        "The smallest weights go little by little while the others adapt.",
+        "The weights that count least go little by little while the others adapt.",
         sparsity=target,
-        importance="L1, global",
+        importance=IMPORTANCE,
         schedule="cubic",
         ramp=RAMP,
     )
@@ -74,7 +89,7 @@ def _trained_gradually(bench: Workbench, making: Making, target: float) -> Netwo
     def on_step(step: int, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray] | None:
         if step > ramp or (step % every and step != ramp):
             return None
-        return global_masks(weights, cubic(target, step / ramp))
+        return global_masks(scores(weights, inputs), cubic(target, step / ramp))
 
     return making.train(
         bench.network(),

@@ -8,9 +8,28 @@ def cubic(target: float, progress: float) -> float:
     return target * (1 - (1 - min(progress, 1.0)) ** 3)
 
 
+def scores(weights: dict[str, np.ndarray], energies: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns what each weight counts, comparable over all layers, so that no layer starves: its part in the
+    squared output of its layer, as a share of the parts of all that count as much or more (Lee et al.,
+    "LAMP", arXiv 2010.07611, of weights times inputs as in Sun et al., "Wanda", arXiv 2306.11695).
+
+    energies: by layer, the mean square of each input, [d] in the order of a row of its weights; in a layer
+        without, weights count by themselves.
+    """
+    found = {}
+    for name, w in weights.items():
+        parts = np.square(w.reshape(len(w), -1), dtype=np.float64) * energies.get(name, 1.0)
+        order = parts.argsort(axis=None)
+        smallest_first = parts.ravel()[order]
+        as_much_or_more = smallest_first[::-1].cumsum()[::-1]
+        found[name] = np.empty(w.shape)
+        found[name].ravel()[order] = smallest_first / np.maximum(as_much_or_more, np.finfo(float).tiny)
+    return found
+
+
 def global_masks(weights: dict[str, np.ndarray], sparsity: float) -> dict[str, np.ndarray]:
-    """Returns boolean masks that keep the largest weights of all layers together; exactly `sparsity` of them
-    go.
+    """Returns boolean masks that keep the largest weights (or scores) of all layers together; exactly
+    `sparsity` of them go.
     """
     sizes = [w.size for w in weights.values()]
     flat = np.empty(sum(sizes), np.result_type(*weights.values()))

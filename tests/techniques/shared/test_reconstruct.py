@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from engine.backends import backend_for
-from engine.techniques.shared.reconstruct import _kept, reconstructed
+from engine.techniques.shared.reconstruct import _kept, energies, reconstructed, without_weights
 from engine.vocabulary import Preprocessing
 
 PREPROCESSING = Preprocessing(height=8, width=8, color="grey", layout="NCHW", mean=[0.0], std=[1.0])
@@ -48,6 +48,28 @@ def test_what_others_say_as_well_is_made_up_for(backend, images, reader):
         for n in (left, reconstructed(backend, network, left, images))
     )
     assert near < 0.3 * far
+
+
+@pytest.mark.parametrize("reader", [lambda: nn.Conv2d(16, 6, 3), nn.Flatten], ids=["convolution", "dense"])
+def test_what_other_weights_say_as_well_is_made_up_for(backend, images, reader):
+    network = twice_the_same(reader)
+    network(torch.zeros(2, 1, 8, 8))
+    network.eval().requires_grad_(False)
+    masks = {name: np.ones(w.shape, bool) for name, w in backend.weights(network).items()}
+    reads = list(masks)[1]
+    masks[reads][::2, : masks[reads].shape[1] // 2] = False  # by every second row alone
+    left = without_weights(backend, network, masks, images)
+    zeroed = backend.with_weights(network, {reads: backend.weights(network)[reads] * masks[reads]})
+    wanted = backend.logits(network, images)
+    far, near = (np.abs(backend.logits(n, images) - wanted).mean() for n in (zeroed, left))
+    assert near < 0.3 * far
+    assert all((backend.weights(left)[name] != 0).sum() == mask.sum() for name, mask in masks.items())
+
+
+def test_energies_are_the_mean_squares_of_inputs(backend, images):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).eval().requires_grad_(False)
+    means = np.square(images.reshape(len(images), -1) / 255.0).mean(axis=0)
+    np.testing.assert_allclose(energies(backend, network, images)["1"], means, rtol=1e-4)
 
 
 def test_a_network_that_lost_nothing_stays_as_it_is(backend, images):

@@ -8,7 +8,7 @@ import pytest
 from engine.backends.grid import dequantized, nearest_grid
 from engine.techniques.budget import plan_steps
 from engine.techniques.prune_unstructured import sparse_bytes
-from engine.techniques.shared.masks import cubic, global_masks
+from engine.techniques.shared.masks import cubic, global_masks, scores
 from engine.techniques.shared.rounding import corrected_biases, one_by_one, rounded, with_feedback
 
 RANDOM = np.random.default_rng(0)
@@ -171,6 +171,20 @@ def test_global_masks_take_exactly_the_smallest(sparsity):
         assert (
             ~masks["a"]
         ).mean() > 0.8  # over all layers together, so the layer of small weights loses more
+
+
+def test_no_layer_starves_for_the_size_of_its_weights_or_inputs():
+    """Where an input is twice as loud and its weights half as large, nothing else is lost."""
+    weights = {"wide": RANDOM.normal(size=(40, 50)), "thin": RANDOM.normal(size=(6, 1, 3, 3))}
+    inputs = {"wide": RANDOM.uniform(0.5, 2, 50)}
+    masks = global_masks(scores(weights, inputs), 0.9)
+    louder = {"wide": 100 * inputs["wide"]}
+    smaller = {"wide": weights["wide"] / 1000, "thin": weights["thin"]}
+    np.testing.assert_array_equal(global_masks(scores(smaller, louder), 0.9)["wide"], masks["wide"])
+    assert sum(int((~mask).sum()) for mask in masks.values()) == round(0.9 * (2000 + 54))
+    assert masks["thin"].mean() > 0.5 > masks["wide"].mean()  # each of few weights counts more
+    counts = weights["wide"] ** 2 * inputs["wide"]
+    assert counts[masks["wide"]].min() > counts[~masks["wide"]].max()
 
 
 @pytest.mark.parametrize("sparsity", [0.2, 0.6, 0.9])
