@@ -4,12 +4,14 @@ import streamlit as st
 
 from engine.judge import recommend
 from engine.run import robustness
+from engine.store import boards
 from pages.parts import (
     all_variants,
     changed,
     charts,
     layers,
     operators,
+    own_device,
     reports,
     robust,
     session,
@@ -40,6 +42,9 @@ chosen = run.recommendation or recommend.recommend(
     found, asked.constraints, asked.goal, device, asked.cautious, asked.weights
 )
 
+on_board = boards.measured(run.id, home)
+own_device.warn(on_board, run.id, home)
+
 # ---- the recommendation ------------------------------------------------------------------------------------
 
 variants.show_recommendation(chosen, run, baseline)
@@ -54,7 +59,9 @@ trade_off.show(found, asked, chosen)
 # ---- every variant -----------------------------------------------------------------------------------------
 
 st.header("All variants")
-all_variants.show(found, device)
+all_variants.show(found, device, on_board, own_device.name(run.id, home))
+if on_board:
+    st.caption(own_device.caption(on_board, run.id, home))
 
 # ---- one variant, and what the layers bear -----------------------------------------------------------------
 

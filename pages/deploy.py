@@ -5,7 +5,7 @@ import streamlit as st
 from deploy import package
 from engine.errors import EdgewiseError
 from engine.runtimes import saturates_here
-from pages.parts import packages, person, session
+from pages.parts import own_device, packages, person, session
 from pages.parts import wording as w
 
 home = session.workspace()
@@ -69,6 +69,7 @@ if built is None:
                 st.stop()
             status.update(label="The package runs", state="complete")
         st.rerun()
+    own_device.offer(run, home)
     packages.of_each_device()
     st.stop()
 
@@ -97,5 +98,6 @@ with tree:
 with commands:
     st.header(f"On the {w.device(device)}")
     st.code(packages.commands(built, packages.file_name(device, picked)), language="bash")
-    st.caption("The README in the package says more, and how to measure it there.")
+    st.caption("The README in the package says more.")
+own_device.offer(run, home)
 packages.of_each_device()

@@ -92,7 +92,7 @@ def give(run_id: str, workspace: Workspace) -> str:
         known = _token(path)
         if known is None or known.run == run_id:
             path.unlink(missing_ok=True)
-    token = secrets.token_urlsafe(24)
+    token = secrets.token_hex(24)  # no sign in it that a command line would take for an option
     write_json(_place(token, workspace), Token(run=run_id, until=time.time() + LASTS_S).model_dump())
     return token
 
@@ -138,6 +138,11 @@ def measurable(run_id: str, workspace: Workspace) -> list[Variant]:
 def meet(run_id: str, machine: Machine, workspace: Workspace) -> str:
     """Keeps what machine the device is; returns why it is not the run's device, "" where it is."""
     write_json(workspace.folder(run_id) / "board.json", machine.model_dump(mode="json"))
+    return why_other(run_id, machine, workspace)
+
+
+def why_other(run_id: str, machine: Machine, workspace: Workspace) -> str:
+    """Returns why a machine is not the run's device, "" where it is."""
     device = all_devices().get(workspace.experiment(run_id).device)
     return why_another(machine, device) if device else "this Edgewise does not know the run's device"
 

@@ -2,21 +2,34 @@
 
 import streamlit as st
 
+from engine.errors import shortened
+from engine.store.boards import Measured
 from engine.vocabulary import Variant
 from pages.parts import tables
 from pages.parts import wording as w
 
 FIRST = "Variant"
 USUAL = (
-    *("Limits", "Accuracy (%)", "95 % interval", "Drop (pp)", "Size (kB)", "Zipped (kB)", "Measured (ms)"),
+    *(
+        "Limits",
+        "Accuracy (%)",
+        "95 % interval",
+        "Drop (pp)",
+        "Size (kB)",
+        "Zipped (kB)",
+        "Measured (ms)",
+        tables.ON_BOARD,
+    ),
     *("Estimated on device", "MACs (million)", "Reason"),
 )
 
 
 @st.fragment
-def show(found: list[Variant], device: str) -> None:
-    """Shows every variant as a row; a chosen row becomes the one shown in detail."""
-    frame = tables.variants(found, device)
+def show(found: list[Variant], device: str, on_board: dict[str, Measured], board: str) -> None:
+    """Shows every variant as a row; a chosen row becomes the one shown in detail. on_board: what was measured
+    on the user's own device, by variant; board: what that calls itself.
+    """
+    frame = tables.variants(found, device, on_board)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         wanted = st.text_input(
             "Search",
@@ -30,7 +43,7 @@ def show(found: list[Variant], device: str) -> None:
                 "Columns",
                 [name for name in frame.columns if name != FIRST],
                 selection_mode="multi",
-                default=USUAL,
+                default=[name for name in USUAL if name in frame.columns],
                 key="columns",
                 label_visibility="collapsed",
             )
@@ -64,6 +77,9 @@ def show(found: list[Variant], device: str) -> None:
                 format="localized", help="The same file compressed: pruned weights show here."
             ),
             "Measured (ms)": number(format="%.3f", help="Median on this machine, all variants interleaved."),
+            tables.ON_BOARD: number(
+                f"On {shortened(board, 30)} (ms)", format="%.3f", help="Median on your own device."
+            ),
             "MACs (million)": number(format="%.2f", help="Multiply-accumulates for one image."),
             "Worst recall (%)": number(format="%.1f", help="Of the class that it is worst at."),
             "Confidence off by (%)": number(format="%.2f", help="Expected calibration error."),

@@ -2,15 +2,18 @@
 
 import csv
 import io
+from collections.abc import Mapping
 
 import pandas as pd
 
 from engine.judge.limits import estimated
 from engine.judge.table import row
 from engine.judge.words import holds_words
+from engine.store.boards import Measured
 from engine.vocabulary import Variant
 from pages.parts import wording as w
 
+ON_BOARD = "On your device (ms)"
 ADMISSIBLE = {"yes": "✓ met", "no": "✗ missed", "unknown": "? not known"}
 STATUS = {"failed": "✗ failed", "skipped": "– skipped"}
 
@@ -26,8 +29,10 @@ def standing(variant: Variant) -> str:
     return STATUS.get(variant.status) or ADMISSIBLE[variant.admissible]
 
 
-def variants(found: list[Variant], device: str) -> pd.DataFrame:
-    """Returns a row a variant, figures as numbers so that the table sorts them."""
+def variants(found: list[Variant], device: str, on_board: Mapping[str, Measured] = {}) -> pd.DataFrame:
+    """Returns a row a variant, figures as numbers so that the table sorts them; with a column of what the
+    user's own device measured, where it has.
+    """
     rows = [
         {
             "Variant": w.cell(v.id),
@@ -38,6 +43,7 @@ def variants(found: list[Variant], device: str) -> pd.DataFrame:
             "Size (kB)": v.size_bytes and v.size_bytes / 1e3,
             "Zipped (kB)": v.compressed_bytes and v.compressed_bytes / 1e3,
             "Measured (ms)": w.measured(v),
+            **({ON_BOARD: _ms(on_board.get(v.id))} if on_board else {}),
             "Estimated on device": w.estimate(v.estimates.get(device)) if v.status == "done" else w.NONE,
             "MACs (million)": v.macs and v.macs / 1e6,
             "Worst recall (%)": None if v.worst_class_recall is None else 100 * v.worst_class_recall,
@@ -52,6 +58,10 @@ def variants(found: list[Variant], device: str) -> pd.DataFrame:
         for v in found
     ]
     return pd.DataFrame(rows)
+
+
+def _ms(one: Measured | None) -> float | None:
+    return one.middle.latency_ms.p50 if one and one.middle else None
 
 
 def as_csv(found: list[Variant], device: str) -> str:

@@ -83,10 +83,12 @@ def subject(experiment: Experiment, found: Estimate | None = None) -> str:
 
 def runs_on(found: Estimate) -> str:
     """Returns what an estimate is for: "ONNX Runtime, 4 threads"."""
-    return (
-        f"{words.RUNTIMES.get(found.runtime, plain(found.runtime))}, {found.threads}"
-        f" thread{'s' if found.threads > 1 else ''}"
-    )
+    return f"{runtime(found.runtime)}, {found.threads} thread{'s' if found.threads > 1 else ''}"
+
+
+def runtime(name: str) -> str:
+    """Returns a runtime's name for people."""
+    return words.RUNTIMES.get(name, plain(name))
 
 
 def misses(variant: Variant) -> str:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import time
 
 import pytest
@@ -43,6 +44,7 @@ def test_a_token_lets_one_device_measure_one_run_and_nothing_else(client, done, 
     assert client.post(f"{V1}/runs/{done}/board", headers=let).status_code == 401
     assert client.get(f"{V1}/board/agent.py").text.startswith("#!/usr/bin/env python3")
     token = let["Authorization"].split()[1]
+    assert re.fullmatch("[0-9a-f]{48}", token)
     kept = [path.read_bytes() for path in home.home.rglob("*") if path.is_file()]
     assert not [data for data in kept if token.encode() in data]
 

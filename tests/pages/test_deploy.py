@@ -8,7 +8,9 @@ from seed import words
 
 from deploy import package
 from engine.errors import EdgewiseError
+from engine.store import boards
 from engine.vocabulary import Answered
+from estimator.calibrate import Machine
 from pages.parts import packages
 
 
@@ -90,3 +92,38 @@ def test_the_commands_go_into_the_folder_that_unpacking_makes(tmp_path, top):
     first, second, *_ = packages.commands(path, "int8-pi.zip").splitlines()
     folder = top.rstrip("/") or "int8-pi"
     assert second == f"cd {folder}" and (first == "unzip int8-pi.zip") == bool(top)
+
+
+def test_a_board_gets_one_command_and_what_it_sends_is_shown(home, open_page):
+    run = seed.finished(home)
+    app = open_page("deploy", run=run)
+    assert not [block for block in app.code if "edgewise_agent.py" in block.value]
+    press(app, "Get the command")
+    command = next(block.value for block in app.code if "edgewise_agent.py" in block.value)
+    token = command.split("--token ")[1]
+    assert boards.run_of(token, home) == run and "Nothing has come yet" in words(app)
+    boards.meet(run, Machine(board=seed.HOSTILE), home)
+    boards.keep(run, "hybrid", seed.on_board(30), home)
+    boards.keep(run, "baseline", seed.on_board(36), home)
+    app.run()
+    assert "Wrong answers on =HYPERLINK" in words(app) and "6 of 36 golden pictures" in words(app)
+    rows = next(t.value for t in app.dataframe if "Rounds" in t.value)
+    assert rows["Answers"].tolist() == ["✓ 36 of 36 the same", "✗ 30 of 36 the same"]
+    boards.end(token, home)
+    app.run()
+    assert any("Get the command" in b.label for b in app.button) and not app.exception
+
+
+def test_what_a_board_measured_stands_on_the_compare_page(home, open_page):
+    run = seed.finished(home)
+    assert not [t for t in open_page("compare", run=run).dataframe if "On your device (ms)" in t.value]
+    boards.meet(run, Machine(board="Raspberry Pi 4 Model B Rev 1.4"), home)
+    boards.keep(run, "hybrid", seed.on_board(30), home)
+    app = open_page("compare", run=run)
+    (table,) = [t for t in app.dataframe if "On your device (ms)" in t.value]
+    assert "On your device (ms)" in table.proto.column_order
+    assert table.value.set_index("Variant")["On your device (ms)"].dropna().to_dict() == {"hybrid": 1.5}
+    assert "Wrong answers on Raspberry Pi 4 Model B Rev 1.4:** `hybrid`" in app.error[0].value.replace(
+        "\\", ""
+    )
+    assert "4 threads, the middle of 1 round in turns, at most 61 °C" in words(app) and not app.exception

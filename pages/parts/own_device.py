@@ -1,0 +1,142 @@
+"""A run on the user's own device: the one command that measures it there, and what came back."""
+
+from urllib.parse import urlsplit
+
+import pandas as pd
+import streamlit as st
+
+from engine.store import boards
+from engine.store.boards import Measured
+from engine.store.workspace import Workspace
+from engine.vocabulary import Run
+from estimator.devices import all_devices
+from pages.parts import wording as w
+
+LOCAL = ("localhost", "127.0.0.1", "::1")
+LOOK_S = 3  # between two looks at what a device has sent
+
+
+def name(run_id: str, home: Workspace) -> str:
+    """Returns what the device that a run was measured on calls itself, as plain text."""
+    machine = boards.machine_of(run_id, home)
+    return (machine and (machine.board or machine.cpu)) or "your device"
+
+
+def warn(found: dict[str, Measured], run_id: str, home: Workspace) -> None:
+    """Says first of all which variants give wrong answers on the device."""
+    wrong = [
+        f"{w.code(id)} ({one.answers.pictures - one.answers.same_answers} of {one.answers.pictures} golden"
+        f" pictures get another one{f'; {one.answers.to_blame} is to blame' if one.answers.to_blame else ''})"
+        for id, one in found.items()
+        if one.answers and one.is_wrong
+    ]
+    if wrong:
+        st.error(
+            f"**Wrong answers on {w.plain(name(run_id, home))}:** {w.listing(wrong)}. Deploy none of these"
+            " there before `verify.py` of its package finds them right.",
+            icon=":material/error:",
+        )
+
+
+def caption(found: dict[str, Measured], run_id: str, home: Workspace) -> str:
+    """Returns how it was measured there; "" where nothing was."""
+    middles = [one.middle for one in found.values() if one.middle]
+    if not middles:
+        return ""
+    one = middles[0]
+    states = [state for m in middles for state in (m.machine.during, m.machine.after)]
+    degrees = [t for state in states if (t := state.get("temperature_c")) is not None]
+    heat = f", at most {max(degrees):.0f}{w.NBSP}°C" if degrees else ""
+    rounds = max(len(m.rounds) for m in found.values())
+    other = boards.why_other(run_id, one.machine, home)
+    return (
+        f"On your device: {w.plain(name(run_id, home))}, {w.runtime(one.runtime)}"
+        f" {w.plain(one.runtime_version)}, {one.threads} thread{'s' if one.threads > 1 else ''}, the middle"
+        f" of {rounds} round{'s' if rounds > 1 else ''} in turns{heat}."
+        + (" It is not the run's device, so that predictions stay as they are." if other else "")
+    )
+
+
+def offer(run: Run, home: Workspace) -> None:
+    """Shows the command that measures a run on the user's device, and what has come from there."""
+    device = all_devices().get(run.experiment.device)
+    if device is None or device.family == "microcontroller":  # which has no Python
+        return
+    st.header("Measure on your own device")
+    st.write(
+        "One command on the board fetches the packages of this run, shows that each variant answers as it did"
+        " here, times all of them in turns and sends the times back. They stand beside the predictions on the"
+        f" compare page, and correct them where the board is a {device.name}."
+    )
+    key = f"board_token-{run.id}"
+    token = st.session_state.get(key)
+    if token and boards.run_of(token, home) is None:
+        token = None  # it was used, or another took its place
+    if token is None and st.button("Get the command", icon=":material/terminal:"):
+        st.session_state[key] = boards.give(run.id, home)
+        st.rerun()
+    if token:
+        server = urlsplit(st.context.url or "http://localhost:8501")
+        st.code(command(f"{server.scheme}://{server.netloc}", token), language="bash", wrap_lines=True)
+        st.caption(
+            "For this run and one board, within a day. It takes Python 3.6 or later, curl and python3-venv;"
+            " everything goes into the folder `edgewise-board`."
+            + (
+                f" {server.hostname} is this machine alone: put the address that the board knows it by."
+                if server.hostname in LOCAL
+                else ""
+            )
+        )
+    if token:
+        st.fragment(_progress, run_every=LOOK_S)(run, home, token)
+    else:
+        _progress(run, home)
+
+
+def command(server: str, token: str) -> str:
+    """Returns what is typed on the board."""
+    return (
+        f"curl -fsS {server}/api/v1/board/agent.py -o edgewise_agent.py && "
+        f"python3 edgewise_agent.py --server {server} --token {token}"
+    )
+
+
+def _progress(run: Run, home: Workspace, token: str = "") -> None:
+    """Shows what has come from the board; at the end of its token the page is drawn anew."""
+    if token and boards.run_of(token, home) is None:
+        st.rerun()
+    found = boards.measured(run.id, home)
+    if not found:
+        if token:
+            st.caption("Nothing has come yet.")
+        return
+    warn(found, run.id, home)
+    device = run.experiment.device
+    rows = [
+        {
+            "Variant": w.cell(v.id),
+            "Answers": _answers(one),
+            "Measured (ms)": one.middle.latency_ms.p50 if one.middle else None,
+            "Predicted": w.estimate(v.estimates.get(device)),
+            "Rounds": len(one.rounds),
+        }
+        for v in run.variants
+        if (one := found.get(v.id))
+    ]
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        height="content",
+        placeholder=w.NONE,
+        alt=f"{len(rows)} variants as measured on your device.",
+        column_config={"Measured (ms)": st.column_config.NumberColumn(format="%.3f")},
+    )
+    st.caption(caption(found, run.id, home) or f"{w.plain(name(run.id, home))} is at work.")
+
+
+def _answers(one: Measured) -> object:
+    if one.reason:
+        return w.cell(f"✗ {one.reason}")
+    if one.answers is None:
+        return w.NONE
+    return f"{'✗' if one.is_wrong else '✓'} {one.answers.same_answers} of {one.answers.pictures} the same"
