@@ -12,6 +12,7 @@ import numpy as np
 from engine import memory
 from engine.backends.protocol import Facts, Network
 from engine.techniques import ptq_int8
+from engine.techniques.job import NotApplicable
 from engine.techniques.shared.reconstruct import DAMPING, reconstructed
 from engine.techniques.technique import Technique
 from engine.techniques.workbench import Making, Workbench
@@ -24,6 +25,7 @@ SPARED = 0.35  # how much less than the target ratio the most fragile layer lose
 LEARNING_RATE = 1e-3
 BOLD_LEARNING_RATE = 3e-3  # where a cut cost much: small steps do not come back from there in time
 MUCH, LOOKED_AT = 0.05, 500  # validation accuracy, and the images that tell it
+LITTLE, LITTLE_GAIN = "Removing channels saves only", 0.05
 LOCKED = "These layers keep all their channels:"
 
 
@@ -112,7 +114,23 @@ def cut(
     """
     ratios = layer_ratios(bench, ratio, fragile)
     record(bench, making, ratios, importance, ratio=round(ratio, 4))
-    return removed(bench, network, ratios, importance, making.seed) if made is None else made
+    left = removed(bench, network, ratios, importance, making.seed) if made is None else made
+    note_gain(bench, making, left)
+    return left
+
+
+def note_gain(bench: Workbench, making: Making, left: Network) -> None:
+    """Says so where hardly any work went with the channels. Raises NotApplicable where none of them went."""
+    (macs, parameters), (fewer, smaller) = (bench.backend.cost(n) for n in (bench.network(), left))
+    if (fewer, smaller) == (macs, parameters):
+        reasons = "; ".join(dict.fromkeys(bench.facts.locked.values()))
+        raise NotApplicable(f"no channel of it can go: {reasons or 'its layers have too few of them'}")
+    making.notes[:] = [note for note in making.notes if not note.startswith(LITTLE)]
+    if fewer > (1 - LITTLE_GAIN) * macs:
+        making.note(
+            f"{LITTLE} {1 - fewer / macs:.1%} of the multiplications, as few layers can lose channels: it is"
+            " hardly faster than your model."
+        )
 
 
 def record(

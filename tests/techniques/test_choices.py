@@ -7,6 +7,7 @@ import pytest
 
 from engine.backends.protocol import Facts, LayerInfo
 from engine.techniques import budget, prune_structured, ptq_int4
+from engine.techniques.job import NotApplicable
 from engine.techniques.shared import narrowing, saturation
 
 
@@ -51,6 +52,25 @@ def test_a_cut_that_cost_much_is_trained_boldly(right, expected):
         validation_accuracy=lambda predict, most: accuracy[predict(None)],
     )
     assert prune_structured.learning_rate(bench, "cut") == expected
+
+
+def test_a_cut_that_saves_nothing_is_not_offered_and_one_that_saves_little_says_so():
+    cost = {"whole": (1_000, 50), "same": (1_000, 50), "little": (990, 45), "half": (500, 20)}
+    bench = SimpleNamespace(
+        network=lambda: "whole",
+        backend=SimpleNamespace(cost=cost.__getitem__),
+        facts=Facts(
+            "pytorch", (), 0, 0, locked={"a": "its channels are padded", "b": "its channels are padded"}
+        ),
+    )
+    making = SimpleNamespace(notes=["kept"])
+    making.note = making.notes.append
+    with pytest.raises(NotApplicable, match="no channel of it can go: its channels are padded$"):
+        prune_structured.note_gain(bench, making, "same")
+    prune_structured.note_gain(bench, making, "little")
+    assert len(making.notes) == 2 and "saves only 1.0% of the multiplications" in making.notes[1]
+    prune_structured.note_gain(bench, making, "half")  # a later stage
+    assert making.notes == ["kept"]
 
 
 @pytest.mark.parametrize(("seconds", "images"), [(6, 1_000), (30, 20_000)])
