@@ -27,6 +27,7 @@ _LABELS = (
     "diagnosis",
 )
 _SPLITS = ("split", "subset", "set", "part", "usage", "partition", "data_set", "fold_name")
+Spoken = tuple[str, tuple[str, ...]] | None  # what `part_of` says of a name
 _MATCHED_SHARE = 0.5  # of a table's rows must name a picture, or it is about something else
 
 
@@ -36,11 +37,11 @@ def read_tables(pictures: list[str], others: Iterable[str], read: Callable[[str]
     `read` returns a file's bytes. A table that is no table, is too large or names too few pictures is passed
     over.
     """
-    by_stem, found = _index(pictures), Layout()
+    by_stem, found = _index(pictures), Layout(numbered=True)
     labelled: set[str] = set()
     for table in sorted(others):
-        if PurePosixPath(table).suffix.lower() not in (".csv", ".tsv"):
-            continue
+        if PurePosixPath(table).suffix.lower() not in (".csv", ".tsv") or "submission" in table.lower():
+            continue  # a sample of what to hand in labels the test part's pictures all alike
         rows = _rows(read(table))
         for name, part, label in _labelled(rows, by_stem, table) if rows else ():
             if name not in labelled:
@@ -93,6 +94,7 @@ def _labelled(rows: list[list[str]], by_stem: dict[str, list[str]], table: str) 
     file_column = _file_column(body, by_stem)
     if file_column is None:
         return []
+    named = part_of(PurePosixPath(table).stem)  # train.csv, test.csv
     label_of = _label_reader(header, rows[0], body, file_column)
     if label_of is None:
         return []
@@ -100,10 +102,10 @@ def _labelled(rows: list[list[str]], by_stem: dict[str, list[str]], table: str) 
     folder = "/".join(PurePosixPath(table).parts[:-1])
     found = []
     for row in body:
-        label, name = label_of(row), _picture(row[file_column], by_stem, folder)
+        label, name = label_of(row), _picture(row[file_column], by_stem, folder, named)
         if name is None or not label:
             continue
-        spoken = part_of(row[split_column]) if split_column is not None else part_of_path(name)
+        spoken = part_of(row[split_column]) if split_column is not None else part_of_path(name) or named
         part = spoken[0] if spoken and spoken[0] in PARTS else ""
         if spoken is None or spoken[0] != UNLABELLED:
             found.append((name, part, label))
@@ -122,9 +124,13 @@ def _key(cell: str) -> str:
     return composed(cell.replace("\\", "/").removeprefix("./").strip("/"))
 
 
-def _picture(cell: str, by_stem: dict[str, list[str]], folder: str) -> str | None:
-    """Returns the one picture that a cell names; of several, the one beside the table, else none."""
+def _picture(cell: str, by_stem: dict[str, list[str]], folder: str, named: Spoken) -> str | None:
+    """Returns the one picture that a cell names; of several, the one in the part that the table is called by
+    or beside the table, else none.
+    """
     found = by_stem.get(_key(cell), [])
+    if len(found) > 1 and named is not None:
+        found = [name for name in found if (part_of_path(name) or named)[0] == named[0]]
     if len(found) > 1:
         found = [name for name in found if folder and name.startswith(folder + "/")]
     return found[0] if len(found) == 1 else None

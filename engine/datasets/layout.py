@@ -56,6 +56,8 @@ _FILLERS = {
 _NO_CLASS = re.compile(
     r"(test|testing|val|validation|training|eval|evaluation)([ _-]?(set|data|images))?", re.I
 )
+_MASK = re.compile(r"(.+?)[ _-]mask([ _-]?\d+)?", re.I | re.S)
+_FOLD = re.compile(r"k?[ _-]?fold[ _-]?\d+", re.I)
 # loose pictures beside class folders are leftovers up to here; more of them are a layout that is not
 # understood
 MOST_LOOSE_SHARE, MOST_LOOSE = 0.05, 50
@@ -71,15 +73,18 @@ class Layout:
     pictures: list[tuple[str, str, str]] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    numbered: bool = False
 
     def classes(self) -> list[str]:
         """Returns the classes' names in composed Unicode, in the order of their spelled names, which is the
         one that networks are trained in: macOS takes letters and accents apart. Of several spellings the
-        usual one counts.
+        usual one counts. Whole numbers out of a table are in the order of numbers where they are `numbered`.
         """
         spellings: dict[str, Counter[str]] = defaultdict(Counter)
         for _, _, kind in self.pictures:
             spellings[composed(kind)][kind] += 1
+        if self.numbered and all(kind.isdecimal() and len(kind) < 10 for kind in spellings):
+            return sorted(spellings, key=int)
         return sorted(spellings, key=lambda kind: spellings[kind].most_common(1)[0][0])
 
 
@@ -94,22 +99,26 @@ def read_layout(names: list[str], title: str) -> Layout:
     Raises BadInput where pictures are in no class folder, or where the classes would be called train and
     test.
     """
-    paths = {name: path for name, path in zip(names, _bare([_parts(name) for name in names]), strict=True)}
     found = Layout()
+    names = _without_masks(names, found)
+    masks = len(found.left_out)
+    paths = {name: path for name, path in zip(names, _bare([_parts(name) for name in names]), strict=True)}
+    paths = _without_folds(paths)
     parted = _by_part(paths)
     if parted is None:
         _add_classes(found, "", paths, title)
         _refuse_parts_as_classes(found, title)
         return found
+    known = {path[0] for path in _unwrapped(parted["train"]).values()}
     for part, members in parted.items():
         if part == "":
             _leave_out(found, members, "lies beside the parts of the data set")
-        elif part == UNLABELLED or (part != "train" and _has_no_classes(members)):
+        elif part == UNLABELLED or (part != "train" and _has_no_classes(members, known)):
             _leave_out(found, members, "has no label: its folder holds no class folders")
         else:
             _add_classes(found, part, _unwrapped(members), title)
-    if found.left_out:
-        found.notes.append(f"{len(found.left_out):,} pictures have no label and are left out.")
+    if unlabelled := len(found.left_out) - masks:
+        found.notes.append(f"{unlabelled:,} pictures have no label and are left out.")
     if not any(part in ("val", "test") for _, part, _ in found.pictures):
         found.pictures = [(name, "", kind) for name, _, kind in found.pictures]
     _refuse_parts_as_classes(found, title)
@@ -150,6 +159,29 @@ def _bare(paths: list[Path]) -> list[Path]:
     """Drops the folders that hold everything, as packing a folder makes one."""
     while paths and len({path[0] for path in paths}) == 1 and all(len(path) > 2 for path in paths):
         paths = [path[1:] for path in paths]
+    return paths
+
+
+def _without_masks(names: list[str], found: Layout) -> list[str]:
+    """Leaves out the masks that segmentation sets keep beside their pictures, each called as its picture."""
+    stems = {name.rsplit(".", 1)[0] for name in names}
+    masks = [name for name in names if (m := _MASK.fullmatch(name.rsplit(".", 1)[0])) and m[1] in stems]
+    if masks:
+        _leave_out(found, dict.fromkeys(masks, ()), "is the mask of another picture")
+        found.notes.append(f"{_counted(len(masks), 'mask')} beside the pictures {_is(masks)} left out.")
+    left_out = set(masks)
+    return [name for name in names if name not in left_out]
+
+
+def _without_folds(paths: dict[str, Path]) -> dict[str, Path]:
+    """Drops the folders of a cross-validation, each of which holds the same classes."""
+    inside: dict[str, set[str]] = defaultdict(set)
+    for path in paths.values():
+        inside[path[0]].add(path[1] if len(path) > 2 else "")
+    folds = list(inside.values())
+    same = len(folds) > 1 and "" not in folds[0] and len(folds[0]) > 1 and all(f == folds[0] for f in folds)
+    if same and all(_FOLD.fullmatch(folder) for folder in inside):
+        return {name: path[1:] for name, path in paths.items()}
     return paths
 
 
@@ -206,12 +238,15 @@ def _by_part_inside(paths: dict[str, Path], folders: set[str]) -> dict[str, dict
     return dict(found)
 
 
-def _has_no_classes(members: dict[str, Path]) -> bool:
-    """Tells whether most of a part's pictures lie in one folder, or in none: no classifier's labels."""
+def _has_no_classes(members: dict[str, Path], known: set[str] | None = None) -> bool:
+    """Tells whether most of a part's pictures lie in no folder, or all in one that is none of the `known`
+    classes, as Keras wants unlabelled ones (test/unknown): no classifier's labels.
+    """
     members = _unwrapped(members)
     classes = {path[0] for path in members.values() if len(path) > 1}
     loose = sum(len(path) == 1 for path in members.values())
-    return loose > len(members) / 2 or len(classes) < 1
+    strange = known is not None and len(classes) == 1 and not classes & known
+    return loose > len(members) / 2 or len(classes) < 1 or strange
 
 
 def _unwrapped(members: dict[str, Path]) -> dict[str, Path]:

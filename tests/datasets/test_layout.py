@@ -56,6 +56,16 @@ PUBLISHED = {
     "dev and eval": (folders("training/") + folders("dev/", 5), {"train": 60, "val": 15}),
     "unlabelled test": (folders("train/") + flat("test/"), {"": 60}),
     "unlabelled test in a folder": (folders("train/") + flat("test/images/"), {"": 60}),
+    "unlabelled test in a folder that is no class": (
+        folders("train/") + folders("val/", 5) + flat("test/unknown/"),
+        {"train": 60, "val": 15},
+    ),
+    "folds": (folders("fold_1/") + folders("fold_2/"), {"": 120}),
+    "masks beside": (
+        [f"BUSI/{kind}/{kind} ({i}){end}.png" for kind in CLASSES for i in range(20) for end in ("", "_mask")]
+        + ["BUSI/cat/cat (3)_mask_1.png"],
+        {"": 60},
+    ),
     "unlabelled test beside val": (
         folders("train/") + folders("val/", 5) + flat("test/"),
         {"train": 60, "val": 15},
@@ -98,6 +108,23 @@ def test_what_is_left_out_is_said():
     assert read_layout([*folders(), "a.jpg"], "x.zip").notes == [
         "1 picture beside the class folders is left out."
     ]
+
+
+def test_classes_that_speak_of_masks_are_no_masks():
+    names = [f"{kind}/{kind}_{i}.jpg" for kind in ("with_mask", "without_mask") for i in range(20)]
+    assert read_layout(names, "x.zip").left_out == {}
+
+
+def test_a_competition_s_tables_label_the_training_part_alone():
+    """Both parts count their pictures from 0, and the sample of what to hand in says one label for all."""
+    tables = {
+        "train.csv": table(["id", "label"], *([f"{i}.png", i % 12] for i in range(60))),
+        "sample_submission.csv": table(["id", "label"], *([f"{i}.png", 0] for i in range(60))),
+    }
+    pictures = [f"{part}/{i}.png" for part in ("train", "test") for i in range(60)]
+    found = read_tables(pictures, tables, tables.__getitem__)
+    assert {name.split("/")[0] for name, _, _ in found.pictures} == {"train"} and len(found.pictures) == 60
+    assert found.classes() == [str(i) for i in range(12)]  # numbers out of a table are in their own order
 
 
 def test_two_spellings_of_one_letter_are_one_class():
