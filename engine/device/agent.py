@@ -203,6 +203,7 @@ class Variant:
         told = result(words, self.folder, "benchmark-result.json")
         names = ("runtime", "runtime_version", "threads", "precision", "machine")
         one = {name: told[name] for name in names}
+        one["energy"] = told.get("energy")
         one.update({name: told["models"][0][name] for name in ("latency_ms", "memory_mb")})
         rounds.append(one)
         return "%.3f ms" % one["latency_ms"]["p50"]
@@ -216,8 +217,9 @@ def main() -> None:
     parser.add_argument("--folder", default="edgewise-board", help="where packages and environments go")
     parser.add_argument("--python", help="an interpreter that has the runtime, instead of an environment")
     given = parser.parse_args()
+    python = given.python and (os.path.abspath(given.python) if os.sep in given.python else given.python)
     try:
-        measure(Server(trusted(given.server), given.token), os.path.abspath(given.folder), given.python)
+        measure(Server(trusted(given.server), given.token), os.path.abspath(given.folder), python)
     except (Stopped, Failed, OSError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

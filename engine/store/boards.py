@@ -19,7 +19,7 @@ from engine.store.calibrations import keep_results
 from engine.store.files import read_json, sentence_on_full_disk, write_json
 from engine.store.workspace import Workspace
 from engine.vocabulary import Plain, Variant, parse
-from estimator.calibrate import BenchmarkResult, LatencyResult, Machine, ModelResult, why_another
+from estimator.calibrate import BenchmarkResult, Energy, LatencyResult, Machine, ModelResult, why_another
 from estimator.devices import all_devices
 from estimator.types import Precision
 
@@ -55,6 +55,7 @@ class Round(Plain):
     precision: Precision
     latency_ms: LatencyResult
     memory_mb: FiniteFloat | None = Field(default=None, gt=0)
+    energy: Energy | None = None
     machine: Machine
 
 

@@ -112,12 +112,14 @@ def _progress(run: Run, home: Workspace, token: str = "") -> None:
         return
     warn(found, run.id, home)
     device = run.experiment.device
+    has_energy = any(one.middle and one.middle.energy for one in found.values())
     rows = [
         {
             "Variant": w.cell(v.id),
             "Answers": _answers(one),
             "Measured (ms)": one.middle.latency_ms.p50 if one.middle else None,
             "Predicted": w.estimate(v.estimates.get(device)),
+            **({"Energy (mJ)": _energy(one)} if has_energy else {}),
             "Rounds": len(one.rounds),
         }
         for v in run.variants
@@ -129,9 +131,18 @@ def _progress(run: Run, home: Workspace, token: str = "") -> None:
         height="content",
         placeholder=w.NONE,
         alt=f"{len(rows)} variants as measured on your device.",
-        column_config={"Measured (ms)": st.column_config.NumberColumn(format="%.3f")},
+        column_config={
+            "Measured (ms)": st.column_config.NumberColumn(format="%.3f"),
+            "Energy (mJ)": st.column_config.NumberColumn(
+                format="%.3f", help="While one inference ran, by the device's own sensor."
+            ),
+        },
     )
     st.caption(caption(found, run.id, home) or f"{w.plain(name(run.id, home))} is at work.")
+
+
+def _energy(one: Measured) -> float | None:
+    return one.middle.energy.mj if one.middle and one.middle.energy else None
 
 
 def _answers(one: Measured) -> object:

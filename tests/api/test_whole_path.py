@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -62,6 +63,11 @@ def measured(url: str, client: Client, run: str, folder: Path) -> None:
     file.write_bytes(urllib.request.urlopen(f"{url}/api/v1/board/agent.py").read())
     token = client.board_token(run)
     words = [sys.executable, "-I", str(file), "--server", url, "--token", token, "--python", sys.executable]
+    with subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as lost:
+        while not client.board(run) and lost.poll() is None:
+            time.sleep(0.1)
+        lost.kill()
+    assert client.board(run)  # what was sent stays
     done = subprocess.run(words, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "not the run's Raspberry Pi 4" in done.stdout and "is no Raspberry Pi 4" in done.stdout

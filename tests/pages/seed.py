@@ -244,6 +244,8 @@ def on_board(same: int) -> Measured:
     right = {"pictures": 36, "same_answers": same, "agrees": same == 36, "worst_difference": 0.1}
     machine = {"board": "of no account", "during": {"temperature_c": 61.2}}
     one = {"runtime": "onnxruntime", "threads": 4, "precision": "int8", "latency_ms": {"p50": 1.5}}
+    watts = {"sensor": "INA3221", "covers": "the board", "idle_w": 2, "load_w": 4, "runs": 99}
+    one |= {"energy": watts | {"mj": 6.0, "mj_above_idle": 3.0}}
     return Measured(answers=right, rounds=[one | {"machine": machine}])
 
 

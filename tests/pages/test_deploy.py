@@ -109,6 +109,7 @@ def test_a_board_gets_one_command_and_what_it_sends_is_shown(home, open_page):
     assert "Wrong answers on =HYPERLINK" in words(app) and "6 of 36 golden pictures" in words(app)
     rows = next(t.value for t in app.dataframe if "Rounds" in t.value)
     assert rows["Answers"].tolist() == ["✓ 36 of 36 the same", "✗ 30 of 36 the same"]
+    assert rows["Energy (mJ)"].tolist() == [6.0, 6.0]
     boards.end(token, home)
     app.run()
     assert any("Get the command" in b.label for b in app.button) and not app.exception
