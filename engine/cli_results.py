@@ -13,7 +13,7 @@ from engine.judge.printed import robustness_table
 
 
 @click.command()
-@click.argument("model", metavar="MODEL|RUN")
+@click.argument("model", metavar="MODEL|PACKAGE|RUN")
 @click.option("--device", help="A device id; default: the run's.")
 @click.option("--runtime")
 @click.option("--variant", help="Of the run; default: the recommended one.")
@@ -21,7 +21,7 @@ from engine.judge.printed import robustness_table
 @click.option("--cautious", is_flag=True, help="Predictions count with the upper end of their interval.")
 @json_option
 def check(model, device, runtime, variant, cautious, as_json, **limits) -> None:
-    """Exit 1 with one sentence where a model file or a run's variant breaks a limit."""
+    """Exit 1 with one sentence where a model, a package or a run's variant breaks a limit."""
     kept, broken = face.check(model, device, variant=variant, runtime=runtime, cautious=cautious, **limits)
     if as_json:
         show({"kept": kept, "broken": broken}, True, None)

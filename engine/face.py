@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import PrivateAttr
 
+from deploy import packed
 from deploy.package import build
 from deploy.report import write as write_report
 from deploy.several import several
@@ -238,13 +239,14 @@ def check(
     workspace: str | Path | None = None,
     **limits: Any,
 ) -> tuple[list[str], list[str]]:
-    """Holds a model file, a shipped model or a run's variant against limits (fields of `Constraints`).
+    """Holds a model file, a shipped model, a package or a run's variant against limits (fields of
+    `Constraints`).
 
     Returns those that are kept and those that are broken, a phrase each.
 
     Args:
-        model: A file or shipped id, of which size and predictions are checked; or the id of a run, of which
-            everything is.
+        model: A file or shipped id, of which size and predictions are checked; a package, of which accuracy
+            is as well; or the id of a run, of which everything is.
         variant: Of the run; the recommended one by default.
     """
     asked, home = parse(Constraints, limits), Workspace(workspace)
@@ -259,6 +261,11 @@ def check(
         return held_against(chosen, asked, device or run.experiment.device, cautious)
     if asked.min_class_recall is not None:
         raise BadInput("Recall is measured by a run, so check that run's id.")
+    if packed.is_package(Path(model)):
+        found, own = packed.read(Path(model))
+        if device not in (None, own) or runtime is not None or variant is not None:
+            raise BadInput(f"This package is of {found.id} for {own}: check it without naming another.")
+        return held_against(found, asked, own, cautious)
     if device is None:
         raise BadInput("A model's predictions are for a device: name one.")
     predicted = estimate(model, device, runtime=runtime)
