@@ -6,6 +6,11 @@ import pytest
 from estimator.fitting import rows
 
 
+@pytest.fixture(scope="module")
+def all_data(all_rows):
+    return rows.read(all_rows)
+
+
 @pytest.fixture
 def table():
     """Two submissions on one board that name no threads; the second is as fast on small networks only."""
@@ -48,11 +53,10 @@ def test_a_source_that_names_its_threads_is_believed(table):
     assert not rows.held_back(table(4.0).assign(threads=4)).any()
 
 
-def test_what_is_left_of_the_given_rows(all_rows):
-    data = rows.read(all_rows)
-    orin = data[(data.group == "jetson_agx_orin|litert|float32|0")]
+def test_what_is_left_of_the_given_rows(all_data):
+    orin = all_data[(all_data.group == "jetson_agx_orin|litert|float32|0")]
     assert len(orin) > 70 and not orin.source.str.contains("cTuning").any()
-    assert not data.source.str.contains("power.[2-5]-fan", regex=True).any()
+    assert not all_data.source.str.contains("power.[2-5]-fan", regex=True).any()
 
 
 def test_fewer_threads_are_not_slower(table):
@@ -63,9 +67,8 @@ def test_fewer_threads_are_not_slower(table):
     assert rows.broken(more).tolist() == [False] * 6 + [True] * 6
 
 
-def test_a_processor_of_two_kinds_of_cores_is_measured_on_its_fast_ones(all_rows):
-    data = rows.read(all_rows)
-    fast = data[data.device == "rk3588"]
+def test_a_processor_of_two_kinds_of_cores_is_measured_on_its_fast_ones(all_data):
+    fast = all_data[all_data.device == "rk3588"]
     assert set(fast.group) == {
         f"rk3588|{rest}"
         for rest in (

@@ -37,7 +37,7 @@ def test_weights_are_recognised_and_answer_as_in_timm(name, how, tmp_path, look)
         torch.testing.assert_close(open_network(model)(x), network(x), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["lcnet_035", "ghostnet_050"])
+@pytest.mark.parametrize("name", ["lcnet_035", pytest.param("ghostnet_050", marks=pytest.mark.slow)])
 def test_every_layer_can_be_written_in_4_bits(name, tmp_path, look):
     network = saved(tmp_path / "weights.pth", name, num_classes=3)
     model = look(tmp_path / "weights.pth")
