@@ -44,6 +44,7 @@ chosen = run.recommendation or recommend.recommend(
 
 on_board = boards.measured(run.id, home)
 own_device.warn(on_board, run.id, home)
+own_device.follow(on_board, run.id, home)
 
 # ---- the recommendation ------------------------------------------------------------------------------------
 

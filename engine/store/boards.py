@@ -110,6 +110,12 @@ def run_of(token: str, workspace: Workspace) -> str | None:
     return known.run if known else None
 
 
+def is_awaited(run_id: str, workspace: Workspace) -> bool:
+    """Tells whether a device has a token for a run."""
+    known = map(_token, (workspace.home / "boards").glob("*.json"))
+    return any(token is not None and token.run == run_id for token in known)
+
+
 def end(token: str, workspace: Workspace) -> None:
     """Ends a token."""
     _place(token, workspace).unlink(missing_ok=True)

@@ -38,6 +38,17 @@ def warn(found: dict[str, Measured], run_id: str, home: Workspace) -> None:
         )
 
 
+def follow(shown: dict[str, Measured], run_id: str, home: Workspace) -> None:
+    """Draws the page anew when more comes from a device than is shown."""
+
+    def look() -> None:
+        if boards.measured(run_id, home) != shown:
+            st.rerun()
+
+    if boards.is_awaited(run_id, home):
+        st.fragment(look, run_every=LOOK_S)()
+
+
 def caption(found: dict[str, Measured], run_id: str, home: Workspace) -> str:
     """Returns how it was measured there; "" where nothing was."""
     middles = [one.middle for one in found.values() if one.middle]
