@@ -2,7 +2,7 @@
 
 from fastapi_offline import FastAPIOffline
 
-from engine.api import asking, boards, catalog, events, health, runs, uploads
+from engine.api import asking, boards, catalog, events, health, metrics, runs, uploads
 from engine.api.answers import REFUSED, say_errors
 from engine.api.guard import DESCRIBED, Guard
 from engine.version import VERSION
@@ -19,6 +19,6 @@ api = FastAPIOffline(
 api.add_middleware(Guard)
 say_errors(api)
 api.include_router(health.router, prefix="/v1")
-for resource in (catalog, uploads, asking, events, runs):
+for resource in (catalog, uploads, asking, events, runs, metrics):
     api.include_router(resource.router, prefix="/v1", dependencies=DESCRIBED, responses=REFUSED)
 api.include_router(boards.router, prefix="/v1")  # most of it asks for a token and not for the key

@@ -1,6 +1,10 @@
 """What the API tells, to whom, and how it refuses."""
 
+import os
+
 import pytest
+import seed
+from prometheus_client.parser import text_string_to_metric_families
 
 V1 = "/api/v1"
 
@@ -74,6 +78,23 @@ def test_strangers_see_only_runs_whose_id_they_have(client, done, monkeypatch):
     assert client.get(f"{V1}/runs/{done}").status_code == 200
     monkeypatch.setenv("EDGEWISE_API_KEY", "k")
     assert client.get(f"{V1}/runs", headers={"X-API-Key": "k"}).json()[0]["id"] == done
+
+
+def test_prometheus_reads_what_there_is_to_watch(client, home, done, monkeypatch):
+    seed.begun(home, os.getpid())
+    client.put(f"{V1}/uploads/model/{'0' * 64}?total=9", content=b"abc")
+    told = client.get(f"{V1}/metrics").text
+    found = {
+        (sample.name.removeprefix("edgewise_"), *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(told)
+        for sample in family.samples
+    }
+    assert (found["runs", "done"], found["runs", "running"], found["runs", "queued"]) == (1, 1, 0)
+    assert found["technique_seconds", "ptq_int8"] == 12.5 and found["upload_bytes", "model"] == 3
+    assert found["memory_bytes", "web"] > 1e6 < found["memory_bytes", "runs"]
+    assert done not in told and str(home.home) not in told
+    monkeypatch.setenv("EDGEWISE_PUBLIC", "1")
+    assert client.get(f"{V1}/metrics").status_code == 403
 
 
 def test_the_documentation_takes_nothing_from_another_host(client):
