@@ -157,6 +157,8 @@ def contents(run: Run, variant: Variant, folder: Path, asks: Answered | None = N
         **added.files,
     }
     scripts = [*SCRIPTS, *(["decoder.py"] if primary.decoded_path else [])]
+    if primary.opened.endswith(".onnx"):
+        scripts.append("model_opencv.py")
     if device is not None and device.family in targets.ACCELERATORS:
         scripts.append(targets.ACCELERATORS[device.family])
     files |= {

@@ -16,15 +16,16 @@ def readme(run: Run, variant: Variant, name: str, added: str = "", asks: Answere
     """
     machine = all_devices().get(run.experiment.device)
     device = machine.name if machine else run.experiment.device
+    ending = PurePath(variant.artifacts[0].opened).suffix
     parts = [
         f"# {plain(variant.id)} for {device}",
         f"Made by Edgewise from `{plain(run.experiment.model.name)}`.",
-        set_up(machine, PurePath(variant.artifacts[0].opened).suffix),
+        set_up(machine, ending),
         TRY,
         *([added] if added else []),
         "## What to expect",
         "\n".join(f"- {line}" for line in expected(run, variant, name, device, asks)),
-        MORE.replace("DEVICE", run.experiment.device),
+        MORE.replace("DEVICE", run.experiment.device) + (IN_OPENCV if ending == ".onnx" else ""),
     ]
     if variant.notes:
         parts += ["## How it was made", "\n".join(f"- {plain(note)}" for note in variant.notes)]
@@ -89,6 +90,10 @@ MORE = """\
 - `recipe.py` is not for the device: with Edgewise it makes this variant again from the original model.
 - `metadata.json` says how pictures become the model's input, how it was made and what was measured.
 - `sha256sum -c SHA256SUMS` shows that nothing was changed."""
+IN_OPENCV = """
+- `--runtime opencv` makes each script run a float ONNX file in OpenCV (`pip install opencv-python-headless`)
+  instead of ONNX Runtime, for systems that have no version of it; `verify.py --runtime opencv` shows whether
+  it answers alike. Files in fewer bits are refused."""
 
 
 def expected(run: Run, variant: Variant, name: str, device: str, asks: Answered | None = None) -> list[str]:

@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TEST_FILES = ("test_images.npy", "test_labels.npy")
 READ_THE_RUN = (
     "deploy/test_npu.py",
+    "deploy/test_opencv.py",
     "deploy/test_package.py",
     "deploy/test_recipe.py",
     "deploy/test_scripts.py",

@@ -118,7 +118,7 @@ FRONTS = (
 # behind the wall, in a child, or in a command of its own
 WITH_FRAMEWORKS = (
     *("engine.backends", "engine.formats", "estimator.profile", "estimator.fitting"),
-    *("engine.device.model", "engine.device.realtime"),
+    *("engine.device.model", "engine.device.model_opencv", "engine.device.realtime"),
     "deploy.station.source",  # OpenCV, for a camera
     *("engine.device.model_qnn", "deploy.targets.qualcomm.build_qnn"),  # where a package runs or is built for
     *("models", "engine.starter.training"),

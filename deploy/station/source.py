@@ -181,7 +181,6 @@ def as_jpeg(content: bytes, most: int) -> bytes:
     import cv2
     import numpy as np
 
-    # what its types say depends on whether OpenCV is installed, which no requirement is
     frame: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     while True:
         made: bytes = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()

@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 import numpy as np
-from classifier import HERE, BadPackage, Classifier
+from classifier import HERE, OTHER_RUNTIME, BadPackage, Classifier
 from image import NoPicture
 from machine import facts, peak_memory_mb, state
 from power import energy, sensor
@@ -27,13 +27,14 @@ def main() -> None:
     """Warms up, times single images and writes the result."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--runtime", choices=["opencv"], help=OTHER_RUNTIME)
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--minutes", type=float, default=0.0, help="go on so long and time what is sustained")
     parser.add_argument("--power-seconds", type=float, default=5.0, help="of measuring watts, where it can")
     parser.add_argument("--output", default="benchmark-result.json")
     arguments = parser.parse_args()
     try:
-        classifier = Classifier(arguments.threads)
+        classifier = Classifier(arguments.threads, runtime=arguments.runtime)
         picture = classifier.read_file(os.path.join(HERE, "sample.png"))
     except (BadPackage, NoPicture, OSError) as error:
         sys.exit(str(error))

@@ -33,6 +33,12 @@ MIN_CONFIDENCE = (
 TRIED = 4  # golden inputs that are looked at before the first answer of a runtime's version
 
 
+OTHER_RUNTIME = (
+    "run the file in OpenCV instead of the runtime that it was measured in (float ONNX files; pip install"
+    " opencv-python-headless)"
+)
+
+
 class BadPackage(Exception):
     """This package can't be used here; the message says why and what to do."""
 
@@ -65,13 +71,15 @@ class Classifier:
     """The package's model, opened in its runtime as it was when it was measured.
 
     threads: for the runtime. tries: whether the first answers of a runtime's version are held against those
-    of the host that made the package. Raises BadPackage where it is damaged, or answers otherwise.
+    of the host that made the package. runtime: "opencv" for another one than it was measured in. Raises
+    BadPackage where it is damaged, can't be run, or answers otherwise.
     """
 
-    def __init__(self, threads: int, tries: bool = True):
-        if struct.calcsize("P") < 8:
+    def __init__(self, threads: int, tries: bool = True, runtime: str | None = None):
+        if struct.calcsize("P") < 8 and runtime is None:
             raise BadPackage(
-                "this Python is a 32-bit one, which the runtime has no version for: use a 64-bit system"
+                "this Python is a 32-bit one, which the runtime has no version for: use a 64-bit system,"
+                " or --runtime opencv with a float ONNX file"
             )
         self.metadata = read_metadata()
         self.spec: dict[str, Any] = self.metadata["preprocessing"]
@@ -79,13 +87,20 @@ class Classifier:
         self.least: float = self.metadata.get("min_confidence") or 0.0
         artifact = self.metadata["artifact"]
         try:
-            self.model: Any = opened(artifact, threads)
+            self.model: Any = opened(artifact, threads) if runtime is None else in_opencv(artifact, threads)
+            if runtime is not None:  # what it can't run it says only when it runs
+                self.scores(np.zeros((self.spec["height"], self.spec["width"], self._channels()), np.uint8))
+        except RuntimeError as error:
+            raise BadPackage(str(error)) from None
         except ImportError as error:
             raise BadPackage(
                 "%s: make the environment that README.md names and start with its Python" % error
             ) from None
         if tries:
             self._try_once()
+
+    def _channels(self) -> int:
+        return 1 if self.spec["color"] == "grey" else 3
 
     def read(self, content: bytes) -> np.ndarray:
         """Decodes a picture file as the model wants it (`decoded`)."""
@@ -175,6 +190,19 @@ def opened(artifact: dict[str, Any], threads: int) -> Any:
     if artifact.get("older"):
         path = os.path.join(HERE, artifact["older"])
     return open_model(path, threads, int4_weights=artifact["int4_weights"])
+
+
+def in_opencv(artifact: dict[str, Any], threads: int) -> Any:
+    """Returns a float ONNX model in OpenCV; raises BadPackage for another file, and as `opened` does."""
+    path = model_path(artifact)
+    if not path.endswith(".onnx") or artifact["precision"] != "float32" or artifact["int4_weights"]:
+        raise BadPackage(
+            "OpenCV runs float ONNX files, and this package holds %s in %s"
+            % (os.path.basename(path), "int4" if artifact["int4_weights"] else artifact["precision"])
+        )
+    from model_opencv import OpenCV
+
+    return OpenCV(path, threads)
 
 
 def model_path(artifact: dict[str, Any]) -> str:

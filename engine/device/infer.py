@@ -13,7 +13,7 @@ import os
 import sys
 from typing import Any, Iterator
 
-from classifier import MIN_CONFIDENCE, BadPackage, Classifier
+from classifier import MIN_CONFIDENCE, OTHER_RUNTIME, BadPackage, Classifier
 from image import FORMATS, NoPicture
 
 ENDINGS = tuple("." + name.lower() for name in (*FORMATS, "JPG", "TIF", "PGM"))
@@ -23,7 +23,7 @@ def main() -> None:
     """Classifies the pictures that are named on the command line."""
     arguments = parsed()
     try:
-        classifier = Classifier(arguments.threads)
+        classifier = Classifier(arguments.threads, runtime=arguments.runtime)
         paths = list(pictures(arguments.images))
         rows = [classified(classifier, path, arguments) for path in paths]
     except (BadPackage, NoPicture, OSError) as error:
@@ -44,6 +44,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--annotate", metavar="FOLDER", help="write each picture with its answer on it")
     parser.add_argument("--min-confidence", type=float, help=MIN_CONFIDENCE)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--runtime", choices=["opencv"], help=OTHER_RUNTIME)
     return parser.parse_args()
 
 

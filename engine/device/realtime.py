@@ -17,7 +17,7 @@ from collections import deque
 from typing import Any, Iterator
 
 import numpy as np
-from classifier import HERE, MIN_CONFIDENCE, BadPackage, Classifier
+from classifier import HERE, MIN_CONFIDENCE, OTHER_RUNTIME, BadPackage, Classifier
 from image import NoPicture, fit
 from infer import pictures
 
@@ -33,9 +33,10 @@ def main() -> None:
     parser.add_argument("--min-confidence", type=float, help=MIN_CONFIDENCE)
     parser.add_argument("--headless", action="store_true", help="print a summary alone, not each answer")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--runtime", choices=["opencv"], help=OTHER_RUNTIME)
     arguments = parser.parse_args()
     try:
-        classifier = Classifier(arguments.threads)
+        classifier = Classifier(arguments.threads, runtime=arguments.runtime)
         stream = Stream(source(arguments.source, classifier), arguments.fps, arguments.frames)
         found = classified(stream, classifier, arguments)
     except (BadPackage, NoPicture, OSError) as error:

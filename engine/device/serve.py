@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from socketserver import ThreadingMixIn
 from typing import Any
 
-from classifier import MIN_CONFIDENCE, BadPackage, Classifier
+from classifier import MIN_CONFIDENCE, OTHER_RUNTIME, BadPackage, Classifier
 from image import NoPicture
 
 MOST_BYTES = 20_000_000
@@ -93,9 +93,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--min-confidence", type=float, help=MIN_CONFIDENCE)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--runtime", choices=["opencv"], help=OTHER_RUNTIME)
     arguments = parser.parse_args()
     try:
-        classifier = Classifier(arguments.threads)
+        classifier = Classifier(arguments.threads, runtime=arguments.runtime)
         server = Server((arguments.host, arguments.port), classifier, arguments.min_confidence)
     except (BadPackage, OSError) as error:
         sys.exit(str(error))

@@ -14,7 +14,7 @@ import sys
 from typing import Any
 
 import numpy as np
-from classifier import HERE, BadPackage, Classifier, differing, golden
+from classifier import HERE, OTHER_RUNTIME, BadPackage, Classifier, differing, golden
 from image import NoPicture
 from preprocessing import preprocess
 
@@ -27,9 +27,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", metavar="FILE", help="write what was found")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--runtime", choices=["opencv"], help=OTHER_RUNTIME)
     arguments = parser.parse_args()
     try:
-        found = compared(Classifier(arguments.threads, tries=False))
+        found = compared(Classifier(arguments.threads, tries=False, runtime=arguments.runtime))
     except (BadPackage, OSError) as error:
         sys.exit(str(error))
     if arguments.json:
