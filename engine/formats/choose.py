@@ -36,7 +36,7 @@ def choose(
         )
         return replace(found, warnings=[*(why or found.warnings), *_open_choices(openings)]), not late
     found, complete = _tried(usable, pictures, str(dataset), patience)
-    if others := familiar_networks(found.opening, found.preprocessing, usable, pictures):
+    if others := familiar_networks(found.opening, found.preprocessing, usable, pictures, patience):
         other, complete = _tried(others, pictures, str(dataset), patience)
         if believable(other, pictures):
             said = (
@@ -56,7 +56,11 @@ def _tried(
 
 
 def familiar_networks(
-    believed: Opening, spec: Preprocessing, openings: list[Opening], pictures: TrialPictures
+    believed: Opening,
+    spec: Preprocessing,
+    openings: list[Opening],
+    pictures: TrialPictures,
+    patience: Patience,
 ) -> list[Opening]:
     """Returns the other networks that the same weights fit whose normalisation layers see what they learnt,
     where those of the one believed do not; none where they do.
@@ -69,7 +73,7 @@ def familiar_networks(
         and (other.height, other.width, other.classes) == (believed.height, believed.width, believed.classes)
     }
     networks = [believed, *same_size.values()]
-    known = [network for network, _, _ in familiar_of([(n, "", spec) for n in networks], pictures)]
+    known = [network for network, _, _ in familiar_of([(n, "", spec) for n in networks], pictures, patience)]
     return [] if believed in known else known
 
 

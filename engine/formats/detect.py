@@ -65,7 +65,7 @@ def detect(
     race.enter(_variations(race))
     race.enter(_other_fits(race, pictures))
     race.run()
-    believed = _familiar(race, pictures)
+    believed = _familiar(race, pictures, patience)
     return Found(
         believed.opening,
         believed.spec,
@@ -112,7 +112,7 @@ def _other_fits(race: Race, pictures: TrialPictures) -> list[Way]:
     ]
 
 
-def _familiar(race: Race, pictures: TrialPictures) -> Trial:
+def _familiar(race: Race, pictures: TrialPictures, patience: Patience) -> Trial:
     """Returns the trial that is believed; where its labels leave several scalings level, the commonest of
     those that show its normalisation layers what they learnt.
     """
@@ -125,7 +125,7 @@ def _familiar(race: Race, pictures: TrialPictures) -> Trial:
         and not surely_more(_score(believed), _score(trial))
     ]
     ways = [(trial.opening, trial.name, trial.spec) for trial in level]
-    known = [spec for _, _, spec in familiar_of(ways, pictures)]
+    known = [spec for _, _, spec in familiar_of(ways, pictures, patience)]
     of_them = [trial for trial in level if trial.spec in known]
     return believed if believed in of_them else min(of_them, key=lambda trial: trial.rank)
 

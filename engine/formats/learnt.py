@@ -12,6 +12,7 @@ import numpy as np
 from engine.datasets.trial import TrialPictures
 from engine.device.preprocessing import preprocess
 from engine.formats.opening import Opening
+from engine.formats.patience import Patience
 from engine.vocabulary import Preprocessing
 
 LOOKED_AT = 32  # pictures
@@ -33,14 +34,20 @@ def strangeness(opening: Opening, spec: Preprocessing, pictures: TrialPictures) 
     return [value if np.isfinite(value) else np.inf for value in told(preprocess(images, spec.model_dump()))]
 
 
-def familiar_of(ways: Sequence[Way], pictures: TrialPictures) -> list[Way]:
+def familiar_of(ways: Sequence[Way], pictures: TrialPictures, patience: Patience) -> list[Way]:
     """Returns the ways, of one set of weights, that show its normalisation layers what they learnt, as far as
-    another does; all of them where the file does not tell.
+    another does; all of them where the file does not tell, or there is no time to look at all.
     """
-    if len(ways) < 2 or not strangeness(ways[0][0], ways[0][2], pictures):
-        return list(ways)
-    seen = [strangeness(opening, spec, pictures) for opening, _, spec in ways]
-    return [way for way, is_known in zip(ways, familiar(seen), strict=True) if is_known]
+    seen: list[list[float]] = []
+    for opening, _, spec in ways if len(ways) > 1 else ():
+        if patience.over():
+            return list(ways)
+        seen.append(strangeness(opening, spec, pictures))
+        if not seen[0]:
+            return list(ways)
+    return (
+        [way for way, is_known in zip(ways, familiar(seen), strict=True) if is_known] if seen else list(ways)
+    )
 
 
 def familiar(rows: Sequence[Sequence[float]]) -> list[bool]:

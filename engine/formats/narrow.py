@@ -5,6 +5,7 @@ What each leaves open besides (activations, shortcuts, how the last pictures are
 best of them, so that the right network is not lost because its likeliest form is not its own.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,9 +46,11 @@ def narrowed(openings: Sequence[Opening], pictures: TrialPictures, dataset: str,
     firsts = list({opening.architecture: opening for opening in reversed(fitting)}.values())[::-1]
     if len(firsts) < 2:
         return Few(list(openings), [])
-    race = Race(pictures, patience.within(SECONDS, WALL_SHARE))
-    scalings = _scalings_of(firsts[0], pictures, dataset)
-    race.enter(familiar_of(_ways(firsts, scalings, pictures, dataset), pictures))
+    share = patience.within(math.inf, WALL_SHARE)
+    scalings = _scalings_of(firsts[0], pictures, dataset, share)
+    entering = familiar_of(_ways(firsts, scalings, pictures, dataset), pictures, share)
+    race = Race(pictures, share.within(SECONDS))
+    race.enter(entering)
     race.run(PICTURES)
     varied = [
         other
@@ -55,7 +58,7 @@ def narrowed(openings: Sequence[Opening], pictures: TrialPictures, dataset: str,
         for other in (opening.variations() if race.complete else ())
         if _another(other, opening, firsts)
     ]
-    race.enter(familiar_of(_ways(varied, scalings, pictures, dataset), pictures))
+    race.enter(familiar_of(_ways(varied, scalings, pictures, dataset), pictures, share))
     race.run(PICTURES)
     level = [opening.architecture for opening in _best_first(race, race.running)]
     chosen = set(level[:KEPT])
@@ -77,12 +80,12 @@ def _another(opening: Opening, of: Opening, looked_at: Sequence[Opening]) -> boo
     )
 
 
-def _scalings_of(opening: Opening, pictures: TrialPictures, dataset: str) -> list[str]:
+def _scalings_of(opening: Opening, pictures: TrialPictures, dataset: str, patience: Patience) -> list[str]:
     """Returns the names of the few scalings, without those that a network's first layers did not learn of."""
     shape = (opening.height, opening.width, opening.channels)
     every = candidates(opening, dataset, pictures.fitted(0, PICTURES, shape)[0])
     few = [(opening, *way) for way in every if way[0] in SCALINGS] or [(opening, *every[0])]
-    return [name for _, name, _ in familiar_of(few, pictures)]
+    return [name for _, name, _ in familiar_of(few, pictures, patience)]
 
 
 def _ways(

@@ -7,9 +7,11 @@ from torch import nn
 
 from engine.datasets.trial import TrialPictures
 from engine.formats import choose
-from engine.formats.learnt import familiar
+from engine.formats.learnt import familiar, familiar_of
+from engine.formats.patience import Patience
 from engine.formats.scalings import candidates
 from engine.formats.torch.open import openings
+from engine.formats.trials import NO_HURRY
 from models.torchvision_shim import import_torchvision
 
 
@@ -46,6 +48,8 @@ def test_a_stem_is_told_from_others_though_these_name_as_many_pictures(tmp_path)
     assert len(found) == 4
     spec = dict(candidates(found[0], "mine", images))["0..1"]
     believed = next(opening for opening in found if "pool=yes" in opening.architecture)
-    told = choose.familiar_networks(believed, spec, found, pictures)
+    told = choose.familiar_networks(believed, spec, found, pictures, NO_HURRY)
     assert [opening.architecture for opening in told] == ["torchvision/resnet18,stride=2,pool=no"]
-    assert not choose.familiar_networks(told[0], spec, found, pictures)
+    assert not choose.familiar_networks(told[0], spec, found, pictures, NO_HURRY)
+    ways = [(opening, "0..1", spec) for opening in found]
+    assert familiar_of(ways, pictures, Patience(wall=0)) == ways  # no time to look: nothing is told apart
