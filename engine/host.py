@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 from pathlib import Path
 
 PRIVATE = ("", "0", "false", "no", "off")
@@ -12,6 +13,11 @@ def is_public() -> bool:
     uploaded program is run.
     """
     return os.environ.get("EDGEWISE_PUBLIC", "").strip().lower() not in PRIVATE
+
+
+def has_api() -> bool:
+    """Tells whether programs are answered in this process too: by server.py, not by app.py alone."""
+    return "engine.http" in sys.modules
 
 
 def has_dot_product() -> bool:

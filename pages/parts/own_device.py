@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 import pandas as pd
 import streamlit as st
 
+from engine.host import has_api
 from engine.store import boards
 from engine.store.boards import Measured
 from engine.store.workspace import Workspace
@@ -74,6 +75,12 @@ def offer(run: Run, home: Workspace) -> None:
     if device is None or device.family == "microcontroller":  # which has no Python
         return
     st.header("Measure on your own device")
+    if not has_api():
+        st.caption(
+            "A board can't ask this server, which was started as `app.py` alone: that takes `server.py`, as"
+            " `make app` and the Docker image start it. `benchmark.py` of the package measures by hand."
+        )
+        return
     st.write(
         "One command on the board fetches the packages of this run, shows that each variant answers as it did"
         " here, times all of them in turns and sends the times back. They stand beside the predictions on the"

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from engine.store import boards
 from engine.store.workspace import Workspace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "pages"))
@@ -35,7 +36,8 @@ def test_first_link_into_a_fresh_server_opens_the_whole_app(page, server):
 @pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "width"), (("light", 1440), ("dark", 390)))
 def test_axe_finds_nothing(browser, server, scheme, width):
-    run = seed.finished(Workspace(server.home))
+    run = seed.finished(home := Workspace(server.home))
+    boards.keep(run, "hybrid", seed.on_board(30), home)
     context = browser.new_context(viewport={"width": width, "height": 1000}, color_scheme=scheme)
     page, found = context.new_page(), []
     for name in PAGES:
@@ -49,7 +51,8 @@ def test_axe_finds_nothing(browser, server, scheme, width):
 
 @pytest.mark.slow
 def test_phone_needs_no_sideways_scrolling(browser, server):
-    run = seed.finished(Workspace(server.home))
+    run = seed.finished(home := Workspace(server.home))
+    boards.keep(run, "hybrid", seed.on_board(30), home)
     context = browser.new_context(viewport={"width": 390, "height": 844})
     page, wide = context.new_page(), {}
     for name in PAGES:

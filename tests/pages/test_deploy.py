@@ -1,5 +1,6 @@
 """The deploy page: a package that is built, one that can't be, and what is read out of its zip."""
 
+import sys
 import zipfile
 
 import pytest
@@ -94,8 +95,11 @@ def test_the_commands_go_into_the_folder_that_unpacking_makes(tmp_path, top):
     assert second == f"cd {folder}" and (first == "unzip int8-pi.zip") == bool(top)
 
 
-def test_a_board_gets_one_command_and_what_it_sends_is_shown(home, open_page):
+def test_a_board_gets_one_command_and_what_it_sends_is_shown(home, open_page, monkeypatch):
     run = seed.finished(home)
+    monkeypatch.delitem(sys.modules, "engine.http", raising=False)
+    assert "started as `app.py` alone" in words(open_page("deploy", run=run))
+    monkeypatch.setitem(sys.modules, "engine.http", sys)
     app = open_page("deploy", run=run)
     assert not [block for block in app.code if "edgewise_agent.py" in block.value]
     press(app, "Get the command")
