@@ -71,7 +71,7 @@ def structured(model, seed: int, seconds: float) -> dict:
         data = Data(parts["train"], parts["validation"], parts["calibration"])
         bench = Workbench(job, backend, data, lambda message: None)
         with bench.variant("prune_structured") as making:
-            cut = prune_structured.cut(bench, making, network, RATIO, "l2", prune_structured.fragility(bench))
+            cut = prune_structured.cut(bench, making, network, RATIO, "l2")
             trained = making.train(
                 cut,
                 1.0,

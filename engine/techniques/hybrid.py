@@ -34,9 +34,7 @@ def _pruned(bench: Workbench, making: Making, ratio: float) -> Network:
             variant=f"prune_structured@{ratio}",
         )
         return kept
-    network = prune_structured.cut(
-        bench, making, bench.network(), ratio, "l2", prune_structured.fragility(bench)
-    )
+    network = prune_structured.cut(bench, making, bench.network(), ratio, "l2")
     return making.train(
         network,
         SHARE / 2,

@@ -1,10 +1,9 @@
 """Structured pruning: whole channels are removed, so the network is smaller and faster on any device.
 
 Importance of a channel: its group's L2 norm, or the first-order Taylor term of the loss (Molchanov et al.,
-"Importance
-Estimation for Neural Network Pruning", arXiv 1906.10771). Fragile layers, found one at a time, lose fewer
-channels. What
-is left is first made up for by least squares, then by fine-tuning.
+"Importance Estimation for Neural Network Pruning", arXiv 1906.10771). How many go where is settled by what
+half of each group costs alone: layers that do without theirs lose most, fragile ones few. What is left is
+first made up for by least squares, then by fine-tuning.
 """
 
 import numpy as np
@@ -13,6 +12,8 @@ from engine import memory
 from engine.backends.protocol import Facts, Network
 from engine.techniques import ptq_int8
 from engine.techniques.job import NotApplicable
+from engine.techniques.shared.allocation import Group, Shares, spread
+from engine.techniques.shared.pricing import free_layers, groups_of
 from engine.techniques.shared.reconstruct import DAMPING, reconstructed
 from engine.techniques.technique import Technique
 from engine.techniques.workbench import Making, Workbench
@@ -21,7 +22,6 @@ RATIOS = (0.3, 0.5, 0.7)
 SHARE = {"one-shot": 1 / 8, "iterative": 5 / 24}  # of the technique's time, for each of the three
 STAGES = 3
 RECONSTRUCTION_IMAGES = 512
-SPARED = 0.35  # how much less than the target ratio the most fragile layer loses, and the sturdiest more
 LEARNING_RATE = 1e-3
 BOLD_LEARNING_RATE = 3e-3  # where a cut cost much: small steps do not come back from there in time
 MUCH, LOOKED_AT = 0.05, 500  # validation accuracy, and the images that tell it
@@ -33,7 +33,7 @@ def run(bench: Workbench) -> None:
     """Makes a one-shot (L2) and an iterative (Taylor) variant for each ratio."""
     for ratio in RATIOS:
         with bench.variant(f"prune_structured@{ratio}") as making:
-            network = cut(bench, making, bench.network(), ratio, "l2", fragility(bench))
+            network = cut(bench, making, bench.network(), ratio, "l2")
             trained = making.train(
                 network,
                 SHARE["one-shot"],
@@ -54,11 +54,8 @@ def cut_in_stages(bench: Workbench, making: Making, network: Network, ratio: flo
     """Removes channels in `STAGES` steps with a fine-tuning after each, the longest after the last; none
     follows one that leaves the accuracy at chance.
     """
-    left = 1.0
     for stage in range(1, STAGES + 1):
-        wanted = (1 - ratio) ** (stage / STAGES)
-        network = cut(bench, making, network, 1 - wanted / left, "taylor", fragility(bench))
-        left = wanted
+        network = cut(bench, making, network, 1 - (1 - ratio) ** (stage / STAGES), "taylor")
         part = share * (0.5 if stage == STAGES else 0.5 / (STAGES - 1))
         trained = making.train(
             network,
@@ -75,28 +72,34 @@ def cut_in_stages(bench: Workbench, making: Making, network: Network, ratio: flo
     return network
 
 
-def fragility(bench: Workbench) -> dict[str, float]:
-    """Returns 0 (sturdiest) … 1 (most fragile) by layer, ranked by the loss when half of it is pruned."""
-    rows = {name: row for name, row in bench.sensitivity("prune").items() if name not in bench.facts.locked}
-    ordered = sorted((name for name in rows), key=lambda name: rows[name].loss_increase)
-    return {name: i / max(1, len(ordered) - 1) for i, name in enumerate(ordered)}
+def layer_ratios(bench: Workbench, network: Network, ratio: float) -> dict[str, float]:
+    """Returns the share that each of a network's layers loses, so that of all channels of the uploaded one
+    that can go `ratio` has gone: most where half of them cost least when they were tried.
 
-
-def layer_ratios(bench: Workbench, ratio: float, fragile: dict[str, float]) -> dict[str, float]:
-    """Returns each inner layer's own ratio: around `ratio`, less for fragile layers and more for sturdy ones,
-    so that
-    about as many weights go as with one ratio for all."""
-    inner = [
-        layer
-        for layer in bench.facts.layers
-        if not layer.is_output and layer.kind in ("conv", "dense") and layer.name not in bench.facts.locked
-    ]
-    lean = {layer.name: SPARED * (1 - 2 * fragile.get(layer.name, 0.5)) for layer in inner}
-    sizes = np.array([layer.weights for layer in inner], float)
-    mean = float(np.average([lean[layer.name] for layer in inner], weights=sizes)) if inner else 0.0
-    room = min(ratio, 1 - ratio)
+    What goes together in a network of more groups than were tried is not known of all; what is not counts
+    alone, by its sensitivity.
+    """
+    free, groups, layers = free_layers(bench.facts), groups_of(bench), bench.facts.layers
+    tried = {name for group in groups for name in group.layers}
+    rows = bench.sensitivity("prune")
+    mean = float(np.mean([group.loss for group in groups])) if groups else 0.0
+    for number, layer in enumerate(layers):
+        if layer in free and layer.name not in tried:
+            loss = max(0.0, rows[layer.name].loss_increase) if layer.name in rows else mean
+            alone = np.eye(len(layers))[number]
+            groups.append(Group((layer.name,), 1 / layer.shape[0], alone, 0 * alone, loss))
+    now = {name: len(w) for name, w in bench.backend.weights(network).items()}
+    was = {layer.name: layer.shape[0] for layer in layers}
+    gone = np.array([1 - now[group.layers[0]] / was[group.layers[0]] for group in groups])
+    outputs = np.array([layer.shape[0] for layer in layers])
+    channels = np.array([group.outputs @ outputs for group in groups])
+    macs = np.array([float(layer.macs) for layer in layers])
+    shares = Shares(macs / max(macs.sum(), 1.0), 0 * macs)
+    left = 1 - spread(groups, channels, shares, ratio, gone) if groups else gone
     return {
-        layer.name: float(np.clip(ratio + room * (lean[layer.name] - mean), 0.0, 0.97)) for layer in inner
+        name: float(np.clip(1 - share * was[name] / now[name], 0, 1))
+        for group, share in zip(groups, left, strict=True)
+        for name in group.layers
     }
 
 
@@ -106,13 +109,12 @@ def cut(
     network: Network,
     ratio: float,
     importance: str,
-    fragile: dict[str, float],
     made: Network | None = None,
 ) -> Network:
-    """Removes channels once and records how. `made`: what `without_channels` gave for the same, where a trial
-    made it.
+    """Removes channels until `ratio` of the uploaded network's are gone, and records how. `made`: what
+    `without_channels` gave for the same, where a trial made it.
     """
-    ratios = layer_ratios(bench, ratio, fragile)
+    ratios = layer_ratios(bench, network, ratio)
     record(bench, making, ratios, importance, ratio=round(ratio, 4))
     left = removed(bench, network, ratios, importance, making.seed) if made is None else made
     note_gain(bench, making, left)
@@ -140,7 +142,7 @@ def record(
     making.progress(0.05, "removing channels")
     making.step(
         "remove_channels",
-        "Whole channels go, with all that is coupled to them; fragile layers lose fewer.",
+        "Whole channels go, with all that is coupled to them, most where the network does without them.",
         **more,
         importance=importance,
         layer_ratios={n: round(r, 4) for n, r in ratios.items()},
@@ -158,11 +160,9 @@ def record(
     )
 
 
-def without_channels(
-    bench: Workbench, network: Network, ratio: float, importance: str, fragile: dict[str, float], seed: int
-) -> Network:
-    """Removes channels once and makes up for them by least squares; trains and records nothing."""
-    return removed(bench, network, layer_ratios(bench, ratio, fragile), importance, seed)
+def without_channels(bench: Workbench, network: Network, ratio: float, importance: str, seed: int) -> Network:
+    """Removes channels as `cut` does and makes up for them by least squares; trains and records nothing."""
+    return removed(bench, network, layer_ratios(bench, network, ratio), importance, seed)
 
 
 def removed(

@@ -9,35 +9,51 @@ from engine.backends.protocol import Facts, LayerInfo
 from engine.techniques import budget, prune_structured, ptq_int4
 from engine.techniques.job import NotApplicable
 from engine.techniques.shared import narrowing, saturation
+from engine.techniques.shared.allocation import Group, Shares, spread
 
 
 def layer(name: str, kind: str = "conv", is_output: bool = False) -> LayerInfo:
     return LayerInfo(name=name, kind=kind, shape=(16, 16, 3, 3), macs=1, is_output=is_output)
 
 
-def bench_of(locked: dict[str, str]) -> SimpleNamespace:
-    """Returns what `fragility` and `layer_ratios` look at: four layers, the last the output, and their
-    losses.
-    """
-    facts = Facts(
-        "pytorch",
-        (layer("a"), layer("b"), layer("c"), layer("out", "dense", True)),
-        0,
-        0,
-        locked=locked,
+def bench_of(locked: dict[str, str], groups: list[Group]) -> SimpleNamespace:
+    """Returns what `layer_ratios` looks at: four layers, the last the output, and the loss of one."""
+    layers = (layer("a"), layer("b"), layer("c"), layer("out", "dense", True))
+    backend = SimpleNamespace(weights=lambda network: {n: np.zeros(count) for n, count in network.items()})
+    return SimpleNamespace(
+        facts=Facts("pytorch", layers, 0, 0, locked=locked),
+        sensitivity=lambda change: {"c": SimpleNamespace(loss_increase=0.5)},
+        backend=backend,
+        groups=groups,
     )
-    losses = {"a": 3.0, "b": 1.0, "c": 2.0, "out": 0.5}
-    rows = {name: SimpleNamespace(loss_increase=loss) for name, loss in losses.items()}
-    return SimpleNamespace(facts=facts, sensitivity=lambda change: rows)
 
 
-def test_ratios_average_over_the_layers_that_can_lose_channels():
-    bench = bench_of({"b": "its channels are padded"})
-    fragile = prune_structured.fragility(bench)
-    assert "b" not in fragile and fragile["a"] > fragile["c"]
-    ratios = prune_structured.layer_ratios(bench, 0.5, fragile)
+@pytest.mark.parametrize("tried", [("a", "c"), ("a",)], ids=["all tried", "one not tried"])
+def test_of_all_channels_that_can_go_the_ratio_goes(monkeypatch, tried):
+    losses, places = {"a": 3.0, "c": 0.5}, {"a": np.eye(4)[0], "c": np.eye(4)[2]}
+    groups = [Group((n,), 1 / 16, places[n], np.zeros(4), losses[n]) for n in tried]
+    monkeypatch.setattr(prune_structured, "groups_of", lambda bench: list(bench.groups))
+    bench = bench_of({"b": "its channels are padded"}, groups)
+    ratios = prune_structured.layer_ratios(bench, dict.fromkeys("abc", 16), 0.5)
     assert set(ratios) == {"a", "c"} and ratios["a"] < 0.5 < ratios["c"]
     assert np.mean(list(ratios.values())) == pytest.approx(0.5)
+    left = {name: round(16 * (1 - ratio)) for name, ratio in ratios.items()} | {"b": 16}
+    further = prune_structured.layer_ratios(bench, left, 0.75)  # of the uploaded network, not of what is left
+    assert sum(round(left[n] * (1 - ratio)) for n, ratio in further.items()) == 8
+    assert all(0 <= ratio < 1 for ratio in further.values())
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.94])
+def test_as_many_channels_go_as_steps_allow(share):
+    """By a twentieth of a percent: no step takes more than a tenth."""
+    random = np.random.default_rng(0)
+    channels = random.choice([128, 256, 1024], 30).astype(float) * random.integers(1, 4, 30)
+    own = np.eye(30)
+    groups = [Group((str(i),), 8 / 1024, own[i], own[i - 1], float(random.gamma(1))) for i in range(30)]
+    macs = Shares(random.dirichlet(np.ones(30)), np.zeros(30))
+    gone = spread(groups, channels, macs, share, np.zeros(30))
+    assert gone @ channels / channels.sum() == pytest.approx(share, abs=1e-3)
+    assert (spread(groups, channels, macs, (1 + share) / 2, gone) >= gone).all()
 
 
 @pytest.mark.parametrize(

@@ -293,7 +293,7 @@ def test_a_fragile_layer_loses_fewer_channels(digits_run):
         s for s in digits_run.variant("prune_structured@0.5").steps if s.what == "remove_channels"
     ).parameters["layer_ratios"]
     order = [r.layer for r in rows if r.layer in cut]
-    assert cut[order[0]] < cut[order[-1]] and [cut[n] for n in order] == sorted(cut.values())
+    assert cut[order[0]] < cut[order[-1]] and cut[order[0]] == min(cut.values())
 
 
 def test_one_export_for_all_that_only_changes_values(digits_run):

@@ -7,6 +7,7 @@ outputs times its inputs; what the files themselves are predicted at corrects it
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ class Group:
         step: The share that goes at once.
         outputs, inputs: By layer of the network, the share of its outputs and inputs that go with all of
             them.
-        loss: What half of them cost when they were silenced alone.
+        loss: What half of them cost when they alone went.
     """
 
     layers: tuple[str, ...]
@@ -33,6 +34,16 @@ class Group:
     outputs: np.ndarray
     inputs: np.ndarray
     loss: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns what `from_json` takes."""
+        return vars(self) | {"outputs": self.outputs.tolist(), "inputs": self.inputs.tolist()}
+
+    @classmethod
+    def from_json(cls, kept: dict[str, Any]) -> "Group":
+        """Makes a group of what `as_json` gave."""
+        arrays = {name: np.array(kept[name]) for name in ("outputs", "inputs")}
+        return cls(**kept | arrays | {"layers": tuple(kept["layers"])})
 
 
 @dataclass(frozen=True)
@@ -59,9 +70,7 @@ def allocated(groups: list[Group], shares: dict[str, Shares], most: dict[str, fl
     goes.
     """
     gone, steps = np.zeros(len(groups)), np.array([group.step for group in groups])
-    losses = np.array([group.loss for group in groups])
-    if len(groups):  # the root, because training brings back more of a large loss than of a small one
-        losses = np.sqrt(np.maximum(losses, LEAST_LOSS * max(float(losses.mean()), 1e-9)))
+    losses = _weighed(np.array([group.loss for group in groups]))
     while True:
         left = {name: float(shares[name].left(groups, gone)) if groups else 1.0 for name in most}
         worst = max(most, key=lambda name: left[name] / most[name])
@@ -74,6 +83,39 @@ def allocated(groups: list[Group], shares: dict[str, Shares], most: dict[str, fl
         saved = left[worst] - shares[worst].left(groups, tried)
         rise = losses[free] * (_odds(tried[np.arange(len(free)), free]) - _odds(gone[free]))
         gone = tried[int(np.argmax(saved / rise))]
+
+
+def spread(
+    groups: list[Group], channels: np.ndarray, macs: Shares, share: float, gone: np.ndarray
+) -> np.ndarray:
+    """Returns the shares by group with which `share` of all these channels goes, as near as steps come to it:
+    a step at a time, wherever channels and MACs (the geometric mean of what goes of both, or a network would
+    be narrower and no faster) cost least loss. channels: by group. gone: the shares by group that went
+    already.
+    """
+    gone, steps = gone.copy(), np.array([group.step for group in groups])
+    losses = _weighed(np.array([group.loss for group in groups]))
+    most = max(MOST, (1 + share) / 2)
+    while True:
+        waiting = share * channels.sum() - gone @ channels
+        nearer = steps * channels <= 2 * waiting
+        free = np.flatnonzero(nearer & (gone + steps <= most + 1e-9))
+        if not len(free):
+            return gone
+        tried = gone + np.eye(len(groups))[free] * steps
+        saved = np.maximum(macs.left(groups, gone) - macs.left(groups, tried), 1e-12)
+        rise = losses[free] * (_odds(gone[free] + steps[free]) - _odds(gone[free]))
+        gone = tried[int(np.argmax(np.sqrt(steps[free] * channels[free] * saved) / rise))]
+
+
+def _weighed(losses: np.ndarray) -> np.ndarray:
+    """Returns losses as they count against each other: their root, because training brings back more of a
+    large loss than of a small one.
+    """
+    if not len(losses):
+        return losses
+    root: np.ndarray = np.sqrt(np.maximum(losses, LEAST_LOSS * max(float(losses.mean()), 1e-9)))
+    return root
 
 
 def _odds(gone: np.ndarray) -> np.ndarray:

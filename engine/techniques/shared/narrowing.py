@@ -30,14 +30,16 @@ def narrower(bench: Workbench, making: Making, floor: float) -> list[Network]:
     for width in WIDTHS[first:]:
         if len(good) > 1 and too_late(bench, making, "narrower networks"):
             break
-        network = _at_width(bench, making, good[-1], width, floor, made if width == WIDTHS[first] else None)
+        network = _at_width(
+            bench, making, good[-1][1], width, floor, made if width == WIDTHS[first] else None
+        )
         if network is None:
             break
         good.append((width, network))
     for width in reversed(WIDTHS[:first]) if len(good) == 1 else ():
         if too_late(bench, making, "wider networks"):
             break
-        network = _at_width(bench, making, good[0], width, floor)
+        network = _at_width(bench, making, good[0][1], width, floor)
         if network is not None:
             good.append((width, network))
             break
@@ -54,9 +56,7 @@ def _boldest(bench: Workbench, making: Making, floor: float) -> tuple[int, Netwo
         if found and too_late(bench, making, "bolder cuts"):
             break
         making.progress(0.05, f"trying {width:.0%} of the channels")
-        network = prune_structured.without_channels(
-            bench, bench.network(), 1 - width, "taylor", prune_structured.fragility(bench), making.seed
-        )
+        network = prune_structured.without_channels(bench, bench.network(), 1 - width, "taylor", making.seed)
         found[width] = judged(bench, network)
         promising = found[width] >= PROMISING * floor
         if promising or made is None:
@@ -75,7 +75,7 @@ def _boldest(bench: Workbench, making: Making, floor: float) -> tuple[int, Netwo
 def _at_width(
     bench: Workbench,
     making: Making,
-    start: tuple[float, Network],
+    start: Network,
     width: float,
     floor: float,
     made: Network | None = None,
@@ -83,9 +83,7 @@ def _at_width(
     """Cuts a network to `width` of the baseline's channels (`made`: one that is cut already) and trains it,
     twice if need
     be; None if it stays below."""
-    network = prune_structured.cut(
-        bench, making, start[1], 1 - width / start[0], "taylor", prune_structured.fragility(bench), made
-    )
+    network = prune_structured.cut(bench, making, start, 1 - width, "taylor", made)
     for chance in (1, 2):
         network = making.train(
             network,

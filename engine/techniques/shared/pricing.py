@@ -3,6 +3,7 @@ the run's limits are judged by.
 """
 
 import copy
+import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from engine import memory
-from engine.backends.protocol import LayerInfo, Network, QuantSpec
+from engine.backends.protocol import Facts, LayerInfo, Network, QuantSpec
 from engine.backends.widths import unit
 from engine.judge.estimates import estimates_for
 from engine.judge.limits import LIMITS
 from engine.techniques.bench import Bench
 from engine.techniques.shared.allocation import Group, Shares
+from engine.techniques.shared.sensitivity import accuracy_and_loss, images_for
 from engine.vocabulary import Estimate, Variant
 from estimator.profile.graph import profile
 from estimator.types import Profile
@@ -107,17 +109,29 @@ def price(bench: Bench, network: Network, spec: QuantSpec | None) -> Priced:
         return priced(bench, backend.export(network, spec, images, Path(folder) / "priced"))
 
 
-def groups_of(bench: Bench) -> list[Group]:
-    """Returns the channels of the uploaded network that can go, told apart by taking half of one layer's and
-    looking which other layers lose some; those that there is no time for keep theirs.
-    """
-    layers, multiple = bench.facts.layers, bench.job.channel_multiple
-    free = [
+def free_layers(facts: Facts) -> list[LayerInfo]:
+    """Returns the layers whose channels can go."""
+    return [
         layer
-        for layer in layers
-        if not layer.is_output and layer.kind in ("conv", "dense") and layer.name not in bench.facts.locked
+        for layer in facts.layers
+        if not layer.is_output and layer.kind in ("conv", "dense") and layer.name not in facts.locked
     ]
-    widest, lost = max((layer.shape[0] for layer in free), default=0), bench.sensitivity("prune")
+
+
+def groups_of(bench: Bench) -> list[Group]:
+    """Returns the channels of the uploaded network that can go, found out once a run. What goes together is
+    told apart by taking half of one layer's, looking which other layers lose some, and what that costs on
+    validation images; layers that there is no time for are not among them.
+    """
+    path = bench.folder / "cache" / "groups.json"
+    if not path.exists():
+        path.write_text(json.dumps([group.as_json() for group in _groups_of(bench)]))
+    return [Group.from_json(kept) for kept in json.loads(path.read_text())]
+
+
+def _groups_of(bench: Bench) -> list[Group]:
+    layers, multiple, free = bench.facts.layers, bench.job.channel_multiple, free_layers(bench.facts)
+    widest, whole = max((layer.shape[0] for layer in free), default=0), _loss(bench, bench.network())
     found: list[Group] = []
     for layer in sorted(free, key=lambda layer: -layer.macs):
         if any(layer.name in group.layers for group in found):
@@ -126,22 +140,29 @@ def groups_of(bench: Bench) -> list[Group]:
             break
         cut = bench.backend.remove_channels(bench.network(), {layer.name: PROBE}, "l2", None, 0, multiple)
         shapes = {name: array.shape for name, array in bench.backend.weights(cut).items()}
-        memory.release()
         gone = {info.name: _gone(info.shape, shapes[info.name]) for info in layers}
         if not (share := gone[layer.name][0]):  # it goes with another layer, which has its turn
             continue
         together = tuple(info.name for info in free if gone[info.name][0])
-        losses = [max(0.0, lost[name].loss_increase) for name in together if name in lost]
+        loss = max(0.0, _loss(bench, cut) - whole)
+        memory.release()
         found.append(
             Group(
                 together,
                 unit(layer.shape[0], multiple, widest) / layer.shape[0],
                 np.array([gone[info.name][0] for info in layers]) / share,
                 np.array([gone[info.name][1] for info in layers]) / share,
-                sum(losses),
+                loss,
             )
         )
     return found
+
+
+def _loss(bench: Bench, network: Network) -> float:
+    """Returns a network's mean cross-entropy on as many validation images as the sensitivity is found on."""
+    validation, count = bench.data.labelled()[1], images_for(bench.facts)
+    logits = bench.backend.logits(network, np.asarray(validation.images[:count]))
+    return accuracy_and_loss(logits, validation.labels[:count])[1]
 
 
 def _gone(before: tuple[int, ...], after: tuple[int, ...]) -> tuple[float, float]:

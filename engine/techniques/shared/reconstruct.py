@@ -20,7 +20,7 @@ from engine.memory import together
 DAMPING = 0.005  # share of the mean diagonal of G that holds W' at what was left of W
 GRAM_BYTES = 100_000_000  # of moments held at once: a wide layer's alone takes as much
 MAX_INPUTS = 4_096  # above it the factorisation takes longer than the accuracy is worth
-MAX_WORK = 3e11  # multiply-adds, likewise: what solving all rows of a layer by themselves may take
+MAX_WORK = 1e11  # multiply-adds, likewise: what solving all rows of a layer by themselves may take
 
 
 def reconstructed(backend: Backend, before: Network, after: Network, images: np.ndarray) -> Network:
@@ -102,13 +102,17 @@ def _solved(old: np.ndarray, outputs: np.ndarray, inputs: np.ndarray, gram: np.n
 
 
 def _solved_by_rows(old: np.ndarray, mask: np.ndarray, gram: np.ndarray) -> np.ndarray:
-    solved, kernel = np.zeros((len(old), len(gram)), np.float32), _damped(gram)
-    for row, weights, stays in zip(
-        solved, old.reshape(len(old), -1), mask.reshape(len(old), -1), strict=True
-    ):
-        left = np.flatnonzero(stays)
-        row[left] = _made_up(weights[None], left, kernel)[0]
-    return solved.reshape(old.shape)
+    kernel, mask = _damped(gram), mask.reshape(len(mask), -1)
+    solved = np.where(mask, old.reshape(mask.shape), 0).astype(np.float64)
+    inverse = np.linalg.inv(kernel) if mask.mean() > 0.5 else None
+    for row, weights, stays in zip(solved, old.reshape(mask.shape), mask, strict=True):
+        left, lost = np.flatnonzero(stays), np.flatnonzero(~stays)
+        if inverse is not None and len(lost) < len(left):  # the same by the smaller of two systems
+            known = np.linalg.solve(inverse[np.ix_(lost, lost)], weights[lost].astype(np.float64))
+            row[left] -= known @ inverse[np.ix_(lost, left)]
+        else:
+            row[left] = _made_up(weights[None], left, kernel)[0]
+    return solved.reshape(old.shape).astype(np.float32)
 
 
 def _made_up(weights: np.ndarray, left: np.ndarray, kernel: np.ndarray) -> np.ndarray:
@@ -126,4 +130,5 @@ def _damped(gram: np.ndarray) -> np.ndarray:
 
 def _work(mask: np.ndarray) -> float:
     """Returns the multiply-adds that solving each row by itself takes."""
-    return float((np.count_nonzero(mask.reshape(len(mask), -1), axis=1).astype(float) ** 3).sum() / 3)
+    left = np.count_nonzero(mask.reshape(len(mask), -1), axis=1).astype(float)
+    return float((np.minimum(left, mask[0].size - left) ** 3).sum() / 3)

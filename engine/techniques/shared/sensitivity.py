@@ -42,13 +42,13 @@ def sensitivity(
     images, labels = np.asarray(validation.images[:count]), np.asarray(validation.labels[:count])
     folded = backend.folded(network)
     weights = backend.weights(folded)
-    base = _scores(backend.logits(folded, images), labels)
+    base = accuracy_and_loss(backend.logits(folded, images), labels)
     rows = []
     for number, layer in enumerate(sorted(facts.layers, key=lambda layer: -layer.weights)):
         if not has_time():
             break
         for change, changed in _changes(weights[layer.name]):
-            accuracy, loss = _scores(
+            accuracy, loss = accuracy_and_loss(
                 backend.logits(backend.with_weights(folded, {layer.name: changed}), images), labels
             )
             rows.append(
@@ -82,7 +82,8 @@ def _changes(weight: np.ndarray) -> Iterator[tuple[Change, np.ndarray]]:
     yield "prune", weight * keep.reshape((-1,) + (1,) * (weight.ndim - 1))
 
 
-def _scores(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+def accuracy_and_loss(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Returns the accuracy and the mean cross-entropy of logits [n, classes] against labels [n]."""
     if logits.min() >= 0 and np.allclose(logits.sum(axis=1), 1, atol=1e-3):
         logits = np.log(np.maximum(logits, 1e-7))  # the network ends in a softmax
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)

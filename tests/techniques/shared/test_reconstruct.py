@@ -8,7 +8,14 @@ import torch
 from torch import nn
 
 from engine.backends import backend_for
-from engine.techniques.shared.reconstruct import _kept, energies, reconstructed, without_weights
+from engine.techniques.shared.reconstruct import (
+    DAMPING,
+    _kept,
+    _solved_by_rows,
+    energies,
+    reconstructed,
+    without_weights,
+)
 from engine.vocabulary import Preprocessing
 
 PREPROCESSING = Preprocessing(height=8, width=8, color="grey", layout="NCHW", mean=[0.0], std=[1.0])
@@ -64,6 +71,19 @@ def test_what_other_weights_say_as_well_is_made_up_for(backend, images, reader):
     far, near = (np.abs(backend.logits(n, images) - wanted).mean() for n in (zeroed, left))
     assert near < 0.3 * far
     assert all((backend.weights(left)[name] != 0).sum() == mask.sum() for name, mask in masks.items())
+
+
+@pytest.mark.parametrize("share", [0.2, 0.8])
+def test_rows_that_lost_little_are_solved_as_those_that_lost_much(share):
+    random = np.random.default_rng(0)
+    old, mask = random.normal(size=(5, 30)), random.uniform(size=(5, 30)) > share
+    inputs = random.normal(size=(100, 30)) @ random.normal(size=(30, 30))
+    gram = inputs.T @ inputs / 100
+    solved = _solved_by_rows(old, mask, gram.copy())
+    kernel = gram + DAMPING * np.diag(gram).mean() * np.eye(30)
+    for row, was, stays in zip(solved, old, mask, strict=True):
+        assert (row[~stays] == 0).all()
+        np.testing.assert_allclose((kernel @ (row - was))[stays], 0, atol=1e-3)  # where the error is least
 
 
 def test_energies_are_the_mean_squares_of_inputs(backend, images):
