@@ -10,12 +10,17 @@ import numpy as np
 
 from engine import memory
 from engine.backends.protocol import Network, QuantSpec, Trained, Training
+from engine.backends.training import EVALUATED_IMAGES
 from engine.frameworks import FRAMEWORKS
 from engine.techniques import budget
 from engine.techniques.bench import CALIBRATION_IMAGES, Bench
 from engine.techniques.shared.encoding import encode
 from engine.vocabulary import Artifact, Step, Variant, variant_seed
 from models.catalog import sha256_of
+
+MOST_LOOKS = 4  # at the validation part during a training …
+LOOKS_SHARE = 0.25  # … that cost this share of it at most
+FORWARD_SHARE = 1 / 3  # of what training on an image costs, for looking at one
 
 
 class Making:
@@ -69,6 +74,7 @@ class Making:
             learning_rate=learning_rate,
             seed=self.seed,
             teacher=None if teacher is None else bench.teacher(teacher),
+            evaluations=looks(steps * batch, len(validation.labels)),
             **options,
         )
         began = time.monotonic()
@@ -193,6 +199,12 @@ class Making:
             **self.figures,
         )
         self.bench.send({"kind": "variant_made", "variant": variant.model_dump(mode="json")})
+
+
+def looks(trained: int, validation: int) -> int:
+    """Returns how often a training on so many images looks at a validation part of this size."""
+    cost = FORWARD_SHARE * min(EVALUATED_IMAGES, validation)
+    return int(np.clip(LOOKS_SHARE * trained / cost, 1, MOST_LOOKS))
 
 
 def versions(framework: str, format: str) -> dict[str, str]:
