@@ -41,9 +41,10 @@ MANIFEST = "manifest.json"
 SUFFIX = ".edgewise.zip"
 LEFT_OUT = ("cache", "lease", "worker.log")  # safe to delete, or of this machine alone
 NEEDED = ("experiment.json", "events.jsonl")
+CHECKED_LATER = ("robustness.json", "operators.json", "board.json")
 PART = r"[\w@+-][\w@.+-]{0,99}"
 NAME = re.compile(
-    rf"(experiment|result|label|robustness|operators)\.json|events\.jsonl|variants/{PART}"
+    rf"(experiment|result|label|robustness|operators|board)\.json|events\.jsonl|(variants|board)/{PART}"
     rf"|(artifacts|golden)(/{PART}){{1,3}}",
     re.ASCII,
 )
@@ -160,9 +161,10 @@ def _check(draft: Path, workspace: Workspace) -> None:
     for name, kind in (("label.json", Label), ("result.json", Result)):
         if (draft / name).exists():
             parse(kind, _json(draft / name), stored=True)
-    for name in ("robustness.json", "operators.json"):  # what they hold is checked whenever they are read
-        if (draft / name).exists():
-            _json(draft / name)
+    # what these hold is checked whenever they are read
+    for path in (*map(draft.joinpath, CHECKED_LATER), *(draft / "board").glob("*")):
+        if path.exists():
+            _json(path)
     for path in (draft / "variants").rglob("*"):
         variant = parse(Variant, _json(path), stored=True)
         _check_ids([variant.technique, *variant.estimates])

@@ -13,8 +13,10 @@ from engine.errors import BadInput
 from engine.run import travel
 from engine.run.operators import operators_of
 from engine.run.robustness import robustness_of
+from engine.store import boards
 from engine.store.workspace import Workspace
 from engine.vocabulary import Artifact, Variant
+from estimator.calibrate import Machine
 
 
 def finished(workspace, asked) -> str:
@@ -36,6 +38,8 @@ def finished(workspace, asked) -> str:
     (workspace.folder(run) / "robustness.json").write_text(json.dumps(measured))
     times = {"baseline": [{"name": "Conv", "kind": "float", "calls": 1, "ms": 0.5}]}
     (workspace.folder(run) / "operators.json").write_text(json.dumps(times))
+    boards.meet(run, Machine(board="Raspberry Pi 4 Model B Rev 1.4"), workspace)
+    boards.keep(run, "baseline", boards.Measured(reason="it has no Python"), workspace)
     return run
 
 
@@ -72,6 +76,8 @@ def test_a_run_comes_back_as_it_was(workspace, packed, other):
     assert now.recommendation == was.recommendation is not None
     assert robustness_of(new, other) == robustness_of(old["id"], workspace) != {}
     assert operators_of(new, other) == operators_of(old["id"], workspace) != {}
+    assert boards.measured(new, other) == boards.measured(old["id"], workspace) != {}
+    assert boards.machine_of(new, other).board == "Raspberry Pi 4 Model B Rev 1.4"
     assert other.label_of(new) == workspace.label_of(old["id"]) and other.runs()[0]["tags"] == "night, v2"
     assert (other.folder(new) / "artifacts/baseline/model.onnx").read_bytes() == b"weights"
     assert not list((other.folder(new) / "cache").iterdir())
@@ -146,6 +152,7 @@ def marked(files):
         (put("variants/a/b.json", "{}"), "does not hold what a run does"),
         (put("artifacts/baseline/model.onnx/x", "x"), "does not hold what a run does"),
         (put("result.json", "[1]"), "damaged"),
+        (put("board/baseline.json", "[1]"), "damaged"),
         (put("result.json", '{"recommendation": {"winner": {}, "ranking": [], "reasons": []}}'), "winner"),
         (marked, "no device"),
         (rename("variants/baseline.json", "variants/other.json"), "not where it says it is"),
