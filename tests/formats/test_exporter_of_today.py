@@ -300,6 +300,24 @@ def test_places_that_are_summed_up_are_followed():
         assert opened is not None, why
 
 
+@pytest.mark.parametrize("heads", [0, 2])
+def test_attention_in_one_operator_is_followed(heads, tmp_path):
+    """As `opset_version=23` writes it; a ViT was told that it is a network for text."""
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 10, opset_import: ["": 23]> g (float[n,3,8,8] image) => (float[n,3] scores)
+        <int64[3] rows = {{0, 3, 64}}, int64[4] picture = {{0, 3, 8, 8}}> {{
+            q = {"Reshape(image, rows)" if heads else "Identity(image)"}
+            k = Sin(q)
+            made = Attention {f"<q_num_heads = {heads}, kv_num_heads = {heads}>" if heads else ""} (q, k, q)
+            back = Reshape(made, picture)
+            pooled = GlobalMaxPool(back)
+            scores = Flatten(pooled)
+        }}""")
+    check.check(saved(tmp_path, model))
+    opened, why = _try_network(model, face_of(model, None), session_of(model))
+    assert opened is not None, why
+
+
 @pytest.mark.parametrize(
     "line", ["Cos(i)", "Trilu(i)", "Hardmax(i)", "Shrink(i)", "CastLike(i, i)", "OneHot <axis = 1> (c, d, v)"]
 )

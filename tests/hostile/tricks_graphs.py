@@ -29,11 +29,11 @@ def before(*nodes: tuple, **constants: object):
     return change
 
 
-def later(change):
-    """The change in a graph of opset 20."""
+def later(change, opset: int = 20):
+    """The change in a graph of a later opset."""
 
     def changed(model) -> None:
-        model.opset_import[0].version = 20
+        model.opset_import[0].version = opset
         change(model)
 
     return changed
@@ -297,6 +297,17 @@ ONNX = {
             )
         ),
         "numbers with GridSample",
+    ),
+    "an Attention over a hundred thousand places": (
+        later(
+            before(
+                ("Tile", ["image", "n"], "many", {}),
+                whole("Attention", ["many", "many", "many"]),
+                n=_shape(1, 1, 10**4, 1),
+            ),
+            23,
+        ),
+        "numbers with Attention",
     ),
     "an image doubled thirty times": (_doubling(30), "Concat"),
     "a thousand constants": (_constants(1_000), "ConstantOfShape"),

@@ -59,6 +59,7 @@ GROWING = {
     "OneHot",
     "AffineGrid",
     "GridSample",
+    "Attention",
     "Concat",
     "ConvTranspose",
     "Einsum",
@@ -106,7 +107,7 @@ def _unknown(graph: onnx.GraphProto) -> str:
             shape = shapes.get(name)
             if shape is None and node.op_type in GROWING:
                 return node.op_type
-            size = math.prod(shape or ())
+            size = max(math.prod(shape or ()), _weighed(node, shapes))
             made += size if node.op_type in MADE else 0
             if size > MAX_OUTPUT or made > MAX_MADE:
                 raise BadInput(
@@ -114,6 +115,15 @@ def _unknown(graph: onnx.GraphProto) -> str:
                     f" is absurd for one image: {ADVICE}"
                 )
     return ""
+
+
+def _weighed(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
+    """Returns how many numbers weigh places by places inside an Attention, which no output shows."""
+    if node.op_type != "Attention":
+        return 0
+    queries, keys = (shapes.get(name, (MAX_OUTPUT, MAX_OUTPUT)) for name in node.input[:2])
+    heads = next((a.i for a in node.attribute if a.name == "q_num_heads"), 1)
+    return math.prod(queries[:-1]) * keys[-2] * max(heads, 1)
 
 
 def _with_shapes(model: onnx.ModelProto, side: int) -> onnx.GraphProto:

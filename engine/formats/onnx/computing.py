@@ -41,6 +41,37 @@ def _reduce(node: Node) -> Made:
     return Call(reduced, kind=node.kind, axes=tuple(axes), keep=keep), 1
 
 
+@maker("Attention")
+def _attention(node: Node) -> Made:
+    given, heads = node.given, node.given.get("q_num_heads")
+    shape, odd = (
+        node.shape(),
+        given.get("is_causal") or given.get("softcap") or any(map(node.has, range(3, 6))),
+    )
+    if odd or node.outputs > 1 or (heads or 1) != (given.get("kv_num_heads") or heads or 1):
+        return None
+    if len(shape) == 4 and shape[1] != node.shape(1)[1]:
+        return None
+    return Attended(heads if len(shape) == 3 else None, given.get("scale")), 3
+
+
+class Attended(nn.Module):
+    """Attention in plain operators, which every technique and every later file knows: queries, keys and
+    values [n, heads, places, width], or [n, places, heads * width] where `heads` is given.
+    """
+
+    def __init__(self, heads: int | None, scale: float | None):
+        super().__init__()
+        self.heads, self.scale = heads, scale
+
+    def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        if self.heads is not None:
+            q, k, v = (x.unflatten(2, (self.heads, -1)).transpose(1, 2) for x in (q, k, v))
+        scale = self.scale if self.scale is not None else q.shape[-1] ** -0.5
+        found = torch.softmax(q @ k.transpose(-2, -1) * scale, -1) @ v
+        return found if self.heads is None else found.transpose(1, 2).flatten(2)
+
+
 @maker("CumSum")
 def _cumulate(node: Node) -> Made:
     reverse, exclusive = (bool(node.given.get(name)) for name in ("reverse", "exclusive"))
