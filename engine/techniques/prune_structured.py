@@ -24,7 +24,7 @@ STAGES = 3
 RECONSTRUCTION_IMAGES = 512
 LEARNING_RATE = 2e-4  # where a cut cost little: a short training at a larger one costs more than it brings
 BOLD_LEARNING_RATE = 3e-3  # where a cut cost much: small steps do not come back from there in time
-MUCH, LOOKED_AT = 0.05, 500  # validation accuracy, and the images that tell it
+MUCH, LOOKED_AT = 0.2, 500  # validation accuracy, and the images that tell it
 LITTLE, LITTLE_GAIN = "Removing channels saves only", 0.05
 LOCKED = "These layers keep all their channels:"
 
@@ -179,13 +179,16 @@ def removed(
 
 
 def learning_rate(bench: Workbench, cut: Network) -> float:
-    """Returns the learning rate that fits what a cut cost on the validation part."""
+    """Returns the learning rate that fits what a cut cost on the validation part: between the two, by
+    factors.
+    """
 
     def looked_at(network: Network) -> float:
         return bench.validation_accuracy(lambda images: bench.backend.logits(network, images), LOOKED_AT)
 
     before, after = looked_at(bench.network()), looked_at(cut)
-    return BOLD_LEARNING_RATE if before - after > MUCH else LEARNING_RATE
+    cost = float(np.clip(((before or 0.0) - (after or 0.0)) / MUCH, 0, 1))
+    return float(LEARNING_RATE * (BOLD_LEARNING_RATE / LEARNING_RATE) ** cost)
 
 
 def why_not(facts: Facts) -> str:
