@@ -80,6 +80,13 @@ class Measured(Plain):
         return self.answers is not None and not self.answers.agrees
 
 
+class _Kept(Plain):
+    """What is kept: of which file it was found, as a resumed run may make a variant anew."""
+
+    sha256: str
+    found: Measured
+
+
 # ---- tokens ------------------------------------------------------------------------------------------------
 
 
@@ -156,12 +163,14 @@ def why_other(run_id: str, machine: Machine, workspace: Workspace) -> str:
 
 def keep(run_id: str, variant_id: str, found: Measured, workspace: Workspace) -> None:
     """Keeps what was found of a variant, over what was there. Raises BadInput for one without a package."""
-    if variant_id not in {v.id for v in measurable(run_id, workspace)}:
+    variant = next((v for v in measurable(run_id, workspace) if v.id == variant_id), None)
+    if variant is None:
         raise BadInput(f"This run has no package of a variant {variant_id[:80]!r}.")
     folder = workspace.folder(run_id) / "board"
     with sentence_on_full_disk():
         folder.mkdir(exist_ok=True)
-    write_json(folder / f"{variant_id}.json", found.model_dump(mode="json"))
+    kept = _Kept(sha256=variant.shipped.sha256, found=found)
+    write_json(folder / f"{variant_id}.json", kept.model_dump(mode="json"))
 
 
 def machine_of(run_id: str, workspace: Workspace) -> Machine | None:
@@ -174,13 +183,19 @@ def machine_of(run_id: str, workspace: Workspace) -> Machine | None:
 
 
 def measured(run_id: str, workspace: Workspace) -> dict[str, Measured]:
-    """Returns what was found on the user's device, by variant; what can't be read is left out."""
+    """Returns what was found on the user's device, by variant; what can't be read is left out, and what was
+    found of another file than the variant has now.
+    """
     found = {}
-    for path in sorted((workspace.folder(run_id) / "board").glob("*.json")):
+    for variant in measurable(run_id, workspace):
         try:
-            found[path.stem] = parse(Measured, read_json(path), stored=True)
+            kept = parse(
+                _Kept, read_json(workspace.folder(run_id) / "board" / f"{variant.id}.json"), stored=True
+            )
         except BadInput:
             continue
+        if kept.sha256 == variant.shipped.sha256:
+            found[variant.id] = kept.found
     return found
 
 

@@ -10,6 +10,7 @@ import seed
 
 from engine.store import boards
 from engine.store.calibrations import calibration_of
+from engine.vocabulary import Artifact
 from estimator.predict import by_hand
 
 V1, JSON = "/api/v1", {"Content-Type": "application/json"}
@@ -24,6 +25,7 @@ ROUND = {
     "memory_mb": 41.0,
     "machine": PI_4 | {"before": {"temperature_c": 51.0, "power_w": None}},
 }
+ARTIFACT = Artifact(path="artifacts/baseline/model.onnx", format="onnx", bytes=9, sha256="b" * 64)
 FOUND = {"answers": RIGHT, "rounds": [ROUND], "reason": ""}
 
 
@@ -142,3 +144,6 @@ def test_what_was_sent_is_told_and_corrects_predictions_of_this_device_alone(
         boards.keep(done, name, elsewhere, home)
     assert "which is no Raspberry Pi 4" in boards.calibrate(done, home)
     assert calibration_of(seed.DEVICE, home).corrections[0].measurements == 1
+    anew = seed.variant(*seed.FIGURES[0])
+    home.write_variant(done, anew.model_copy(update={"artifacts": [ARTIFACT]}))
+    assert set(boards.measured(done, home)) == {"ptq_int8"}  # the times were another file's
