@@ -15,6 +15,14 @@ def is_public() -> bool:
     return os.environ.get("EDGEWISE_PUBLIC", "").strip().lower() not in PRIVATE
 
 
+def forgets(home: Path) -> bool:
+    """Tells whether this host loses what lies in a workspace when it restarts: a Hugging Face Space
+    (SPACE_ID) keeps its /data alone, Streamlit's Community Cloud, whose apps lie in /mount/src, nothing.
+    """
+    in_a_space = bool(os.environ.get("SPACE_ID")) and not home.is_relative_to("/data")
+    return in_a_space or Path(__file__).is_relative_to("/mount/src")
+
+
 def has_api() -> bool:
     """Tells whether programs are answered in this process too: by server.py, not by app.py alone."""
     return "engine.http" in sys.modules

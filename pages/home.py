@@ -3,7 +3,7 @@
 import streamlit as st
 
 from engine.frameworks import MADE_HERE
-from engine.host import is_public
+from engine.host import forgets, is_public
 from models.catalog import CATALOG
 from pages.parts import example, runs, session
 from pages.parts import wording as w
@@ -55,6 +55,12 @@ for row in rows:
     runs.show_row(row)
 if rows:
     st.page_link("pages/experiments.py", label="All experiments", icon=":material/history:")
+if forgets(home.home):
+    st.warning(
+        "This host forgets runs and uploads when it restarts or goes to sleep: download the package, and"
+        " export the run on the experiments page, before you leave.",
+        icon=":material/hourglass_bottom:",
+    )
 if is_public():
     st.caption(
         "Strangers share this host: you see only the runs of this visit. Keep a run's link to come back"

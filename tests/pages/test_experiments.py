@@ -83,8 +83,11 @@ def test_home_lists_the_last_runs(home, open_page):
 def test_public_host_hides_other_visitors_runs(home, open_page, monkeypatch):
     run = seed.finished(home, model=seed.model(name="secret.onnx"))
     monkeypatch.setenv("EDGEWISE_PUBLIC", "1")
+    monkeypatch.setenv("SPACE_ID", "someone/edgewise")
     for page in ("home", "experiments"):
         assert "secret.onnx" not in words(open_page(page))
+    warned = "".join(warning.value for warning in open_page("home").warning)
+    assert "forgets runs and uploads when it restarts" in warned
     app = open_page("compare", run=run)  # whoever has the link has the run
     assert "secret.onnx" in words(app)
     app.switch_page("pages/experiments.py").run()
