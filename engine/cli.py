@@ -323,6 +323,18 @@ def techniques(as_json) -> None:
 
 
 @cli.command()
+def mcp() -> None:
+    """Serve the workspace to programs that speak the Model Context Protocol."""
+    try:
+        from engine.mcp import main
+    except ImportError as error:
+        raise BadInput(
+            f"This takes the extra `mcp` ({error}): pip install -r requirements/mcp.txt."
+        ) from None
+    main()
+
+
+@cli.command()
 @click.argument("device")
 @click.argument("results", type=click.Path(path_type=Path), nargs=-1, required=True)
 @json_option
