@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from engine.datasets.layout import composed
 from engine.errors import BadInput
 from engine.formats.opening import Opening
 from engine.vocabulary import ModelFile
@@ -20,17 +21,21 @@ def by_labels(opening: Opening, classes: Sequence[str]) -> Opening:
     labels = opening.facts.get("classes")
     if not labels:
         return opening
-    places = {name.strip().lower(): place for place, name in enumerate(labels)}
+    places = {_plain(name): place for place, name in enumerate(labels)}
     shown = ", ".join(name[:40] for name in labels[:NAMED])
-    if sorted(places) != sorted(name.strip().lower() for name in classes):
+    if sorted(places) != sorted(map(_plain, classes)):
         said = f"The labels in the file ({shown}) are not the classes of the data set, whose order is taken."
         kept = {key: value for key, value in opening.facts.items() if key != "classes"}
         return replace(opening, facts=kept | {"warnings": [*kept.get("warnings", []), said]})
-    order = [places[name.strip().lower()] for name in classes]
+    order = [places[_plain(name)] for name in classes]
     named = [name for _, name in sorted(zip(order, classes, strict=True))]
     said = f"The outputs mean, by the labels in the file: {shown}."
     facts = opening.facts | {"classes": named, "evidence": [*opening.facts.get("evidence", []), said]}
     return replace(opening, predict=lambda x: opening.predict(x)[:, order], facts=facts)
+
+
+def _plain(name: str) -> str:
+    return composed(name).strip().lower()
 
 
 def warning(as_it_is: float, reordered: float, names: Sequence[str]) -> str:
