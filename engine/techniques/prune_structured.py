@@ -128,10 +128,11 @@ def note_gain(bench: Workbench, making: Making, left: Network) -> None:
         reasons = "; ".join(dict.fromkeys(bench.facts.locked.values()))
         raise NotApplicable(f"no channel of it can go: {reasons or 'its layers have too few of them'}")
     making.notes[:] = [note for note in making.notes if not note.startswith(LITTLE)]
-    if fewer > (1 - LITTLE_GAIN) * macs:
+    saved = {"faster": 1 - fewer / max(macs, 1), "smaller": 1 - smaller / max(parameters, 1)}
+    if hardly := [what for what, share in saved.items() if share < LITTLE_GAIN]:
         making.note(
-            f"{LITTLE} {1 - fewer / macs:.1%} of the multiplications, as few layers can lose channels: it is"
-            " hardly faster than your model."
+            f"{LITTLE} {saved['faster']:.1%} of the multiplications and {saved['smaller']:.1%} of the"
+            f" weights: it is hardly {' or '.join(hardly)} than your model."
         )
 
 
