@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from engine import __version__, ask, cli_server, face
+from engine.cli_batch import batch
 from engine.cli_options import Number, feeding_options, json_option, limit_options, show
 from engine.cli_results import VERBS
 from engine.cli_server import server_option
@@ -28,7 +29,7 @@ def cli() -> None:
     """Fit a trained image classifier to an edge device."""
 
 
-for verb in VERBS:
+for verb in (*VERBS, batch):
     cli.add_command(verb)
 
 
