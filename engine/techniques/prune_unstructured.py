@@ -1,7 +1,7 @@
 """Unstructured pruning: the weights of the whole network that count least become zero and stay zero; those
 that are left make up for them, first by least squares, then by fine-tuning.
 
-Han et al., "Learning both Weights and Connections" (arXiv 1506.02626); the gradual schedule is the cubic one
+Han et al., "Learning both Weights and Connections" (arXiv 1506.02626); stages follow the cubic schedule
 of Zhu and Gupta, "To prune, or not to prune" (arXiv 1710.01878).
 """
 
@@ -17,8 +17,7 @@ from engine.techniques.workbench import Making, Workbench
 
 TARGETS = (0.3, 0.5, 0.7, 0.9)
 ONE_SHOT_SHARE, ITERATIVE_SHARE = 0.1, 0.15  # of the technique's time, for each of the four
-UPDATES = 6  # of the masks on the way: finding the smallest of ten million weights takes a second
-RAMP = 0.6  # share of the steps over which the gradual schedule reaches its target
+STAGES = 2  # on the way; each solves what is left anew, which takes a large network seconds
 LEARNING_RATE = (
     2e-4  # few weights matter at low sparsity: a larger rate costs a short training more than the zeros do
 )
@@ -36,24 +35,49 @@ def run(bench: Workbench) -> None:
     inputs = energies(bench.backend, bench.network(), images)
     for target in TARGETS:
         with bench.variant(f"prune_unstructured@{target}") as making:
-            _finish(bench, making, _trained_at_once(bench, making, target, images, inputs))
+            _finish(bench, making, _in_stages(bench, making, [target], images, inputs, ONE_SHOT_SHARE))
     for target in TARGETS:
         with bench.variant(f"prune_unstructured@{target},iterative") as making:
-            _finish(bench, making, _trained_gradually(bench, making, target, inputs))
+            stages = [cubic(target, stage / STAGES) for stage in range(1, STAGES + 1)]
+            _finish(bench, making, _in_stages(bench, making, stages, images, inputs, ITERATIVE_SHARE))
 
 
-def _trained_at_once(
-    bench: Workbench, making: Making, target: float, images: np.ndarray, inputs: dict[str, np.ndarray]
+def _in_stages(
+    bench: Workbench,
+    making: Making,
+    stages: list[float],
+    images: np.ndarray,
+    inputs: dict[str, np.ndarray],
+    share: float,
+) -> Network:
+    """Returns the network with these shares of its weights at zero, one after the other; after each the rest
+    is solved anew and trained.
+
+    images: what outputs are to stay close on. inputs: their `energies`. share: of the technique's time.
+    """
+    network = bench.network()
+    for sparsity in stages:
+        network = _pruned(bench, making, network, sparsity, images, inputs, share / len(stages))
+    return network
+
+
+def _pruned(
+    bench: Workbench,
+    making: Making,
+    network: Network,
+    sparsity: float,
+    images: np.ndarray,
+    inputs: dict[str, np.ndarray],
+    share: float,
 ) -> Network:
     making.step(
         "prune_weights",
-        "The weights of all layers together that count least in their layer's output, at once.",
-        sparsity=target,
+        "The weights of all layers together that count least in their layer's output.",
+        sparsity=round(sparsity, 4),
         importance=IMPORTANCE,
-        schedule="one-shot",
         images=len(images),
     )
-    masks = global_masks(scores(bench.backend.weights(bench.network()), inputs), target)
+    masks = global_masks(scores(bench.backend.weights(network), inputs), sparsity)
     making.step(
         "reconstruct",
         "The weights that are left are solved anew, by least squares, so that outputs stay close.",
@@ -61,45 +85,13 @@ def _trained_at_once(
         damping=DAMPING,
     )
     return making.train(
-        without_weights(bench.backend, bench.network(), masks, images),
-        ONE_SHOT_SHARE,
+        without_weights(bench.backend, network, masks, images),
+        share,
         "The weights that are left make up for those that went.",
         LEARNING_RATE,
         teacher=bench.network(),
         mix=0.5,
         masks=masks,
-    ).network
-
-
-def _trained_gradually(
-    bench: Workbench, making: Making, target: float, inputs: dict[str, np.ndarray]
-) -> Network:
-    making.step(
-        "prune_weights",
-        "The weights that count least go little by little while the others adapt.",
-        sparsity=target,
-        importance=IMPORTANCE,
-        schedule="cubic",
-        ramp=RAMP,
-    )
-    steps = making.planned_steps(bench.network(), ITERATIVE_SHARE)
-    ramp = max(1, int(steps * RAMP))
-    every = max(1, ramp // UPDATES)
-
-    def on_step(step: int, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray] | None:
-        if step > ramp or (step % every and step != ramp):
-            return None
-        return global_masks(scores(weights, inputs), cubic(target, step / ramp))
-
-    return making.train(
-        bench.network(),
-        ITERATIVE_SHARE,
-        "Training goes on while the sparsity rises to its target.",
-        LEARNING_RATE,
-        teacher=bench.network(),
-        mix=0.5,
-        on_step=on_step,
-        settle=ramp + 1,
     ).network
 
 
