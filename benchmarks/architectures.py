@@ -1,8 +1,7 @@
 """Which techniques work on which architectures: torchvision's networks with random weights and a small input.
 
 Accuracy means nothing here (the weights are random); what counts is whether each variant is made, runs in its
-runtime
-and is what it claims to be. A cell holds the size ratio to the baseline, or why there is none.
+runtime and is what it claims to be. A cell holds the size ratio to the baseline, or why there is none.
 """
 
 import argparse

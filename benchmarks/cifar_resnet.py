@@ -2,12 +2,9 @@
 INT4.
 
 Medians over seeds, measured pairwise on the 1,000 test images; the uploaded network has seen every training
-image, so
-those prove nothing. INT8 and INT4 are variants of a run. Structured pruning is made alone, by the technique's
-own steps,
-because a run would spend five sixths of its time on the ratios that are not asked for here. Needs
-EDGEWISE_DATA
-(cifar10.npz) and EDGEWISE_UPLOADS (akamaster's resnet20).
+image, so those prove nothing. INT8 and INT4 are variants of a run. Structured pruning is made alone, by the
+technique's own steps, because a run would spend five sixths of its time on the ratios that are not asked for
+here. Needs EDGEWISE_DATA (cifar10.npz) and EDGEWISE_UPLOADS (akamaster's resnet20).
 """
 
 import argparse

@@ -25,8 +25,7 @@ def trained(
     next time.
 
     Returns the file (the whole module, as torch.save writes it) and the accuracy on the validation part.
-    Raises
-    SystemExit when it falls short of `wanted`.
+    Raises SystemExit when it falls short of `wanted`.
     """
     import torch
 

@@ -2,10 +2,9 @@
 input.
 
 Accuracy means nothing here (the weights and the images are random); what counts is whether each variant is
-made, runs in
-LiteRT and is smaller. A cell holds the size ratio to the baseline, or why there is none. Each network has a
-process of
-its own; by default the first variant of every technique is made, with ten fine-tuning steps.
+made, runs in LiteRT and is smaller. A cell holds the size ratio to the baseline, or why there is none. Each
+network has a process of its own; by default the first variant of every technique is made, with ten
+fine-tuning steps.
 """
 
 import argparse

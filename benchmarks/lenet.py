@@ -2,8 +2,7 @@
 smallest file.
 
 Deep Compression (arXiv 1510.00149) stores it 39 times smaller at 0.74 % error. Here the bytes of the
-entropy-coded file
-count; the decoder ships in the package, and the accuracy is that of the decoded file.
+entropy-coded file count; the decoder ships in the package, and the accuracy is that of the decoded file.
 """
 
 import argparse

@@ -2,8 +2,7 @@
 table.
 
 The peer's table (sizes in MiB, its "38.93 MB" too) is compared as ratios to its own baseline; its drops have
-one decimal,
-so ours are rounded to one before they are compared.
+one decimal, so ours are rounded to one before they are compared.
 """
 
 import argparse

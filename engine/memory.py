@@ -25,8 +25,7 @@ USUAL_PIXELS = 128 * 32 * 32  # of a training step, in the framework's base alre
 
 def needed_bytes(model: ModelFile) -> int:
     """Returns what the largest child of a run may take: a base for the framework, a share a parameter, and
-    what the
-    fewest images of a training step keep where they are large."""
+    what the fewest images of a training step keep where they are large."""
     height, width, _ = model.input_shape
     larger = max(0, LEAST_AT_ONCE * height * width - USUAL_PIXELS)
     return FRAMEWORKS[model.framework].base_bytes + PARAMETER_BYTES * model.parameters + PIXEL_BYTES * larger

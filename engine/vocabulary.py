@@ -2,9 +2,8 @@
 plain data.
 
 Everything here is a pydantic model that goes to JSON and back without loss, so that the pages, the command
-line,
-the HTTP routes and the child processes speak of the same things. Accuracy is a fraction, `_pp` are percentage
-points, `_ms` milliseconds, `_mb` 10**6 bytes.
+line, the HTTP routes and the child processes speak of the same things. Accuracy is a fraction, `_pp` are
+percentage points, `_ms` milliseconds, `_mb` 10**6 bytes.
 """
 
 import copy

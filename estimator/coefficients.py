@@ -1,6 +1,5 @@
 """`coefficients.json`: puts together what was fitted, reads it back. Numbers and names only, sorted and
-rounded, so
-that two fits of the same rows give the same bytes."""
+rounded, so that two fits of the same rows give the same bytes."""
 
 import json
 from functools import lru_cache

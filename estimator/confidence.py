@@ -2,10 +2,8 @@
 words.
 
 A half-width is a log factor: the interval is latency / e**h .. latency * e**h. It is calibrated on families
-that were
-held out (split conformal: Vovk et al. 2005; scaled by difficulty: Papadopoulos et al. 2008), where difficulty
-is
-1 + slope * novelty.
+that were held out (split conformal: Vovk et al. 2005; scaled by difficulty: Papadopoulos et al. 2008), where
+difficulty is 1 + slope * novelty.
 """
 
 from math import erf, log, sqrt
@@ -22,9 +20,8 @@ FAR = 1.0
 
 def position(features: np.ndarray) -> np.ndarray:
     """Where networks lie among others, float64 [..., 8], from features [..., len(features.NAMES)]: size,
-    activations,
-    parameters and MACs per layer relative to it, the shares of window, depthwise and grouped MACs, and of the
-    traffic that is branches read again."""
+    activations, parameters and MACs per layer relative to it, the shares of window, depthwise and grouped
+    MACs, and of the traffic that is branches read again."""
     dense, window, depthwise, grouped = np.moveaxis(features[..., 2:6], -1, 0)
     layers, activations, parameters = features[..., 1], features[..., 6], features[..., 7]
     read_again = features[..., -1]

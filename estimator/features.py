@@ -147,9 +147,8 @@ def by_hand(macs: float, parameters: float) -> np.ndarray:
     """Returns features for a what-if of which only MACs and parameters are known.
 
     The rest is filled in as the networks of the layer table have it at that size: 71 * MACs**0.59
-    activations, 64
-    layers, fewer below 100 million MACs; and 60 % of the MACs in windows, as in a plain convolutional
-    network.
+    activations, 64 layers, fewer below 100 million MACs; and 60 % of the MACs in windows, as in a plain
+    convolutional network.
     """
     return combine(
         layers=max(64 * min(1.0, (macs / 1e8) ** 0.37), 2),
@@ -215,8 +214,7 @@ LIMIT = 0.2  # log; a learned correction never moves a prediction further
 
 def shares(parts: np.ndarray) -> np.ndarray:
     """What a correction is learned on, from terms of time [..., terms]: each term's share and their products.
-    They lie
-    in 0..1 for a network of any size, so nothing is extrapolated."""
+    They lie in 0..1 for a network of any size, so nothing is extrapolated."""
     share = parts / parts.sum(axis=-1, keepdims=True)
     upper = np.triu_indices(share.shape[-1])
     products = share[..., :, None] * share[..., None, :]

@@ -1,9 +1,8 @@
 """Peak memory: computed from the graph, its error measured on the published rows.
 
 A runtime holds the file's weights, a packed copy in the precision it computes in (and one more where the
-file's
-precision differs), and the activation arena. The published rows are of a C++ program, without the base below.
-TensorRT's process is all but constant: the CUDA context dwarfs the rest.
+file's precision differs), and the activation arena. The published rows are of a C++ program, without the base
+below. TensorRT's process is all but constant: the CUDA context dwarfs the rest.
 """
 
 from typing import Any

@@ -17,11 +17,9 @@ class ShippedModel:
     """One shipped model.
 
     `weights` is relative to this folder; `input_shape` is (height, width, channels); `preprocessing` follows
-    the
-    schema of `engine/device/preprocessing.py`. The accuracies are fractions, measured once on the trained
-    weights:
-    `validation_accuracy` chose the epoch, `test_accuracy` chose nothing. `macs` are multiply-adds for one
-    image.
+    the schema of `engine/device/preprocessing.py`. The accuracies are fractions, measured once on the trained
+    weights: `validation_accuracy` chose the epoch, `test_accuracy` chose nothing. `macs` are multiply-adds
+    for one image.
     """
 
     id: str

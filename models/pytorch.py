@@ -135,8 +135,7 @@ def build(name: str, channels: int, classes: int) -> nn.Module:
     """Build an architecture by name, with fresh weights; `channels` of the image, `classes` to tell apart.
 
     Besides ARCHITECTURES, `torchvision/NAME` is torchvision's network of that name, for colour images. Raises
-    KeyError
-    for any other name.
+    KeyError for any other name.
     """
     if name.startswith("torchvision/"):
         return import_torchvision().models.get_model(

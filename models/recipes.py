@@ -22,10 +22,8 @@ class Recipe:
     """How one model is trained: SGD with Nesterov momentum under a one-cycle schedule, with label smoothing.
 
     `image_px` is the side that images are brought to, the data set's own by default. Up to `small_epochs`,
-    images are
-    shrunk to `small_px`: early epochs learn as much from them in a fraction of the time (Howard, fast.ai's
-    DAWNBench
-    entry; Tan and Le, "EfficientNetV2", arXiv 2104.00298).
+    images are shrunk to `small_px`: early epochs learn as much from them in a fraction of the time (Howard,
+    fast.ai's DAWNBench entry; Tan and Le, "EfficientNetV2", arXiv 2104.00298).
     """
 
     architecture: str

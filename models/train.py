@@ -1,9 +1,8 @@
 """Train a shipped model: `python -m models.train MODEL_ID [--seed N] [--epochs N] [--bfloat16]`.
 
 Seeded; broken off, it goes on from the last finished epoch (checkpoints lie in `build/training/`). The epoch
-is
-chosen on the validation part; the test part is read once, at the end. Writes the weights, the catalog and the
-card.
+is chosen on the validation part; the test part is read once, at the end. Writes the weights, the catalog and
+the card.
 """
 
 from __future__ import annotations
@@ -213,8 +212,7 @@ def train(model_id: str, seed: int = 0, epochs: int | None = None, bfloat16: boo
 
     bfloat16 multiplies in 16 bits and keeps weights, sums and depthwise layers in 32. On a processor with AMX
     residual_cnn_256 trained 2.4 times faster with it, MobileNetV2 1.2 times; networks of 16 channels are
-    slower.
-    Raises KeyError for an unknown id and BadInput when its data set can't be had.
+    slower. Raises KeyError for an unknown id and BadInput when its data set can't be had.
     """
     recipe = RECIPES[model_id]
     recipe = dataclasses.replace(recipe, epochs=epochs or recipe.epochs)

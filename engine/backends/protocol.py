@@ -46,10 +46,8 @@ class Facts:
     """What is known of a network before any time is spent: techniques decide by it whether they apply.
 
     `step_s` and `image_s` are what an optimizer step costs here whatever its batch, and what each image adds
-    to it.
-    `unprunable` and `untraceable` hold the reason where channels can't be removed or layers can't be
-    followed, `locked`
-    the reason by layer where only some layers keep all their channels.
+    to it. `unprunable` and `untraceable` hold the reason where channels can't be removed or layers can't be
+    followed, `locked` the reason by layer where only some layers keep all their channels.
     """
 
     framework: str
@@ -132,8 +130,7 @@ class Trained:
     steps.
 
     `grids` holds the learned grids when `fake_bits` was set, `activations` the learned (low, high) range of
-    each
-    layer's input when `fake_activations` was.
+    each layer's input when `fake_activations` was.
     """
 
     network: Network

@@ -55,8 +55,8 @@ def prepare(
     `image_shape` (height, width, channels; 1 channel is grey, 3 are RGB); by default a preset keeps its own
     and the others get 64x64x3. Pictures of one's own come there in the way of `engine.device.image.decode`
     (`fit`, `upright`); a preset's are stretched. `progress(fraction, text)` is called with 0..1. Two
-    processes may do this at once.
-    Raises BadInput when the id is unknown, the files are missing or wrong, or a download is needed and fails.
+    processes may do this at once. Raises BadInput when the id is unknown, the files are missing or wrong, or
+    a download is needed and fails.
     """
     progress = progress or (lambda fraction, text: None)
     folder, image_shape = _located(dataset, home, image_shape, fit, upright)
@@ -79,9 +79,8 @@ def describe(
     """Return the `meta.json` of a prepared data set.
 
     Its keys: id, title, classes, image_shape, parts (part to [start, stop) in its file), class_counts (part
-    to images
-    by class), own_test_part, skipped_count, and skipped (the first of them, each with its name and why).
-    Raises BadInput when the data set is unknown or not prepared yet.
+    to images by class), own_test_part, skipped_count, and skipped (the first of them, each with its name and
+    why). Raises BadInput when the data set is unknown or not prepared yet.
     """
     folder, _ = _located(dataset, home, image_shape, fit, upright)
     if not is_prepared(folder):

@@ -45,8 +45,7 @@ def name_of(
     pictures to it gives another.
 
     A ZIP is told by its path, size and time; a folder by the times of all folders in it, which change when
-    files
-    come, go or are renamed.
+    files come, go or are renamed.
     """
     identity = hashlib.sha256(str(source.resolve()).encode("utf-8", "surrogateescape"))
     for path in [source, *(Path(folder) for folder, _, _ in os.walk(source))]:

@@ -41,8 +41,7 @@ def opened(source: Path) -> Iterator[Entries]:
     """List and open a ZIP or a folder.
 
     `read` raises NoPicture for a file that is damaged or too large. Raises BadInput for what is neither ZIP
-    nor
-    folder, and for links, encryption, duplicates, bad names, too many files, too much data or too good a
+    nor folder, and for links, encryption, duplicates, bad names, too many files, too much data or too good a
     ratio.
     """
     if source.is_dir():

@@ -87,8 +87,7 @@ def prepare_preset(dataset: str, folder: Path, image_shape: tuple[int, int, int]
     """Fetch the preset and write it as `folder`, its images stretched to `image_shape` where that differs.
 
     Training images beyond MOST_PREPARED_BYTES are left out; the order is stratified, so the classes keep
-    their shares.
-    Raises BadInput when its archive is missing or wrong, or the download fails.
+    their shares. Raises BadInput when its archive is missing or wrong, or the download fails.
     """
     info = DATASETS[dataset]
     progress(0.0, f"Fetching {info.title}")

@@ -85,9 +85,8 @@ def write_parts(
     """Write the four arrays, one image in memory at a time.
 
     `parts` gives for each of train, validation, calibration and test its images (uint8 [h, w, c] of
-    `image_shape`)
-    with their class indices; it may turn out shorter than expected.
-    Returns the entries "parts" (part to its [start, stop) within its file) and "class_counts" of `meta.json`.
+    `image_shape`) with their class indices; it may turn out shorter than expected. Returns the entries
+    "parts" (part to its [start, stop) within its file) and "class_counts" of `meta.json`.
     """
     labels: dict[str, list[int]] = {part: [] for part in parts}
 

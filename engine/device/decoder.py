@@ -10,10 +10,8 @@ asymmetric numeral system (Duda, arXiv 1311.2540; Giesen, "Interleaved entropy c
     stream: u32 state a lane, then u16 words; kind 3: then 3 bytes for each float32 that is not zero
 
 Kind 0 tensors hold float32 values from the table, kind 1 bytes, kind 2 halves of bytes, low half first. Kind
-3 tensors
-are sparse float32: the symbols are their highest bytes (sign and most of the exponent), 0 for a zero; the
-three
-lower bytes, which no coder makes smaller, follow as they are.
+3 tensors are sparse float32: the symbols are their highest bytes (sign and most of the exponent), 0 for a
+zero; the three lower bytes, which no coder makes smaller, follow as they are.
 """
 
 from __future__ import annotations

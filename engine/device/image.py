@@ -1,7 +1,6 @@
 """One picture, from a file's bytes or an array, to the size and colours that a model wants; one way for the
 engine and for the device. Pillow is imported when there is a picture: who only plans with a data set, as the
-web
-process does, needs none.
+web process does, needs none.
 """
 
 from __future__ import annotations

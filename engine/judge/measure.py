@@ -174,8 +174,7 @@ def time_interleaved(
     """Times callables in turn, one call each a round, so that a noisy moment harms all alike.
 
     Returns milliseconds by key. Every callable is warmed up for at least 5 calls and 0.1 s first; rounds stop
-    at
-    `rounds` or when `budget_s` is over, but not before 20.
+    at `rounds` or when `budget_s` is over, but not before 20.
     """
     for call in runs.values():
         began, calls = time.perf_counter(), 0

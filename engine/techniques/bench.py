@@ -35,9 +35,8 @@ class Bench:
 
     def has_time(self) -> bool:
         """Tells a search whether it may try one more network, or the sensitivity whether there is time for
-        one more layer:
-        while the share of the time budget lasts, and a little longer, because other work than training comes
-        on top.
+        one more layer: while the share of the time budget lasts, and a little longer, because other work than
+        training comes on top.
         """
         return time.monotonic() - self.began < self.job.seconds + LEEWAY_S
 

@@ -1,8 +1,7 @@
 """Distillation: a slimmer network of the same family learns from the uploaded model's softened answers.
 
 Hinton et al., "Distilling the Knowledge in a Neural Network" (arXiv 1503.02531). The same student without the
-teacher
-stands beside it, so that what the teacher gave can be seen.
+teacher stands beside it, so that what the teacher gave can be seen.
 """
 
 from engine.backends.protocol import Facts

@@ -121,8 +121,7 @@ def _finish(bench: Workbench, making: Making, network: Network) -> None:
 
 def sparse_bytes(weights: dict[str, np.ndarray]) -> int:
     """Returns what the weights take as sparse tensors: a float32 and a 16-bit gap to the one before for each
-    that is
-    not zero, or dense where that is less."""
+    that is not zero, or dense where that is less."""
     return sum(min(6 * int(np.count_nonzero(w)), 4 * w.size) for w in weights.values())
 
 

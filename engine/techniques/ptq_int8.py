@@ -2,8 +2,7 @@
 throughout, and with layers in float where that loses too much.
 
 Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
-CVPR
-2018 (arXiv 1712.05877).
+CVPR 2018 (arXiv 1712.05877).
 """
 
 from dataclasses import replace

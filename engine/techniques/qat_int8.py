@@ -1,8 +1,7 @@
 """Quantization-aware training: fine-tunes with rounding simulated, so that the weights learn to live with it.
 
 Jacob et al. (arXiv 1712.05877) for the simulation; Esser et al., "Learned Step Size Quantization" (arXiv
-1902.08153)
-for the scales, which are the very ones in the file.
+1902.08153) for the scales, which are the very ones in the file.
 """
 
 from engine.backends.protocol import Facts, QuantSpec

@@ -2,8 +2,8 @@
 the network opened.
 
 Classic BPF through prctl, as the kernel's Documentation/userspace-api/seccomp_filter.rst describes it;
-nothing but ctypes is
-needed. It holds for good, for threads and children too. Linux on x86-64 and ARM64; elsewhere there is none.
+nothing but ctypes is needed. It holds for good, for threads and children too. Linux on x86-64 and ARM64;
+elsewhere there is none.
 """
 
 import ctypes

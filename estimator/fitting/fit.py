@@ -135,8 +135,7 @@ def fit(path: Path, before: dict[str, Any] | None = None) -> tuple[dict[str, Any
     """Fits all groups on the rows of a folder.
 
     Returns the content of `coefficients.json` and of `held_out.json`. Frozen groups whose rows are absent are
-    taken
-    from `before`, the coefficients as they were.
+    taken from `before`, the coefficients as they were.
     """
     data = rows.read(path)
     groups = to_fit(data)

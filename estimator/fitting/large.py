@@ -1,9 +1,8 @@
 """Fits NAS-Bench-201 on the Raspberry Pi 5: 17,400 networks a runtime, one family, three input sizes.
 
 Its source states no licence, so what is fitted here is frozen in `coefficients.json`: the rows never ship,
-and a fit
-without them keeps the frozen groups as they are. Checked by five folds over cells and by leaving an input
-size out.
+and a fit without them keeps the frozen groups as they are. Checked by five folds over cells and by leaving an
+input size out.
 """
 
 from typing import Any

@@ -26,10 +26,8 @@ def executed(cell: str, folded: bool) -> tuple[int, int, int, int]:
     runs.
 
     The operator `none` is a product with zero: what feeds only such products is dropped where the converter
-    folds
-    them and computed all the same where it does not. Poolings of one tensor have no weights that would tell
-    them
-    apart, so every runtime computes them once.
+    folds them and computed all the same where it does not. Poolings of one tensor have no weights that would
+    tell them apart, so every runtime computes them once.
     """
     operators = [step.split("~")[0] for node in cell.split("+") for step in node.strip("|").split("|")]
     needed = {3}
@@ -63,8 +61,7 @@ def executed(cell: str, folded: bool) -> tuple[int, int, int, int]:
 
 def features_of(rows: Any) -> np.ndarray:
     """Returns features, float64 [rows, len(NAMES)], of a data frame with the columns of
-    `nasbench201_pi5.csv.gz` and
-    `runtime` as this project names it."""
+    `nasbench201_pi5.csv.gz` and `runtime` as this project names it."""
     counts = {
         (cell, folded): executed(cell, folded) for folded in (False, True) for cell in rows.arch_str.unique()
     }

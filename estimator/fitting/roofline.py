@@ -2,10 +2,8 @@
 rows.
 
 Time is a sum of what must be done divided by how fast it is done, so every coefficient is at least zero.
-Squared
-errors are weighted by 1 / (measured * predicted), which approximates squared logarithms, and errors beyond
-HUBER
-count linearly, because single published rows are off by a factor of three.
+Squared errors are weighted by 1 / (measured * predicted), which approximates squared logarithms, and errors
+beyond HUBER count linearly, because single published rows are off by a factor of three.
 """
 
 from collections.abc import Sequence
@@ -63,8 +61,7 @@ def fit_group(
     """Fits a group's coefficients, drawn towards `shape` (scaled to the group) with a given strength.
 
     Strength is in rows: what a row with an error of 100 % weighs against a coefficient that moved by 100 %.
-    Without
-    a shape the fit is free.
+    Without a shape the fit is free.
     """
     if shape is None:
         coefficients = _solve(x / latency_ms[:, None] * weights[:, None], weights)

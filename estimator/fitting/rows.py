@@ -2,9 +2,8 @@
 need it.
 
 A folder of rows holds `measurements.csv.gz` and `model_features.csv`, and optionally
-`nasbench201_pi5.csv.gz`. The
-folder `measurements/` beside this file holds the rows whose licence allows them to be shipped, sources named
-in each.
+`nasbench201_pi5.csv.gz`. The folder `measurements/` beside this file holds the rows whose licence allows them
+to be shipped, sources named in each.
 """
 
 import gzip
@@ -146,9 +145,8 @@ def broken(rows: pd.DataFrame) -> np.ndarray:
     source.
 
     Threads that have nothing to do cost a little; a time half as long again means that something else ran, or
-    that the
-    clock was throttled. Only on our own devices, whose cores are all alike; decided without regard to any
-    prediction.
+    that the clock was throttled. Only on our own devices, whose cores are all alike; decided without regard
+    to any prediction.
     """
     place = ["board", "runtime", "precision", "feat_key", "source"]
     uniform = rows[(rows.threads > 0) & rows.device.isin(list(DEVICES.values()))]
@@ -199,14 +197,10 @@ def held_back(rows: pd.DataFrame) -> np.ndarray:
     """Marks rows of submissions that can't have used all that the board has.
 
     A source that names no thread count is taken to use all cores at full clock. Some did not: on one board
-    and runtime,
-    submissions agree on small networks and differ three- to sixfold on large ones (Orin's `default_config`),
-    ran in a
-    power mode below the highest (Xavier's `power.2` to `power.5`), or with a version that used fewer cores. A
-    submission
-    goes where its larger networks, by the half, typically took over SLOWER times as long as the fastest
-    submission's;
-    decided without regard to any prediction.
+    and runtime, submissions agree on small networks and differ three- to sixfold on large ones (Orin's
+    `default_config`), ran in a power mode below the highest (Xavier's `power.2` to `power.5`), or with a
+    version that used fewer cores. A submission goes where its larger networks, by the half, typically took
+    over SLOWER times as long as the fastest submission's; decided without regard to any prediction.
     """
     place = ["board", "runtime", "precision"]
     unsaid = rows[rows.threads.eq(0) & rows.feat_key.notna()].copy()

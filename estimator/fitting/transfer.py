@@ -1,9 +1,8 @@
 """Ratios between devices, runtimes, precisions and thread counts, measured on networks that both sides ran.
 
 Where a device x runtime has no rows of its own, its prediction is another group's times such ratios. A ratio
-that was
-measured elsewhere (say the runtimes' on another device) is widened by how much such ratios differ between
-places.
+that was measured elsewhere (say the runtimes' on another device) is widened by how much such ratios differ
+between places.
 """
 
 from itertools import combinations

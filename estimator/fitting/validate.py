@@ -1,8 +1,7 @@
 """How wrong the predictions are, on networks that the fit did not see, beside two rivals on the same rows.
 
 The rivals are what other tools do: MACs over one rate, and parameters times a constant; both get their
-constant
-fitted to the same training rows.
+constant fitted to the same training rows.
 """
 
 from pathlib import Path
@@ -43,8 +42,7 @@ def rival(group: Group, of: np.ndarray) -> np.ndarray:
 
 def noise_floor(group: Group) -> float | None:
     """Median difference of a row from the median of its own network: no prediction can do better. None where
-    nothing
-    was measured twice."""
+    nothing was measured twice."""
     off = []
     for network in np.unique(group.network):
         times = group.latency_ms[group.network == network]

@@ -14,8 +14,7 @@ def fold(model: Any) -> int:
     initializers.
 
     `model` is an onnx.ModelProto, changed in place; run shape inference first so that shapes are known.
-    Returns how many
-    nodes went.
+    Returns how many nodes went.
     """
     from onnx import numpy_helper
 

@@ -141,10 +141,8 @@ def fold(graph: Graph) -> list[Operator]:
     """Folds constants and QDQ pairs away (into `graph.alias`) and returns the operators that do work.
 
     A DequantizeLinear, Cast, Transpose or Reshape of stored weights leaves the stored tensor in its place, so
-    that a
-    layer's weights keep the precision of the file. A float tensor that is only ever quantized stands for its
-    integer
-    form.
+    that a layer's weights keep the precision of the file. A float tensor that is only ever quantized stands
+    for its integer form.
     """
     readers: dict[str, list[Operator]] = {}
     for operator in graph.operators:

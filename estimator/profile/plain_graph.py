@@ -75,8 +75,8 @@ def peak_activation_bytes(graph: Graph, operators: Sequence[Operator], views: fr
     """Returns the largest sum of activations alive at once, bytes, when the operators run in order.
 
     While an operator runs, its inputs, its outputs and all that is read later are alive; a graph input is
-    alive from
-    the start. Outputs of operators named in `views` (Reshape and its like) share their input's memory.
+    alive from the start. Outputs of operators named in `views` (Reshape and its like) share their input's
+    memory.
     """
     storage = dict(graph.alias)
 

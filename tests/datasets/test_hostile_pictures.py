@@ -1,6 +1,5 @@
 """Pictures and names made to harm, inside an otherwise harmless ZIP: the picture is skipped with a reason or
-read as what it shows, the
-rest is used, and neither memory nor time grows."""
+read as what it shows, the rest is used, and neither memory nor time grows."""
 
 import io
 import struct

@@ -37,8 +37,7 @@ def cut_offs(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 def mutations(data: bytes, count: int, seed: int) -> Iterator[tuple[str, bytes]]:
     """Yields `count` damaged copies; the same for the same seed. Half of the damage is done to the first and
-    last 4 KB, where
-    headers, directories and configurations lie."""
+    last 4 KB, where headers, directories and configurations lie."""
     rng = np.random.default_rng(seed)
     for number in range(count):
         kind = KINDS[int(rng.integers(len(KINDS)))]

@@ -1,6 +1,5 @@
 """Tricks with ONNX and TFLite graphs: sizes computed on the way, subgraphs, sparse tensors, counts of zero,
-values that grow step
-by step, tables of offsets that point elsewhere."""
+values that grow step by step, tables of offsets that point elsewhere."""
 
 from functools import partial
 

@@ -1,6 +1,6 @@
 """Tricks with Keras files: code hidden where layers are wrapped in layers, functions of foreign modules under
-harmless names,
-sizes that follow only from what is before a layer, chunks and attributes that unfold when HDF5 reads them."""
+harmless names, sizes that follow only from what is before a layer, chunks and attributes that unfold when
+HDF5 reads them."""
 
 import io
 import json

@@ -1,7 +1,6 @@
 """Tricks with PyTorch and safetensors files that go round a simple check: names out of the memo, functions
-that are changed,
-values shown a thousand times, layers that grow an image, containers that say different things to different
-readers.
+that are changed, values shown a thousand times, layers that grow an image, containers that say different
+things to different readers.
 """
 
 import io

@@ -2,8 +2,8 @@
 
 Every output channel of a layer is an atom. Atoms travel through the graph: an addition makes two the same, a
 concatenation puts them side by side, a flattening repeats them. What can't be followed with certainty is
-locked, with
-the reason. Classes of atoms that are the same go or stay as one (Fang et al., "DepGraph", arXiv 2301.12900).
+locked, with the reason. Classes of atoms that are the same go or stay as one (Fang et al., "DepGraph", arXiv
+2301.12900).
 """
 
 from collections.abc import Callable

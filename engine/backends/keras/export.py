@@ -2,8 +2,7 @@
 anew.
 
 The one conversion is done with made-up weights, all different, so that every weight's place in the file is
-found by
-its bytes.
+found by its bytes.
 """
 
 import hashlib

@@ -93,8 +93,7 @@ class Live:
         """Calls node after node and returns the tensor `until` (the graph's output by default).
 
         look(node, inputs, outputs): sees every node's tensors. call(node, layer, x): stands in for the call
-        of layers
-        with weights.
+        of layers with weights.
         """
         until = until or self.graph.output
         values: dict[str, list[tf.Tensor]] = {INPUT: [x]}

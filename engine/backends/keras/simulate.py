@@ -2,8 +2,7 @@
 train.
 
 Weights learn the step size of every output channel ("LSQ", Esser et al., arXiv 1902.08153); activations
-follow a moving
-range (Jacob et al., arXiv 1712.05877).
+follow a moving range (Jacob et al., arXiv 1712.05877).
 """
 
 import keras

@@ -1,6 +1,5 @@
 """An ONNX graph in memory: its layers, their weights with the output channel first, BatchNorm folded, and
-ONNX Runtime at
-work on it with values from inside. Imports no torch.
+ONNX Runtime at work on it with values from inside. Imports no torch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -131,8 +130,7 @@ class Graph:
         self, inputs: Iterator[np.ndarray], names: Sequence[str], threads: int = 1
     ) -> Iterator[list[np.ndarray]]:
         """Yields, for each batch of preprocessed images [n, …], the values of these names; a fixed batch is
-        filled up and
-        the filling cut off again."""
+        filled up and the filling cut off again."""
         session = self.session([name for name in names if name != "input"], threads)
         for batch in inputs:
             for part, count in self.filled(batch):

@@ -2,8 +2,7 @@
 initializers.
 
 INT4 follows the ONNX specification, opset 21: two codes a byte, low half first, read by DequantizeLinear with
-one
-scale per output channel.
+one scale per output channel.
 """
 
 import logging
@@ -64,8 +63,7 @@ def quantize(graph: Graph, spec: QuantSpec, inputs: np.ndarray | None, target: P
 
 def _with_shapes(graph: Graph) -> onnx.ModelProto:
     """Returns the model with the shapes of its values; not of stored tensors, which the dynamic quantizer
-    transposes without
-    saying so where a shape is noted (torch's newer exporter notes them)."""
+    transposes without saying so where a shape is noted (torch's newer exporter notes them)."""
     model = onnx.shape_inference.infer_shapes(graph.model)
     values = [value for value in model.graph.value_info if value.name not in graph.initializers]
     del model.graph.value_info[:]
@@ -75,8 +73,7 @@ def _with_shapes(graph: Graph) -> onnx.ModelProto:
 
 def _drop_bias_zero_points(path: Path) -> None:
     """Leaves out the zero points of 32-bit biases: they are all zero, which is what a missing one means, and
-    take four
-    bytes a channel. Those of the weights stay, because the runtime's integer Gemm asks for them."""
+    take four bytes a channel. Those of the weights stay, because the runtime's integer Gemm asks for them."""
     model = onnx.load(str(path))
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
@@ -213,8 +210,7 @@ def _packed(codes: np.ndarray, name: str, kind: int) -> TensorProto:
 
 def to_fp16(graph: Graph) -> None:
     """Stores every float32 weight as float16 with a Cast that the runtime folds at load, so any CPU runs it
-    at float
-    speed; values beyond float16's range are clipped to it."""
+    at float speed; values beyond float16's range are clipped to it."""
     model, replaced = graph.model, {}
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     for node, _ in layer_nodes(model):
@@ -229,8 +225,7 @@ def to_fp16(graph: Graph) -> None:
 
 def _replace(model: onnx.ModelProto, replaced: dict[str, Replacement]) -> None:
     """Puts other tensors, and a node that makes the old one of them, in the place of stored tensors; all at
-    once, because
-    a list of tensors that is written anew keeps the memory of the one before."""
+    once, because a list of tensors that is written anew keeps the memory of the one before."""
     kept = [tensor for tensor in model.graph.initializer if tensor.name not in replaced]
     kept += [tensor for tensors, _ in replaced.values() for tensor in tensors]
     nodes = [producer for _, producer in replaced.values()] + list(model.graph.node)

@@ -17,8 +17,8 @@ def ranges(file: TFLite, inputs: np.ndarray, rule: str, threads: int) -> dict[in
     """Returns (low, high) by tensor for every activation. inputs: preprocessed float32 images [n, h, w, c].
 
     `minmax` takes the extremes; `percentile` clips to 99.99 % of the values on each side; `entropy` clips
-    where the
-    8-bit distribution stays closest to the float one (Kullback-Leibler divergence, as TensorRT does).
+    where the 8-bit distribution stays closest to the float one (Kullback-Leibler divergence, as TensorRT
+    does).
     """
     ends = (o.outputs for o in file.graph.operators)
     made = sorted({int(i) for indices in (file.graph.inputs, *ends) for i in indices})

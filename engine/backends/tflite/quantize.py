@@ -16,9 +16,8 @@ def to_weights(exported: Exported, grids: dict[str, Grid]) -> None:
     """Stores these layers' weights as codes and scales, INT4 packed two to a byte.
 
     INT4 convolutions and dense layers read them as they are (their kernels round activations to 8 bits as
-    they come);
-    everything else has them widened by a DEQUANTIZE at load, depthwise and grouped INT4 because there is no
-    kernel.
+    they come); everything else has them widened by a DEQUANTIZE at load, depthwise and grouped INT4 because
+    there is no kernel.
     """
     for layer, grid in grids.items():
         place = exported.places[layer]
@@ -116,8 +115,7 @@ def to_sparse(exported: Exported) -> None:
 
 def _compressed_rows(weight: np.ndarray) -> tuple:
     """Returns the sparsity record and the values that are not zero, rows being all dimensions but the last;
-    (None, None)
-    where it takes as many bytes as the dense tensor."""
+    (None, None) where it takes as many bytes as the dense tensor."""
     rows = weight.reshape(-1, weight.shape[-1])
     at, columns = np.nonzero(rows)
     if not len(at):

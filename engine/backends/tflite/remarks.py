@@ -1,6 +1,5 @@
 """What a TFLite file does other than its name says, read from the file: float operators in an INT8 graph,
-INT4 weights
-without a kernel."""
+INT4 weights without a kernel."""
 
 from engine.backends.tflite.file import FLOAT, INT4, INT8, TFLite
 

@@ -2,10 +2,9 @@
 follow.
 
 A chain begins at a convolution or dense layer, goes through layers that keep channels apart (normalisation,
-activation,
-pooling, depthwise convolution) and ends at the one layer that reads them. Its channels may go whatever the
-rest of the
-network does with its own; shuffling them, say (Zhang et al., "ShuffleNet", arXiv 1707.01083).
+activation, pooling, depthwise convolution) and ends at the one layer that reads them. Its channels may go
+whatever the rest of the network does with its own; shuffling them, say (Zhang et al., "ShuffleNet", arXiv
+1707.01083).
 """
 
 from collections import Counter
@@ -100,8 +99,7 @@ def remove(network: nn.Module, found: dict[str, Chain], kept: dict[str, int], im
     layer's name.
 
     A channel counts by its tensors in all layers of the chain: squared (`l2`), times their gradients
-    (`taylor`), or by
-    chance (`random`, from torch's generator).
+    (`taylor`), or by chance (`random`, from torch's generator).
     """
     modules = dict(network.named_modules())
     for name, count in kept.items():

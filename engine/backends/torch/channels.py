@@ -1,10 +1,8 @@
 """Channels of torch networks: can they be removed, removing them, and putting kept weights back.
 
 Removal is torch-pruning's dependency graph (Fang et al., "DepGraph", CVPR 2023, arXiv 2301.12900): a channel
-goes
-together with all that is coupled to it through additions, concatenations and normalisation. Where the library
-can't draw
-that graph, the channels that nothing else sees can go all the same (torch_chains.py).
+goes together with all that is coupled to it through additions, concatenations and normalisation. Where the
+library can't draw that graph, the channels that nothing else sees can go all the same (torch_chains.py).
 """
 
 import copy
@@ -76,8 +74,8 @@ def _locked_by_library(
     network: nn.Module, names: list[str], reason: str, example: torch.Tensor, output: str
 ) -> dict[str, str]:
     """All are tried at once on a copy, then halves of what fails, so that one odd shortcut does not lock a
-    whole network.
-    Layers whose channels go together are tried together. What `TRIAL_S` seconds leave untried is locked."""
+    whole network. Layers whose channels go together are tried together. What `TRIAL_S` seconds leave untried
+    is locked."""
     try:
         waiting = [_coupled(network, names, example)]
     except Exception:  # the library can't draw its graph at all
@@ -160,8 +158,7 @@ def remove(
     Taylor importance. multiple: as in `widths.unit`.
 
     Raises Unprunable when the network that is left does not run, and what the library raises where it can't
-    follow the
-    channels and they are not those of chains.
+    follow the channels and they are not those of chains.
     """
     wanted = _kept(network, ratios, multiple)
     importance = importance if batches or importance != "taylor" else "l2"

@@ -48,8 +48,7 @@ def signature(network: nn.Module, example: torch.Tensor) -> str:
 
 def _computed_ahead(model: onnx.ModelProto) -> onnx.ModelProto:
     """Folds what the exporter left to be computed from constants (padding sizes of sliced shortcuts, say):
-    shape
-    inference, the quantizer and other runtimes want it plain."""
+    shape inference, the quantizer and other runtimes want it plain."""
     if not any(node.op_type in ("ConstantOfShape", "Shape") for node in model.graph.node):
         return model
     model = onnx.shape_inference.infer_shapes(model)

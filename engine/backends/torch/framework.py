@@ -286,8 +286,7 @@ def kind_of(module: nn.Module) -> str:
 
 def _shell(module: nn.Module, made: dict[nn.Module, nn.Module]) -> nn.Module:
     """Returns a copy of a traced network's modules that shares its tensors and its code; a deep copy of a
-    network of
-    hundreds of layers takes longer than to run it."""
+    network of hundreds of layers takes longer than to run it."""
     if module not in made:
         copied = made[module] = object.__new__(
             type(module)

@@ -121,8 +121,8 @@ def load(path: Path, format: str) -> keras.Model:
 @contextmanager
 def _no_more_weights_than(file_bytes: int) -> Iterator[None]:
     """Stops a model from making more weights than its file can hold, before any of them is made: a layer's
-    size follows from
-    what is before it, so the configuration alone doesn't tell. A compressed file may hold 200 times its size.
+    size follows from what is before it, so the configuration alone doesn't tell. A compressed file may hold
+    200 times its size.
     """
     made, real, most = [0], keras.layers.Layer.add_weight, min(MAX_VALUES, 200 * file_bytes // 4)
 

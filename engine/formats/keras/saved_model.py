@@ -2,8 +2,7 @@
 it.
 
 The graph is walked as bare protobuf, so that no TensorFlow is imported for the check; operators that read or
-write files
-(ReadFile, WriteFile, SaveV2 outside the saver) or run code (PyFunc) are on no list.
+write files (ReadFile, WriteFile, SaveV2 outside the saver) or run code (PyFunc) are on no list.
 """
 
 import math
@@ -141,8 +140,7 @@ def _nodes(data: bytes) -> Iterator[tuple[bytes, bool]]:
 
 def _check_shapes(nodes: list[bytes]) -> None:
     """Adds up what constants and variables say of their sizes (AttrValue.tensor.tensor_shape and
-    AttrValue.shape): a constant may
-    state one number for millions. Raises BadInput."""
+    AttrValue.shape): a constant may state one number for millions. Raises BadInput."""
     total = 0
     for node in nodes:
         for entry in fields(node, 5):

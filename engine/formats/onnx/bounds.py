@@ -1,9 +1,8 @@
 """How large every value of an ONNX graph becomes, worked out before anything runs it.
 
 With the batch at one and open sizes at the image's, each value's shape follows from ONNX's own inference,
-helped by the
-arithmetic on sizes that exporters leave in a graph. What makes values larger must have a size that is known
-and bounded.
+helped by the arithmetic on sizes that exporters leave in a graph. What makes values larger must have a size
+that is known and bounded.
 """
 
 import math

@@ -215,8 +215,7 @@ def predictor(session: onnxruntime.InferenceSession, face: Face) -> Callable[[np
     """Returns the function from images [n, …] in the graph's own layout to float32 scores [n, classes].
 
     A graph of a fixed batch gets its batches, the last one filled up; one that only says that its batch is
-    free, and is
-    not, gets single images.
+    free, and is not, gets single images.
     """
     first, kind = session.get_inputs()[0].shape[0], KINDS.get(face.kind, np.float32)
 

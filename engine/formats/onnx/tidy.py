@@ -1,8 +1,8 @@
 """An ONNX graph put into the shape that PyTorch's layers have, its scores unchanged.
 
 Exporters write a dense layer as MatMul and Add, a flattening as Reshape to a batch of one, padding as
-"auto_pad", a bias as
-an Add after the convolution. Techniques know layers, so the layers are put together again.
+"auto_pad", a bias as an Add after the convolution. Techniques know layers, so the layers are put together
+again.
 """
 
 import math

@@ -1,8 +1,7 @@
 """A float TFLite graph as a Keras model, layer by layer, proved equal to LiteRT on random images.
 
 So a file of which only the TFLite form is left can still be trained, pruned and quantized. A SavedModel comes
-the same
-way, through TensorFlow's own converter. Imports Keras: only for use behind the wall.
+the same way, through TensorFlow's own converter. Imports Keras: only for use behind the wall.
 """
 
 from collections.abc import Callable

@@ -45,8 +45,7 @@ def is_module(value: Any) -> bool:
 
 def check(path: Path) -> None:
     """Reads the file as inert records and checks every layer's structure and attributes, and how large a
-    network of known
-    layers lets an image become. Raises BadInput."""
+    network of known layers lets an image become. Raises BadInput."""
     record = find(torchfile.read(path).value)
     for _, module in walk(record):
         kind = _class_of(module.kind) or nn.Module
@@ -150,8 +149,7 @@ def rebuild_in_order(record: Record) -> nn.Sequential | None:
     layer.
 
     None when a layer is of no known class, or when there is no activation between them, so that the order
-    alone
-    can't be the network.
+    alone can't be the network.
     """
     leaves = []
     for path, module in walk(record):

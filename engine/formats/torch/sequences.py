@@ -2,8 +2,7 @@
 examples).
 
 Names and shapes give the layers; they don't give padding, stride, pooling and activation. All combinations
-that lead
-from an image to the first dense layer's inputs are candidates; labelled images decide between them.
+that lead from an image to the first dense layer's inputs are candidates; labelled images decide between them.
 """
 
 import itertools

@@ -25,9 +25,8 @@ def encode(model: bytes, tensors: list[tuple[bytes, str]]) -> bytes:
     `int4`.
 
     Floats of more than 256 different values are coded by their highest bytes, so that zeros cost little; a
-    tensor that
-    would not get smaller stays as it is. Raises EdgewiseError if decoding does not give the very same bytes
-    back.
+    tensor that would not get smaller stays as it is. Raises EdgewiseError if decoding does not give the very
+    same bytes back.
     """
     found = sorted(_placed(model, tensors))
     entries, streams, rest, written = [], [], [], 0

@@ -22,8 +22,7 @@ def narrower(bench: Workbench, making: Making, floor: float) -> list[Network]:
     among them.
 
     As bold a cut as promises to hold is tried at once, because a narrow network trains fast: where it holds,
-    narrower
-    ones follow from it, else wider ones from the start.
+    narrower ones follow from it, else wider ones from the start.
     """
     good = [(1.0, bench.network())]
     first, made = _boldest(bench, making, floor)
@@ -48,8 +47,7 @@ def narrower(bench: Workbench, making: Making, floor: float) -> list[Network]:
 
 def _boldest(bench: Workbench, making: Making, floor: float) -> tuple[int, Network]:
     """Returns the place in WIDTHS to begin at, the narrowest that is promising before any training or else
-    the widest, and
-    the network of that width."""
+    the widest, and the network of that width."""
     found: dict[float, float] = {}
     first, made = 0, None
     for place, width in enumerate(WIDTHS[:FIRST]):
@@ -81,8 +79,7 @@ def _at_width(
     made: Network | None = None,
 ) -> Network | None:
     """Cuts a network to `width` of the baseline's channels (`made`: one that is cut already) and trains it,
-    twice if need
-    be; None if it stays below."""
+    twice if need be; None if it stays below."""
     network = prune_structured.cut(bench, making, start, 1 - width, "taylor", made)
     for chance in (1, 2):
         network = making.train(

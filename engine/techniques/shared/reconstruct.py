@@ -2,11 +2,10 @@
 without any training.
 
 He et al., "Channel Pruning for Accelerating Very Deep Neural Networks" (arXiv 1707.06168). For weights W over
-inputs x
-of which only the part S is left and the part R is lost, the W' that comes closest to W x on average is
-W[S] + W[R] G[R, S] (G[S, S] + λ)⁻¹ with G the mean of x xᵀ; λ keeps W' near W[S] where few images say little.
-Of single weights each row of W loses others, so each is solved by itself (Frantar and Alistarh, "Optimal
-Brain Compression", arXiv 2208.11580).
+inputs x of which only the part S is left and the part R is lost, the W' that comes closest to W x on average
+is W[S] + W[R] G[R, S] (G[S, S] + λ)⁻¹ with G the mean of x xᵀ; λ keeps W' near W[S] where few images say
+little. Of single weights each row of W loses others, so each is solved by itself (Frantar and Alistarh,
+"Optimal Brain Compression", arXiv 2208.11580).
 """
 
 from collections.abc import Iterator
@@ -25,8 +24,7 @@ MAX_WORK = 1e11  # multiply-adds, likewise: what solving all rows of a layer by 
 
 def reconstructed(backend: Backend, before: Network, after: Network, images: np.ndarray) -> Network:
     """Returns `after` (`before` without some channels) with the weights of dense and plain convolution layers
-    solved
-    anew where they lost inputs. images: uint8 [n, h, w, c]."""
+    solved anew where they lost inputs. images: uint8 [n, h, w, c]."""
     old, new = backend.weights(before), backend.weights(after)
     kept = {name: found for name in new if (found := _kept(old[name], new[name])) is not None}
     lossy = {name: old[name] for name in kept}
@@ -71,8 +69,7 @@ def _grams(
 
 def _kept(old: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Returns which outputs and inputs of a layer are left, found by the values themselves; None where no
-    input went or
-    values repeat so that it can't be told."""
+    input went or values repeat so that it can't be told."""
     if new.shape[1] == old.shape[1] or old.shape[2:] != new.shape[2:]:
         return None
     old, new = old.reshape(*old.shape[:2], -1)[..., 0], new.reshape(*new.shape[:2], -1)[..., 0]

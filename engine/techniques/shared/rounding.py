@@ -57,8 +57,7 @@ def _fitted(weight: np.ndarray, gram: np.ndarray) -> Grid:
 
 def with_feedback(weight: np.ndarray, start: Grid, gram: np.ndarray) -> Grid:
     """Rounds column after column and spreads each column's error over those that are still free, so that the
-    layer's
-    outputs, not its weights, stay close. gram: float64 [d, d], the inputs' mean x xᵀ."""
+    layer's outputs, not its weights, stay close. gram: float64 [d, d], the inputs' mean x xᵀ."""
     high = 2 ** (start.bits - 1) - 1
     w = weight.reshape(len(weight), -1).astype(np.float64)
     d = w.shape[1]
