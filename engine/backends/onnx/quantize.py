@@ -36,6 +36,9 @@ METHODS = {
     "percentile": CalibrationMethod.Percentile,
     "entropy": CalibrationMethod.Entropy,
 }
+# the quantizer keeps all activations of the images that go through together, and those of all images, twice
+# over, where it makes histograms of them: few images of a large network then, which bring as many values
+HELD_BYTES, FEWEST_HELD = 400_000_000, 8
 
 
 def quantize(graph: Graph, spec: QuantSpec, inputs: np.ndarray | None, target: Path) -> None:
@@ -52,11 +55,12 @@ def quantize(graph: Graph, spec: QuantSpec, inputs: np.ndarray | None, target: P
             source = Path(folder, "float.onnx")
             for number, node in enumerate(graph.model.graph.node):
                 node.name = node.name or f"node_{number}"  # by which the quantizer leaves one out
-            onnx.save(_with_shapes(graph), str(source))
+            shaped = _with_shapes(graph)
+            onnx.save(shaped, str(source))
             if spec.kind == "dynamic_int8":
                 quantize_dynamic(str(source), str(target), weight_type=QuantType.QUInt8, per_channel=False)
             else:
-                _static(graph, source, spec, inputs, target)
+                _static(graph, source, spec, inputs, held_at_once(shaped), target)
             _drop_bias_zero_points(target)
     onnx.checker.check_model(str(target))
 
@@ -92,13 +96,15 @@ def _drop_bias_zero_points(path: Path) -> None:
     onnx.save(model, str(path))
 
 
-def _static(graph: Graph, source: Path, spec: QuantSpec, inputs: np.ndarray, target: Path) -> None:
+def _static(graph: Graph, source: Path, spec: QuantSpec, inputs: np.ndarray, most: int, target: Path) -> None:
+    if spec.calibrate != "minmax":
+        inputs = inputs[:most]
     overrides = _overrides(graph, spec)
     options = {"TensorQuantOverrides": overrides} if overrides else {}
     quantize_static(
         str(source),
         str(target),
-        _Reader(inputs, graph.fixed_batch),
+        _Reader(inputs, graph.fixed_batch, most),
         nodes_to_exclude=[node.name for node, layer in layer_nodes(graph.model) if layer in spec.floats],
         quant_format=QuantFormat.QDQ,
         per_channel=True,
@@ -110,13 +116,23 @@ def _static(graph: Graph, source: Path, spec: QuantSpec, inputs: np.ndarray, tar
     )
 
 
+def held_at_once(model: onnx.ModelProto) -> int:
+    """Returns how many images' activations fit in memory while ranges are looked for. model: with its shapes;
+    a tensor without counts as nothing.
+    """
+    shapes = ([d.dim_value for d in v.type.tensor_type.shape.dim][1:] for v in model.graph.value_info)
+    each = sum(4 * int(np.prod(shape)) for shape in shapes if shape and min(shape) > 0)
+    return max(FEWEST_HELD, HELD_BYTES // max(each, 1))
+
+
 class _Reader(CalibrationDataReader):
-    """Hands preprocessed images to the quantizer, at most 32 at a time, always as many: it stacks what it
-    collects.
+    """Hands preprocessed images to the quantizer, at most 32 and `most` at a time, always as many: it stacks
+    what it collects, and keeps all activations until it has looked at them.
     """
 
-    def __init__(self, inputs: np.ndarray, fixed_batch: int | None):
-        batch = fixed_batch or max(count for count in range(1, 33) if len(inputs) % count == 0)
+    def __init__(self, inputs: np.ndarray, fixed_batch: int | None, most: int):
+        counts = range(1, min(32, most) + 1)
+        batch = fixed_batch or max(count for count in counts if len(inputs) % count == 0)
         # only a fixed batch leaves a rest: images are seen again, however often it takes to fill it
         inputs = np.resize(inputs, (-(-len(inputs) // batch) * batch, *inputs.shape[1:]))
         self.batches = iter([inputs[i : i + batch] for i in range(0, len(inputs), batch)])

@@ -7,6 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engine.backends.onnx.format import ONNX
 from engine.backends.onnx.graph import Graph
+from engine.backends.onnx.quantize import FEWEST_HELD, held_at_once
 from engine.backends.protocol import QuantSpec
 from engine.device.model import open_model
 
@@ -52,3 +53,15 @@ def test_every_image_sets_the_ranges_however_many_make_a_batch(tmp_path, images,
     ONNX().quantize(graph(batch), QuantSpec("static_int8"), inputs, target, 1)
     assert input_range(target) == pytest.approx(OUTLIER, rel=0.01)
     assert open_model(target).predict(inputs).shape == (images, CLASSES)
+
+
+def test_calibration_holds_as_many_images_as_fit_in_memory():
+    """MobileNetV2 at 224 needed more than a child is given: 27 MB of activations an image, all held twice."""
+    small = onnx.shape_inference.infer_shapes(graph(None).model)
+    assert held_at_once(small) > 1_000_000
+    wide = onnx.ModelProto()
+    wide.CopyFrom(small)
+    wide.graph.value_info.append(helper.make_tensor_value_info("a", TensorProto.FLOAT, ["n", 96, 112, 112]))
+    assert FEWEST_HELD < held_at_once(wide) < 100
+    wide.graph.value_info.append(helper.make_tensor_value_info("b", TensorProto.FLOAT, ["n", 999, 224, 224]))
+    assert held_at_once(wide) == FEWEST_HELD
