@@ -119,11 +119,7 @@ def run_all(
     """
     for experiment in experiments:
         run_id = jobs.start(experiment, workspace)
-        try:
-            jobs.wait(run_id, workspace, on_event)
-        except BaseException:
-            jobs.cancel(run_id, workspace)
-            raise
+        jobs.finish(run_id, workspace, on_event)
         yield row(workspace.run(run_id))
 
 

@@ -9,7 +9,7 @@ import click
 
 from engine import __version__, ask, cli_server, face
 from engine.cli_batch import batch
-from engine.cli_options import Number, feeding_options, json_option, limit_options, show
+from engine.cli_options import Number, feeding_options, json_option, limit_options, names_in, show
 from engine.cli_results import VERBS
 from engine.cli_server import server_option
 from engine.errors import BadInput, EdgewiseError
@@ -105,7 +105,7 @@ def optimize(
         "runtime": runtime,
         "goal": goal,
         "weights": weights and dict(zip(("size", "speed", "accuracy"), weights, strict=True)),
-        "techniques": techniques and [name.strip() for name in techniques.split(",") if name.strip()],
+        "techniques": names_in(techniques),
         "seed": seed,
         "time_budget_s": time_budget_s,
         "cautious": cautious,
@@ -138,9 +138,8 @@ def _run_here(
     if not as_json:
         click.echo(f"run {run_id}", err=True)
     try:
-        jobs.wait(run_id, workspace, on_event)
+        jobs.finish(run_id, workspace, on_event)
     except KeyboardInterrupt:
-        jobs.cancel(run_id, workspace)
         raise EdgewiseError(f"Cancelled; what is finished is kept: python -m engine show {run_id}") from None
     run = workspace.run(run_id)
     if output is not None:

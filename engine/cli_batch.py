@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from engine import batch as batches
-from engine.cli_options import Number, json_option, show
+from engine.cli_options import Number, json_option, names_in, show
 from engine.errors import BadInput, EdgewiseError
 from engine.judge import markup
 from engine.store.workspace import Workspace
@@ -27,9 +27,8 @@ def batch(source, dataset, device, techniques, time_budget_s, output, as_json) -
     if output is not None and output.suffix not in WRITERS:
         raise BadInput(f"{output.name} is no summary: let it end in {' or '.join(WRITERS)}.")
     workspace, rows = Workspace(), []
-    names = techniques and [name.strip() for name in techniques.split(",") if name.strip()]
     asked = batches.asked_in(
-        source, dataset=dataset, device=device, techniques=names, time_budget_s=time_budget_s
+        source, dataset=dataset, device=device, techniques=names_in(techniques), time_budget_s=time_budget_s
     )
     experiments = batches.checked(asked, workspace)
     try:

@@ -61,6 +61,11 @@ def feeding_options(command):
     )(command)
 
 
+def names_in(text: str | None) -> list[str] | None:
+    """Returns names that stand with commas between them; None where nothing was said."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
 def show(data, as_json: bool, text) -> None:
     """Prints data as JSON or as text."""
     click.echo(json.dumps(data, indent=1) if as_json else text())

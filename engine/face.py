@@ -204,11 +204,7 @@ def optimize(
         architecture=architecture,
     )
     run_id = jobs.start(experiment, home)
-    try:
-        jobs.wait(run_id, home, on_event)
-    except BaseException:
-        jobs.cancel(run_id, home)
-        raise
+    jobs.finish(run_id, home, on_event)
     run = Run.of(run_id, home)
     if run.state != "done":
         raise EdgewiseError(f"The run {run.id} {run.state}: {run.reason}")

@@ -16,7 +16,7 @@ from mcp.server.fastmcp import FastMCP
 from mcp.server.fastmcp.exceptions import ToolError
 
 from deploy.package import build
-from engine import ask, face
+from engine import face
 from engine.datasets import DATASETS
 from engine.errors import BadInput, EdgewiseError
 from engine.judge.table import row
@@ -95,7 +95,7 @@ class Tools:
             time_budget_s=time_budget_s,
             seed=seed,
         )
-        return {"run": jobs.start(ask.check(experiment), self.home)}
+        return {"run": jobs.start(experiment, self.home)}
 
     def look(self, run: str, wait_s: float = 30.0) -> dict[str, Any]:
         """Says how a run is getting on, waiting up to 50 seconds for its end; once it has ended, the figures

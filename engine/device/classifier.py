@@ -58,12 +58,18 @@ def golden(name: str) -> np.ndarray | None:
     return np.load(path, allow_pickle=False) if os.path.exists(path) else None
 
 
+def shape_of(spec: dict[str, Any]) -> tuple[int, int, int]:
+    """Returns height, width and channels of a picture as the model wants it."""
+    return spec["height"], spec["width"], 1 if spec["color"] == "grey" else 3
+
+
 def decoded(content: bytes, spec: dict[str, Any]) -> np.ndarray:
     """Decodes a picture file to uint8 [height, width, channels], fitted as the model wants; raises
     image.NoPicture.
     """
-    shape = (spec["height"], spec["width"], 1 if spec["color"] == "grey" else 3)
-    picture: np.ndarray = decode(content, shape, spec.get("fit", "stretch"), spec.get("upright", True))
+    picture: np.ndarray = decode(
+        content, shape_of(spec), spec.get("fit", "stretch"), spec.get("upright", True)
+    )
     return picture
 
 
@@ -89,7 +95,7 @@ class Classifier:
         try:
             self.model: Any = opened(artifact, threads) if runtime is None else in_opencv(artifact, threads)
             if runtime is not None:  # what it can't run it says only when it runs
-                self.scores(np.zeros((self.spec["height"], self.spec["width"], self._channels()), np.uint8))
+                self.scores(np.zeros(shape_of(self.spec), np.uint8))
         except RuntimeError as error:
             raise BadPackage(str(error)) from None
         except ImportError as error:
@@ -98,9 +104,6 @@ class Classifier:
             ) from None
         if tries:
             self._try_once()
-
-    def _channels(self) -> int:
-        return 1 if self.spec["color"] == "grey" else 3
 
     def read(self, content: bytes) -> np.ndarray:
         """Decodes a picture file as the model wants it (`decoded`)."""

@@ -104,6 +104,15 @@ def resume(run_id: str, workspace: Workspace) -> None:
     tick(workspace)
 
 
+def finish(run_id: str, workspace: Workspace, on_event: Callable[[Event], None] = lambda event: None) -> None:
+    """Waits as `wait` does; whatever interrupts that cancels the run, and what is finished is kept."""
+    try:
+        wait(run_id, workspace, on_event)
+    except BaseException:
+        cancel(run_id, workspace)
+        raise
+
+
 def wait(run_id: str, workspace: Workspace, on_event: Callable[[Event], None] = lambda event: None) -> None:
     """Blocks until the run has ended, handing over each event as it comes."""
     seen = 0

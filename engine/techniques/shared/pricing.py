@@ -3,7 +3,6 @@ the run's limits are judged by.
 """
 
 import copy
-import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from engine.backends.protocol import Facts, LayerInfo, Network, QuantSpec
 from engine.backends.widths import unit
 from engine.judge.estimates import estimates_for
 from engine.judge.limits import LIMITS
+from engine.store.files import read_json, write_json
 from engine.techniques.bench import Bench
 from engine.techniques.shared.allocation import Group, Shares
 from engine.techniques.shared.sensitivity import accuracy_and_loss, images_for
@@ -124,9 +124,11 @@ def groups_of(bench: Bench) -> list[Group]:
     validation images; layers that there is no time for are not among them.
     """
     path = bench.folder / "cache" / "groups.json"
-    if not path.exists():
-        path.write_text(json.dumps([group.as_json() for group in _groups_of(bench)]))
-    return [Group.from_json(kept) for kept in json.loads(path.read_text())]
+    kept = read_json(path)
+    if kept is None:
+        kept = [group.as_json() for group in _groups_of(bench)]
+        write_json(path, kept)
+    return [Group.from_json(group) for group in kept]
 
 
 def _groups_of(bench: Bench) -> list[Group]:
