@@ -8,7 +8,7 @@ import argparse
 import json
 
 from benchmarks import record
-from benchmarks.engine_run import BUILD, run, uploaded
+from benchmarks.engine_run import BUILD, random_network, run, uploaded
 from engine.formats.inspect import inspect_model
 from engine.techniques import TECHNIQUES
 
@@ -39,16 +39,7 @@ NETWORKS = (
 
 def made(name: str):
     """Returns the upload of a network with seeded random weights, as a whole module written by torch.save."""
-    import torch
-
-    from models.torchvision_shim import import_torchvision
-
-    BUILD.mkdir(parents=True, exist_ok=True)
-    file = BUILD / f"{name}.pt"
-    if not file.exists():
-        torch.manual_seed(0)
-        torch.save(import_torchvision().models.get_model(name, weights=None, num_classes=10).eval(), file)
-    return uploaded(file, PREPROCESSING).model_copy(update={"input_shape": (SIZE, SIZE, 3)})
+    return uploaded(random_network(name), PREPROCESSING).model_copy(update={"input_shape": (SIZE, SIZE, 3)})
 
 
 def cells(variants: list, technique: str) -> str:

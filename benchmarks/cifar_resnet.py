@@ -15,9 +15,8 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks import record
-from benchmarks.engine_run import BUILD, COLUMNS, row, run
+from benchmarks.engine_run import BUILD, COLUMNS, resnet20, row, run
 from engine import datasets
-from engine.formats.inspect import inspect_model
 from engine.judge import measure
 
 os.environ.setdefault(
@@ -27,7 +26,6 @@ os.environ.setdefault(
 HOME = (
     BUILD / "home-cifar_resnet"
 )  # a workspace of its own, so that benchmarks do not queue behind each other
-FILE = "pt_state_dict/akamaster__pytorch_resnet_cifar10__resnet20-12fca82f.th"
 QUANTIZED = ("ptq_int8", "qat_int8", "ptq_int4", "ptq_int4@mixed", "qat_int8@int4")
 # of the channels inside blocks, which leaves about half of all MACs
 RATIO = 0.5
@@ -107,8 +105,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=5)
     arguments = parser.parse_args()
-    datasets.prepare("cifar10", HOME)
-    model = inspect_model(Path(os.environ["EDGEWISE_UPLOADS"]) / FILE, dataset="cifar10", home=HOME)
+    model = resnet20(HOME)
     results, pruned = [], []
     for seed in range(arguments.seeds):
         pruned.append(structured(model, seed, arguments.pruning_seconds))

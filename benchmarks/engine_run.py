@@ -2,6 +2,7 @@
 the run.
 """
 
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from engine.run import jobs
 from engine.store.workspace import Workspace
 from engine.vocabulary import Constraints, Experiment, ModelFile, Preprocessing, Run
 
+RESNET20 = "pt_state_dict/akamaster__pytorch_resnet_cifar10__resnet20-12fca82f.th"
 BUILD = Path(__file__).resolve().parent.parent / "build" / "benchmarks"
 MNIST = {"height": 28, "width": 28, "color": "grey", "layout": "NCHW", "mean": [0.1307], "std": [0.3081]}
 
@@ -93,6 +95,30 @@ def _accuracy(network, part, preprocessing: dict) -> float:
             for i in range(0, len(part.labels), 500)
         )
     return right / len(part.labels)
+
+
+def random_network(name: str) -> Path:
+    """Returns the file of a torchvision network of ten classes with seeded random weights, a whole module."""
+    import torch
+
+    from models.torchvision_shim import import_torchvision
+
+    BUILD.mkdir(parents=True, exist_ok=True)
+    file = BUILD / f"{name}.pt"
+    if not file.exists():
+        torch.manual_seed(0)
+        torch.save(import_torchvision().models.get_model(name, weights=None, num_classes=10).eval(), file)
+    return file
+
+
+def resnet20(home: Path) -> ModelFile:
+    """Opens the ResNet-20 of EDGEWISE_UPLOADS as its page does, with CIFAR-10's pictures; raises
+    FileNotFoundError where it isn't at hand.
+    """
+    if "EDGEWISE_UPLOADS" not in os.environ:
+        raise FileNotFoundError("EDGEWISE_UPLOADS is not set")
+    datasets.prepare("cifar10", home)
+    return inspect_model(Path(os.environ["EDGEWISE_UPLOADS"]) / RESNET20, dataset="cifar10", home=home)
 
 
 def uploaded(file: Path, preprocessing: dict, classes: int = 10, **options) -> ModelFile:

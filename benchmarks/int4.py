@@ -9,11 +9,9 @@ for Keras.
 
 import argparse
 import os
-from pathlib import Path
 
 from benchmarks import record
-from benchmarks.engine_run import BUILD, run
-from engine import datasets
+from benchmarks.engine_run import BUILD, RESNET20, resnet20, run
 from engine.formats.inspect import inspect_model
 
 os.environ.setdefault(
@@ -21,11 +19,10 @@ os.environ.setdefault(
 )  # as in a run's children: threads that spin starve each other
 
 HOME = BUILD / "home-int4"  # a workspace of its own, so that benchmarks do not queue behind each other
-RESNET = "pt_state_dict/akamaster__pytorch_resnet_cifar10__resnet20-12fca82f.th"
 CASES = {
     "MobileNetV2, ONNX": ("cifar10/pytorch/mobilenet_v2", "onnxruntime"),
     "MobileNetV2, TFLite": ("cifar10/pytorch/mobilenet_v2", "litert"),
-    "ResNet-20, ONNX": (RESNET, "onnxruntime"),
+    "ResNet-20, ONNX": (RESNET20, "onnxruntime"),
     "medium, ONNX": ("cifar10/pytorch/medium", "onnxruntime"),
     "medium of Keras, TFLite": ("cifar10/keras/medium", "litert"),
 }
@@ -49,11 +46,7 @@ TOLERANCE_PP = 0.5  # of a run without a limit
 def measured(case: str, seconds: int) -> list[dict]:
     """Runs the engine on one network and returns its variants' figures, the baseline first."""
     name, runtime = CASES[case]
-    if name == RESNET:
-        datasets.prepare("cifar10", HOME)
-        model = inspect_model(Path(os.environ["EDGEWISE_UPLOADS"]) / name, dataset="cifar10", home=HOME)
-    else:
-        model = inspect_model(name)
+    model = resnet20(HOME) if name == RESNET20 else inspect_model(name)
     found = run(
         model, "cifar10", "raspberry_pi_4", ["ptq_int8", "ptq_int4"], seconds, home=HOME, runtime=runtime
     )

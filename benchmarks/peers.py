@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import record
-from benchmarks.engine_run import BUILD, run, uploaded
+from benchmarks.engine_run import BUILD, RESNET20, random_network, resnet20, run, uploaded
 from engine import datasets
 from engine.device.model import open_model
 from engine.device.preprocessing import preprocess
@@ -33,11 +33,10 @@ from models.catalog import read_catalog
 
 HOME = BUILD / "home-peers"
 TOOLS = Path(__file__).resolve().parent / "peer_tools"
-RESNET = "pt_state_dict/akamaster__pytorch_resnet_cifar10__resnet20-12fca82f.th"
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "color": "rgb", "layout": "NCHW"}
 # network: the model, and the runtime that its files are for
 CASES = {
-    "ResNet-20, 32x32": (RESNET, "onnxruntime"),
+    "ResNet-20, 32x32": (RESNET20, "onnxruntime"),
     "CIFAR medium, 32x32": ("cifar10/pytorch/medium", "onnxruntime"),
     "MobileNetV2, 64x64": ("cifar10/pytorch/mobilenet_v2", "onnxruntime"),
     "CIFAR medium of Keras, 32x32": ("cifar10/keras/medium", "litert"),
@@ -95,30 +94,14 @@ def made_by(name: str, sources: dict[str, Path], calibration: Path, target: Path
 
 
 def opened(name: str) -> Any:
-    """Returns the model of a case, as the upload page opens it; raises SystemExit where it isn't at hand."""
-    if name == RESNET:
-        if "EDGEWISE_UPLOADS" not in os.environ:
-            raise FileNotFoundError("EDGEWISE_UPLOADS is not set")
-        datasets.prepare("cifar10", HOME)
-        return inspect_model(Path(os.environ["EDGEWISE_UPLOADS"]) / name, dataset="cifar10", home=HOME)
+    """Returns the model of a case as the upload page opens it; raises FileNotFoundError for want of it."""
+    if name == RESNET20:
+        return resnet20(HOME)
     if "/" in name:
         return inspect_model(name)
     return uploaded(random_network(name), {"height": 224, "width": 224, **IMAGENET}).model_copy(
         update={"input_shape": (224, 224, 3)}
     )
-
-
-def random_network(name: str) -> Path:
-    """Returns the file of a torchvision network of ten classes with seeded random weights."""
-    import torch
-
-    from models.torchvision_shim import import_torchvision
-
-    BUILD.mkdir(parents=True, exist_ok=True)
-    file = BUILD / f"{name}-224.pt"
-    torch.manual_seed(0)
-    torch.save(import_torchvision().models.get_model(name, weights=None, num_classes=10).eval(), file)
-    return file
 
 
 def few_pictures() -> Path:

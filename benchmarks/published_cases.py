@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import record
-from benchmarks.engine_run import BUILD, MNIST, run, trained, uploaded
-from benchmarks.peers import IMAGENET, few_pictures, random_network
+from benchmarks.engine_run import BUILD, MNIST, random_network, run, trained, uploaded
+from benchmarks.peers import IMAGENET, few_pictures
 from engine import datasets
 from engine.device.model import open_model
 from engine.device.model_opencv import NotTaken, OpenCV
@@ -89,9 +89,9 @@ def keras_cnn(epochs: int) -> Path:
 
 
 def ran(model: Any, dataset: str, techniques: list[str], seconds: int, runtime: str | None = None):
-    """Returns a run's finished variants by id, and its folder."""
+    """Returns a run's variants by id, and its folder."""
     done = run(model, dataset, DEVICE, techniques, seconds, home=HOME, runtime=runtime)
-    return {v.id: v for v in done.variants if v.status == "done"}, Workspace(HOME).folder(done.id)
+    return {v.id: v for v in done.variants}, Workspace(HOME).folder(done.id)
 
 
 def rows_of(
@@ -100,6 +100,9 @@ def rows_of(
     """Returns a table row for each variant, the baseline first."""
     base, rows = variants["baseline"], []
     for name, variant in variants.items():
+        if variant.status != "done":
+            rows.append([case, name, f"{variant.status}: {variant.reason}"] + [None] * 6)
+            continue
         assert variant.host is not None and base.host is not None
         times, was = variant.host.latency_ms, base.host.latency_ms
         smaller = round(base.size_bytes / variant.size_bytes, 2)
@@ -130,7 +133,7 @@ def cifar(seconds: int, epochs: int) -> list[list]:
     techniques = ["prune_unstructured", "prune_structured"]
     variants, folder = ran(uploaded(file, CIFAR), "cifar10", techniques, seconds)
     published = {"baseline": "8.37 MB, 3.29 ms", "prune_unstructured@0.5": "8.37 MB, 3.10 ms"}
-    kept = {name: v for name, v in variants.items() if "iterative" not in name}
+    kept = {name: v for name, v in variants.items() if "iterative" not in name and v.status == "done"}
     rows = rows_of("CIFAR-10 CNN, ONNX Runtime", kept, published)
     return rows + _in_opencv("CIFAR-10 CNN, OpenCV", kept, folder)
 
@@ -171,7 +174,11 @@ def mobilenet(seconds: int) -> list[list]:
     rows = rows_of(case, variants, published, known=False)
     images = np.random.default_rng(0).normal(size=(max(BATCHES), 3, 224, 224)).astype(np.float32)
     for threads in (1, 2):
-        models = {n: open_model(folder / v.artifacts[0].opened, threads) for n, v in variants.items()}
+        models = {
+            n: open_model(folder / v.artifacts[0].opened, threads)
+            for n, v in variants.items()
+            if v.status == "done"
+        }
         for batch in BATCHES:
             calls = {
                 n: (lambda m=m, x=images[:batch]: m.session.run(m.outputs, {m.input_name: x}))
@@ -194,7 +201,7 @@ def targets(rows: list[list]) -> list[dict]:
         return next((r for r in rows if r[0].startswith(case) and r[1] == step), [None] * len(COLUMNS))
 
     def at_least(target: str, figure: float | None, least: float, unit: str) -> dict:
-        shown = "not run" if figure is None else f"{figure:.2f} {unit}"
+        shown = "no figure" if figure is None else f"{figure:.2f} {unit}"
         return {"target": target, "figure": shown, "met": figure is not None and figure >= least}
 
     dynamic, static = (row("MNIST CNN, PyTorch to ONNX", s) for s in ("dynamic_int8", "ptq_int8"))
