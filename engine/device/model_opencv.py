@@ -19,7 +19,7 @@ class OpenCV:
 
     id = "opencv"
     suffixes = (".onnx",)
-    requirements = ("opencv-python-headless>=4.10",)
+    requirements = ("opencv-python-headless>=4.6",)  # 4.6.0, 4.10.0 and 5.0.0 were seen to answer alike
     precision = "float32"
 
     def __init__(
