@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deploy.report import drawing
+from deploy.report import charts
 from engine.errors import BadInput
 from engine.judge import figures as f
 from engine.judge import limits, words
 from engine.judge.asked import measured_ms
+from engine.judge.pruning import ENOUGH, Pruned, study
 from engine.judge.reasons import times
 from engine.techniques import title_of
 from engine.version import VERSION
@@ -35,6 +36,8 @@ def contents(run: Run, robust: Mapping[str, Robustness]) -> dict[str, Any]:
     chosen_id = (choice.winner or choice.nearest) if choice else None
     chosen = next((v for v in done if v.id == chosen_id), None)
     asked = run.experiment
+    pruned = [one for one in study(run.variants) if one.variant.status == "done"]
+    pruned = pruned if len(pruned) >= ENOUGH else []
     return {
         "title": f"{asked.model.name} on {words.device_name(asked.device)}",
         "run": run,
@@ -45,9 +48,11 @@ def contents(run: Run, robust: Mapping[str, Robustness]) -> dict[str, Any]:
         "reasons": choice.reasons if choice else [],
         "flips": [flip.text for flip in choice.flips] if choice else [],
         "doubts": words.doubts(chosen, asked.model.classes) + chosen.notes if chosen else [],
-        "chart": drawing.trade_off(done, chosen_id, asked),
-        "bars": drawing.latencies(_best(done, run), chosen_id, asked.device),
+        "chart": charts.trade_off(done, chosen_id, asked),
+        "bars": charts.latencies(_best(done, run), chosen_id, asked.device),
         "rows": [row(v, chosen_id, asked.device) for v in done],
+        "pruning_chart": charts.pruning(pruned, baseline),
+        "pruning": [pruning_row(one, asked.device) for one in pruned],
         "others": [(title_of(v.id), v.id, v.status, v.reason) for v in run.variants if v.status != "done"],
         "measured": measured(run, chosen or baseline),
         "predicted": predicted(chosen or baseline, asked.device),
@@ -122,6 +127,23 @@ def row(variant: Variant, chosen: str | None, device: str) -> dict[str, Any]:
         "predicted": f.estimate(found),
         "verdict": words.misses(variant) or ("recommended" if variant.id == chosen else ""),
     }
+
+
+def pruning_row(one: Pruned, device: str) -> tuple[str, ...]:
+    """Returns one line of the pruning study: what, how, share, accuracy, drop, its interval, sizes, times."""
+    v = one.variant
+    return (
+        one.kind,
+        one.way.replace(" ", f.NBSP),
+        f"{100 * one.share:g}{f.NBSP}%",
+        f.percent(v.accuracy),
+        f.points(v.accuracy_drop_pp),
+        _ends(v.accuracy_drop_low_pp, v.accuracy_drop_high_pp),
+        f.size(v.size_bytes),
+        f.size(v.compressed_bytes),
+        f.estimate(v.estimates.get(device)),
+        f.ms(measured_ms(v)),
+    )
 
 
 def measured(run: Run, variant: Variant) -> list[str]:
@@ -222,8 +244,13 @@ def _best(done: list[Variant], run: Run) -> list[Variant]:
     """The baseline, then the best of the ranking, as many as a glance takes."""
     by_id = {v.id: v for v in done}
     ranked = run.recommendation.ranking if run.recommendation else []
-    order = dict.fromkeys(["baseline", *ranked[: drawing.MOST_BARS]])
-    return [by_id[name] for name in order if name in by_id][: drawing.MOST_BARS]
+    order = dict.fromkeys(["baseline", *ranked[: charts.MOST_BARS]])
+    return [by_id[name] for name in order if name in by_id][: charts.MOST_BARS]
+
+
+def _ends(low: float | None, high: float | None) -> str:
+    """Returns an interval that may begin below zero."""
+    return f.NONE if low is None or high is None else f"{low:.2f}{f.NBSP}to{f.NBSP}{high:.2f}"
 
 
 def _accuracy(variant: Variant) -> str:

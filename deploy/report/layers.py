@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from deploy.report import TEMPLATES, drawing
+from deploy.report import TEMPLATES, charts
 from engine.judge import figures as f
 from engine.judge import words
 from engine.judge.layers import LayerRow
@@ -24,7 +24,7 @@ def html(run: Run, variant: str, device: str, rows: Sequence[LayerRow]) -> str:
         run=run.id,
         model=run.experiment.model.name,
         device=words.device_name(device),
-        chart=drawing.layers(rows, words.device_name(device)),
+        chart=charts.layers(rows, words.device_name(device)),
         columns=COLUMNS,
         rows=[_cells(row) for row in rows],
     )

@@ -33,7 +33,7 @@ def show(row: dict, home: Workspace, tags: list[str]) -> None:
             type="tertiary",
             help="Opens the configuration of this run, to change something and start again.",
         ):
-            _try_now(lambda: repeat(home.experiment(run)))
+            try_now(lambda: repeat(home.experiment(run)))
         st.download_button(
             "Export",
             lambda: packed(run, home),
@@ -164,7 +164,7 @@ def show_import(home: Workspace) -> None:
         if given is None or st.session_state.get("imported_id") == given.file_id:
             return
         st.session_state["imported_id"] = given.file_id
-        _try_now(lambda: _take_in(given.getvalue(), home))
+        try_now(lambda: _take_in(given.getvalue(), home))
 
 
 def _take_in(data: bytes, home: Workspace) -> None:
@@ -186,7 +186,7 @@ def _try(do: Callable[[], object], gone: str = "") -> None:
         st.session_state["refused"] = error
 
 
-def _try_now(do: Callable[[], object]) -> None:
+def try_now(do: Callable[[], object]) -> None:
     """Does something that may open another page, which no callback can, and shows a refusal where it is."""
     try:
         do()

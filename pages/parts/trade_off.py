@@ -1,14 +1,16 @@
-"""The trade-off beside limits to try, and the latency on every device; both follow the limits at once."""
+"""The trade-off beside limits to try, the latency on every device, and the pruning study; all follow the
+limits at once.
+"""
 
 import streamlit as st
 
 from engine.judge.limits import estimated
 from engine.vocabulary import EVEN, Experiment, Goal, Recommendation, Variant
-from pages.parts import charts, latencies, limits
+from pages.parts import charts, latencies, limits, pruning
 from pages.parts import wording as w
 
 WIDTH = 185
-VIEWS = {"chart": "Trade-off", "devices": "Latency on every device"}
+VIEWS = {"chart": "Trade-off", "devices": "Latency on every device", "pruning": "Pruning study"}
 
 
 @st.fragment
@@ -36,6 +38,8 @@ def show(found: list[Variant], asked: Experiment, chosen: Recommendation) -> Non
         )
         if wanted == "devices":
             latencies.show(judged, asked.device, tried.max_latency_ms, asked.cautious)
+        elif wanted == "pruning":
+            pruning.show(judged, asked, tried.set_limits())
         else:
             _show_chart(judged, asked.device, tried.set_limits(), choice)
     if st.session_state.pop("opened", False):

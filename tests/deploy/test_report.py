@@ -171,3 +171,20 @@ def test_the_layer_map_is_one_page_without_a_script_and_names_are_text(run):
     assert "Nothing is predicted" in layers.html(found, "ptq_int8", "raspberry_pi_4", [])
     assert "<script" not in page and "&lt;script&gt;" in page and "<svg" in page
     assert "0.200" in page and "1.28" in page and "default-src 'none'" in page
+
+
+def test_the_pruning_study_is_in_the_appendix_from_four_points_on(run):
+    found = run()
+    mixed = next(v for v in found.variants if v.id == "ptq_int4@mixed")
+    paired = {"accuracy_drop_pp": 1.25, "accuracy_drop_low_pp": -0.5, "accuracy_drop_high_pp": 3.0}
+    pruned = [
+        mixed.model_copy(update=paired | {"id": f"prune_{how}@0.{share}{way}", "technique": f"prune_{how}"})
+        for how, way in (("structured", ""), ("unstructured", ",iterative"))
+        for share in (3, 5)
+    ]
+    enough, few = (found.model_copy(update={"variants": [*found.variants, *pruned[:n]]}) for n in (4, 3))
+    page, text = report.html(enough), report.markdown(enough).replace("\u00a0", " ")
+    assert not Outline(page).open and "weights, step by step" in page and '<polyline class="channels"' in page
+    row = next(line for line in text.splitlines() if line.startswith("| channels | at once | 50"))
+    assert "-0.50 to 3.00" in row and row.count("|") == 11
+    assert "pruning study" not in report.html(few) + report.markdown(few)

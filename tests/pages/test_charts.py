@@ -8,6 +8,7 @@ import pytest
 import seed
 
 from engine.judge.layers import LayerRow
+from engine.judge.pruning import paired_ends, study
 from pages.parts import charts, latencies
 from pages.parts.charts import labels
 
@@ -167,3 +168,20 @@ def test_the_worst_class_is_named_where_another_has_no_test_images(home):
     assert dict(zip(ours.y, ours.x, strict=True)) == {"cat": 90, "bird": 40}
     theirs = trace(figure, "your model")
     assert dict(zip(theirs.y, theirs.x, strict=True)) == {"cat": 80}
+
+
+def test_the_pruning_study_has_a_line_a_way_with_paired_intervals_and_the_baseline(home):
+    axis = replace(
+        charts.axes(seed.DEVICE, seed.DEVICE)["accuracy"], ends=lambda v: paired_ends(v, seed.variants()[0])
+    )
+    step = seed.variant("prune_unstructured@0.7,iterative", 900_000, 1.3, 0.98, 1.4)
+    other = seed.variant("prune_structured@made-up", 900_000, 1.3, 0.98, 1.4)
+    found = study([other, step, *seed.variants()])
+    assert [one.share for one in found] == [0.7, 0.3, 0.5, 0.7]
+    figure, alt, _ = charts.pruning(found, seed.variants()[0], axis, {"max_accuracy_drop_pp": 0.8})
+    line = trace(figure, "channels, at once")
+    assert len(line.x) == 3 and [*line.y] == [100 * v.accuracy for v in seed.variants()[4:7]]
+    low = 100 * 0.9944 - 0.83 - 0.9  # the end of the paired interval of the one at 70 %
+    assert line.error_y.arrayminus[-1] == pytest.approx(100 * 0.9861 - low)
+    assert {*trace(figure, "your model").y} == {99.44} and trace(figure, "weights, step by step")
+    assert "channels, at once, 70 % gone: 98.61 %" in alt and len(figure.layout.shapes) == 1

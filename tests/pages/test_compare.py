@@ -275,3 +275,28 @@ def test_the_pictures_of_a_run_from_elsewhere_are_offered_to_be_made_ready(home,
     monkeypatch.setattr(facts, "prepare_data", lambda dataset, *more: asked.append(dataset))
     app.button(key="sample_data").click().run()
     assert asked == ["digits"] and not app.exception
+
+
+def test_the_pruning_study_is_a_view_and_sets_up_what_is_missing_of_it(home, open_page, tmp_path):
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(b"")
+    app = open_page("compare", run=seed.finished(home, model=seed.model(path=str(weights))))
+    app.segmented_control(key="view").set_value("pruning").run()
+    table = next(found.value for found in app.dataframe if "Gone (%)" in found.value)
+    assert table["Gone (%)"].tolist() == [30, 50, 70] and {*table["How"]} == {"at once"}
+    assert table["95 % interval"].tolist()[-1] == "0.43 to 1.73"
+    app.selectbox(key="study").select("latency").run()
+    assert not app.exception and "hold 90 %" in words(app)
+    next(b for b in app.button if b.label == "Set up the pruning study").click().run()
+    assert app.title[0].value == "Configure the run" and not app.exception
+    checked = [box.key for box in app.checkbox if box.value]
+    assert checked == [f"technique_prune_{how}_{seed.DEVICE}" for how in ("structured", "unstructured")]
+
+
+def test_a_run_without_pruned_variants_says_how_to_get_the_study(home, open_page):
+    run = seed.queued(home, techniques=["ptq_int8"])
+    home.write_variant(run, seed.variant(*seed.FIGURES[0]))
+    home.append(run, events.StateChanged(state="done"))
+    app = open_page("compare", run=run, view="Pruning study")
+    assert "there is no study to show" in words(app) and "makes the whole study" in words(app)
+    assert not app.exception

@@ -9,6 +9,7 @@ from pages.parts.charts.axes import PREDICTED, Axis, axes
 from pages.parts.charts.classes import confusion, recall
 from pages.parts.charts.layers import CHANGES, costs, sensitivity
 from pages.parts.charts.points import points_of
+from pages.parts.charts.pruning import pruning
 from pages.parts.charts.robust import robustness
 from pages.parts.charts.template import COLOURS, CONFIG, INK, blank, mode, text
 from pages.parts.charts.trade_off import front, trade_off
@@ -28,6 +29,7 @@ __all__ = [
     "front",
     "mode",
     "points_of",
+    "pruning",
     "recall",
     "robustness",
     "sensitivity",

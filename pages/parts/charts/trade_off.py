@@ -104,8 +104,8 @@ def _draw_points(figure: go.Figure, points: list[Point], role: str, x: Axis, y: 
         y=[p.y for p in points],
         mode="markers",
         name=legend,
-        error_x=_bars([(p.x, x.ends(p.variant)) for p in points], faded),
-        error_y=_bars([(p.y, y.ends(p.variant)) for p in points], faded),
+        error_x=bars([(p.x, x.ends(p.variant)) for p in points], faded),
+        error_y=bars([(p.y, y.ends(p.variant)) for p in points], faded),
         marker={"symbol": symbol, "color": colour, "size": size, "line": edge},
         # a click opens a variant; the others stay as they are
         unselected={"marker": {"opacity": 1}},
@@ -114,7 +114,7 @@ def _draw_points(figure: go.Figure, points: list[Point], role: str, x: Axis, y: 
     )
 
 
-def _bars(places: list[tuple[float, tuple[float, float] | None]], colour: str) -> dict[str, object] | None:
+def bars(places: list[tuple[float, tuple[float, float] | None]], colour: str) -> dict[str, object] | None:
     """Returns the intervals of points as Plotly takes them; None where there is none."""
     if not any(ends for _, ends in places):
         return None
