@@ -107,9 +107,10 @@ def weights(own: Weights, prefix: str) -> Weights:
 
 def _tried(name: str, asked: Constraints, wrong: list[str]) -> float | None:
     own = getattr(asked, name)
+    if f"try_{name}" not in st.session_state:
+        type_in(name, own)
     typed = st.text_input(
         FIELDS[name],
-        value="" if own is None else f"{own:g}",
         placeholder="no limit",
         live=True,
         key=f"try_{name}",
@@ -119,6 +120,11 @@ def _tried(name: str, asked: Constraints, wrong: list[str]) -> float | None:
     except BadInput as error:
         wrong.append(str(error))
         return own
+
+
+def type_in(name: str, value: float | None) -> None:
+    """Fills the panel's field of a limit, before it is drawn or in a callback."""
+    st.session_state[f"try_{name}"] = "" if value is None else f"{value:g}"
 
 
 def _of_class(classes: list[str], key: str, is_asked: bool, own: str | None = None) -> dict[str, str | None]:

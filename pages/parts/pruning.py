@@ -7,21 +7,21 @@ import streamlit as st
 
 from engine.judge.pruning import KINDS, Pruned, paired_ends, study
 from engine.techniques import TECHNIQUES
-from engine.vocabulary import Experiment, Variant
-from pages.parts import charts, plan, run_menu, tables
+from engine.vocabulary import Constraints, Experiment, Variant
+from pages.parts import charts, lines, plan, run_menu, tables
 from pages.parts import wording as w
 
 FIGURES = ("accuracy", "size", "compressed", "latency", "measured", "macs")
 
 
-def show(judged: list[Variant], asked: Experiment, limits: dict[str, float]) -> None:
+def show(judged: list[Variant], asked: Experiment, tried: Constraints) -> None:
     """Draws one figure of the pruned variants over the share that is gone, with a table below; offers what is
     missing of the study.
     """
     found = study(judged)
     baseline = next((v for v in judged if v.id == "baseline" and v.status == "done"), None)
     if found and baseline:
-        _draw(found, baseline, asked, limits)
+        _draw(found, baseline, judged, asked, tried)
     elif not found:
         st.write("No variant of this run was pruned and nothing else, so there is no study to show.")
     missing = [name for name in KINDS if name not in asked.techniques]
@@ -29,7 +29,9 @@ def show(judged: list[Variant], asked: Experiment, limits: dict[str, float]) -> 
         _offer(missing, asked)
 
 
-def _draw(found: list[Pruned], baseline: Variant, asked: Experiment, limits: dict[str, float]) -> None:
+def _draw(
+    found: list[Pruned], baseline: Variant, judged: list[Variant], asked: Experiment, tried: Constraints
+) -> None:
     axes = charts.axes(asked.device, asked.device)
     axes["accuracy"] = replace(axes["accuracy"], ends=lambda v: paired_ends(v, baseline))
     known = [name for name in FIGURES if any(axes[name].value(one.variant) is not None for one in found)]
@@ -42,8 +44,9 @@ def _draw(found: list[Pruned], baseline: Variant, asked: Experiment, limits: dic
             bind="query-params",
             width=300,
         )
-        figure, alt, notes = charts.pruning(found, baseline, axes[name], limits)
+        figure, alt, notes = charts.pruning(found, baseline, axes[name], tried.set_limits())
         st.plotly_chart(figure, theme=None, config=charts.CONFIG, alt=alt, key="pruning")
+        lines.show([axes[name]], judged, asked, tried)
         about = {
             "accuracy": "Bars are the 95 % interval of the drop, paired image by image with your model.",
             "latency": "Bars hold 90 % of predictions.",

@@ -5,8 +5,8 @@ limits at once.
 import streamlit as st
 
 from engine.judge.limits import estimated
-from engine.vocabulary import EVEN, Experiment, Goal, Recommendation, Variant
-from pages.parts import charts, latencies, limits, pruning
+from engine.vocabulary import EVEN, Constraints, Experiment, Goal, Recommendation, Variant
+from pages.parts import charts, latencies, limits, lines, pruning
 from pages.parts import wording as w
 
 WIDTH = 185
@@ -39,20 +39,24 @@ def show(found: list[Variant], asked: Experiment, chosen: Recommendation) -> Non
         if wanted == "devices":
             latencies.show(judged, asked.device, tried.max_latency_ms, asked.cautious)
         elif wanted == "pruning":
-            pruning.show(judged, asked, tried.set_limits())
+            pruning.show(judged, asked, tried)
         else:
-            _show_chart(judged, asked.device, tried.set_limits(), choice)
+            _show_chart(judged, asked, tried, choice)
     if st.session_state.pop("opened", False):
         st.rerun()  # what a click opens is shown outside this fragment
 
 
-def _show_chart(
-    judged: list[Variant], own: str, set_limits: dict[str, float], choice: Recommendation
-) -> None:
-    axes, x, y, device = _choose_axes(judged, own)
+def _show_chart(judged: list[Variant], asked: Experiment, tried: Constraints, choice: Recommendation) -> None:
+    axes, x, y, device = _choose_axes(judged, asked.device)
     named = {"baseline", choice.winner, *choice.picks.values()} - {None}
     figure, alt, notes = charts.trade_off(
-        judged, axes[x], axes[y], device, set_limits, choice.winner, sorted(name for name in named if name)
+        judged,
+        axes[x],
+        axes[y],
+        device,
+        tried.set_limits(),
+        choice.winner,
+        sorted(name for name in named if name),
     )
     st.plotly_chart(
         figure,
@@ -63,6 +67,7 @@ def _show_chart(
         on_select=_open,
         selection_mode="points",
     )
+    lines.show((axes[name] for name in dict.fromkeys((x, y))), judged, asked, tried)
     is_drawn = any(axes[name].ends(v) for name in (x, y) for v in judged if v.status == "done")
     words = [
         "Bars are intervals: 95 % of shares, 90 % of predictions." if is_drawn else "",

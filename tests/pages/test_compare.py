@@ -1,6 +1,7 @@
 """Compare: the recommendation, limits to try, the table, details."""
 
 import numpy as np
+import pytest
 import seed
 from seed import words
 
@@ -11,7 +12,7 @@ from engine.judge.limits import LIMITS
 from engine.run.trying import Answer, Tried
 from engine.store.files import write_json
 from engine.vocabulary import Answered, Constraints, Recommendation
-from pages.parts import changed, facts, try_it
+from pages.parts import changed, facts, lines, try_it
 
 
 def field(app, key):
@@ -300,3 +301,33 @@ def test_a_run_without_pruned_variants_says_how_to_get_the_study(home, open_page
     app = open_page("compare", run=run, view="Pruning study")
     assert "there is no study to show" in words(app) and "makes the whole study" in words(app)
     assert not app.exception
+
+
+def test_a_moved_line_fills_the_field_and_a_typed_limit_moves_the_line(home, open_page):
+    app = open_page("compare", run=seed.finished(home))
+    line = app.select_slider(key="line_max_size_mb")
+    assert line.value == 0.5 and line.options[-1] == "no limit"
+    line.set_value(0.091).run()
+    assert field(app, "try_max_size_mb").value == "0.091"
+    assert "1 of 9 variants meet every limit" in words(app).replace("*", "")
+    app.select_slider(key="line_max_size_mb").set_value("").run()
+    assert field(app, "try_max_size_mb").value == ""
+    field(app, "try_max_size_mb").set_value("0,1234").run()
+    assert app.select_slider(key="line_max_size_mb").value == 0.1234 and not app.exception
+    app.selectbox(key="x").select("latency").run()
+    keys = [found.key for found in app.select_slider]
+    assert keys == ["line_max_latency_ms", "line_max_accuracy_drop_pp"]
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("max_size_mb", 0.03, 1.0),
+        ("max_accuracy_drop_pp", 0.0, 3.9),
+        ("min_recall", 0.575, 1.0),
+        ("max_robust_drop_pp", None, None),
+    ],
+)
+def test_a_line_moves_from_where_nothing_keeps_the_limit_to_where_all_do(home, name, low, high):
+    found = lines.places(name, seed.variants(), seed.experiment())
+    assert found == sorted(set(found)) and (found[0], found[-1]) == (low, high) if found else low is None
