@@ -16,7 +16,6 @@ from collections.abc import Callable
 from itertools import count, cycle
 from pathlib import Path
 
-import psutil
 import streamlit
 from streamlit.testing.v1 import AppTest
 
@@ -29,6 +28,7 @@ from engine.run.view import view_of
 from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
 from engine.vocabulary import Artifact, Experiment, Host, Latency, Step, Variant
+from engine.wall.processes import identity
 from estimator.profile.graph import profile
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,9 +46,8 @@ def written_run(workspace: Workspace, variants: int) -> str:
         model=model, dataset="digits", device="raspberry_pi_4", techniques=list(TECHNIQUES)
     )
     run_id = workspace.create(experiment)
-    own = psutil.Process()
     workspace.append(run_id, events.StateChanged(state="running"))
-    workspace.append(run_id, events.ProcessStarted(pid=own.pid, started=own.create_time(), what="worker"))
+    workspace.append(run_id, events.ProcessStarted(**identity(os.getpid()), what="worker"))
     workspace.append(run_id, events.PlanMade(seconds=dict.fromkeys(TECHNIQUES, 30.0)))
     estimates = estimates_for(profile(model_file()), {})
     names = list(TECHNIQUES)

@@ -131,4 +131,5 @@ def seconds_at_work(events: list[Event], now: float) -> float:
                 total += (last if event.state == "running" else event.time) - began
             began = event.time if event.state == "running" else None
         last = event.time
-    return total + (max(now, last) - began if began is not None else 0.0)
+    total += max(now, last) - began if began is not None else 0.0
+    return max(0.0, total)  # where the clock was set back meanwhile

@@ -90,9 +90,8 @@ def cancel(run_id: str, workspace: Workspace) -> None:
         return
     # the state comes first: a worker that sees its children die then knows why
     workspace.append(run_id, StateChanged(state="cancelled", reason="You cancelled it."))
-    for event in workspace.events(run_id):
-        if isinstance(event, ProcessStarted):
-            processes.kill_noted(event.model_dump())
+    started = (event for event in workspace.events(run_id) if isinstance(event, ProcessStarted))
+    processes.kill_noted(*(event.model_dump() for event in started))
     tick(workspace)
 
 

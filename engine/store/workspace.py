@@ -264,7 +264,8 @@ class Workspace:
         folder = {"queue": self.home, "starters": self.home / "starters"}.get(name, self.home / "runs" / name)
         lock = FileLock(folder / "lease", preserve_lock_file=True)
         try:
-            lock.acquire(blocking=False)
+            with sentence_on_full_disk():
+                lock.acquire(blocking=False)
         except Timeout:
             yield False
             return

@@ -17,22 +17,30 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
-YOUNG_S = 60.0  # a folder may be there for a moment before its owner holds it
+CHILDREN = "edgewise-child-"  # what the names of their temporary homes begin with
+DEATH_S = 1.0  # what a killed process may take to be gone
 
 
 def identity(pid: int) -> dict[str, Any]:
     """Returns what tells a process from a later one with its number: pid and start time."""
     try:
-        return {"pid": pid, "started": psutil.Process(pid).create_time()}
+        return {"pid": pid, "started": _started(psutil.Process(pid))}
     except psutil.Error:
         return {"pid": pid, "started": None}
+
+
+def _started(process: psutil.Process) -> float:
+    """Returns when a process started. On Linux in seconds since the machine did: there, the time of day at
+    which it started changes when somebody sets the clock.
+    """
+    return round(float(process.create_time() - (psutil.boot_time() if psutil.LINUX else 0.0)), 2)
 
 
 def lives(process: Mapping[str, Any]) -> bool:
     """Tells whether a process whose `identity` was noted still runs, and is not another with its number."""
     try:
         found = psutil.Process(process["pid"])
-        return bool(found.create_time() == process["started"] and found.status() != psutil.STATUS_ZOMBIE)
+        return bool(_started(found) == process["started"] and found.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
 
@@ -43,10 +51,17 @@ def kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def kill_noted(process: Mapping[str, Any]) -> None:
-    """Kills the group of a process whose `identity` was noted, if it still runs."""
-    if lives(process):
+def kill_noted(*noted: Mapping[str, Any]) -> None:
+    """Kills the groups of those processes whose `identity` was noted that still run, and removes the
+    temporary homes of their children.
+    """
+    living = [process for process in noted if lives(process)]
+    for process in living:
         kill_group(process["pid"])
+    until = time.monotonic() + DEATH_S
+    while time.monotonic() < until and any(map(lives, living)):
+        time.sleep(0.01)
+    sweep(Path(tempfile.gettempdir()), CHILDREN)
 
 
 def start_detached(module: str, argument: str, home: Path, log: Path) -> dict[str, Any]:
@@ -112,22 +127,37 @@ def own_folder(parent: Path, prefix: str) -> Iterator[Path]:
 
     A folder is locked while its owner lives, and the lock ends with the process, however that ends.
     """
-    _sweep(parent, prefix)
-    folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
-    held = os.open(folder, os.O_RDONLY)
+    sweep(parent, prefix)
+    folder, held = _locked(parent, prefix)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield folder
     finally:
         os.close(held)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sweep(parent: Path, prefix: str) -> None:
+def _locked(parent: Path, prefix: str) -> tuple[Path, int]:
+    """Makes a folder and locks it. Before that, another process may take it for one that was left behind and
+    remove it: then there is a next one.
+    """
+    while True:
+        folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
+        with suppress(FileNotFoundError, BlockingIOError):
+            held = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                folder.stat()
+            except OSError:
+                os.close(held)
+                raise
+            return folder, held
+
+
+def sweep(parent: Path, prefix: str) -> None:
+    """Removes the folders of this name whose owners do not live any more."""
     for folder in parent.glob(f"{prefix}*"):
         with suppress(OSError):  # another one sweeps too, or it is not ours
-            found = folder.lstat()
-            if found.st_uid != os.getuid() or time.time() - found.st_mtime < YOUNG_S:
+            if folder.lstat().st_uid != os.getuid():
                 continue
             held = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
             try:

@@ -73,7 +73,7 @@ def run(
     """
     watch = watch or Watch()
     with ExitStack() as stack:
-        home = stack.enter_context(processes.own_folder(Path(tempfile.gettempdir()), "edgewise-child-"))
+        home = stack.enter_context(processes.own_folder(Path(tempfile.gettempdir()), processes.CHILDREN))
         output = stack.enter_context(open(log or os.devnull, "ab"))
         asked, ask = stack.enter_context(_pipe())
         heard, tell = stack.enter_context(_pipe())

@@ -41,7 +41,9 @@ class Template:
         self._stack = ExitStack()
         if self.why_not:
             return
-        home = self._stack.enter_context(processes.own_folder(Path(tempfile.gettempdir()), "edgewise-child-"))
+        home = self._stack.enter_context(
+            processes.own_folder(Path(tempfile.gettempdir()), processes.CHILDREN)
+        )
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._stack.enter_context(self._line)
         with theirs, open(log or os.devnull, "ab") as output:

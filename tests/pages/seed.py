@@ -9,8 +9,6 @@ import os
 import time
 from pathlib import Path
 
-import psutil
-
 from engine import events
 from engine.store.boards import Measured
 from engine.store.workspace import Workspace
@@ -28,6 +26,7 @@ from engine.vocabulary import (
     Step,
     Variant,
 )
+from engine.wall.processes import identity
 
 ROOT = Path(__file__).resolve().parents[2]
 DEVICE = "raspberry_pi_4"
@@ -190,9 +189,8 @@ def begun(home: Workspace, worker: int, **changes) -> str:
     run = queued(home, **changes)
     expected = {"baseline": 5, "ptq_int8": 5, "ptq_int4": 20, "timing": 10}
     expected |= {"prune_structured": 60, "hybrid": 60, "distill": 60}
-    started = psutil.Process(worker).create_time()
     home.append(run, events.StateChanged(state="running"))
-    home.append(run, events.ProcessStarted(pid=worker, started=started, what="worker"))
+    home.append(run, events.ProcessStarted(**identity(worker), what="worker"))
     home.append(run, events.PlanMade(seconds=expected))
     for done, name in enumerate(("baseline", "ptq_int8")):
         home.append(run, events.LineChanged(technique=name, status="working"))

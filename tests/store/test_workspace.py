@@ -2,6 +2,7 @@
 half-written.
 """
 
+import errno
 import json
 import os
 import sqlite3
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from engine import events
-from engine.errors import BadInput
+from engine.errors import BadInput, EdgewiseError
 from engine.run import jobs
 from engine.store import deleted
 from engine.store.files import read_json, write_json
@@ -394,3 +395,20 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_half_done(workspace, run_id,
     assert workspace.state(run_id) == "queued"
     workspace.append(run_id, events.StateChanged(state="running"))  # once there is space again, it goes on
     assert workspace.state(run_id) == "running"
+
+
+def test_a_workspace_that_became_read_only_is_one_sentence_where_the_queue_is_looked_at(
+    workspace, monkeypatch
+):
+    def refuse(*given, **named):
+        raise OSError(errno.EROFS, "Read-only file system", "lease")
+
+    monkeypatch.setattr("engine.store.workspace.FileLock.acquire", refuse)
+    with pytest.raises(EdgewiseError, match="can't be written") as caught:
+        jobs.tick(workspace)
+    assert sentence(caught.value)
+
+
+def test_a_clock_that_was_set_back_makes_no_negative_seconds():
+    told = [events.StateChanged(state=state, time=time) for state, time in (("running", 90.0), ("done", 5.0))]
+    assert events.seconds_at_work(told, 5.0) == 0

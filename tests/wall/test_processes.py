@@ -4,7 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+
+import psutil
 
 from engine.wall import processes
 
@@ -18,6 +21,12 @@ def test_a_process_is_told_from_a_later_one_with_its_number():
     ended.wait()
     assert not processes.lives(noted) and processes.resident(ended.pid) == {}
     processes.kill_noted(noted)  # no error, and nobody else is hit
+
+
+def test_a_process_is_the_same_after_somebody_has_set_the_clock(monkeypatch):
+    noted, booted = processes.identity(os.getpid()), psutil.boot_time()
+    monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: booted + 86_400)
+    assert processes.lives(noted)
 
 
 def test_a_detached_process_is_on_its_own_and_leaves_no_zombie(tmp_path):
@@ -41,6 +50,30 @@ with processes.own_folder(Path(sys.argv[1]), "mine-") as folder:
     print(folder, flush=True)
     time.sleep(60)
 """
+
+
+def test_a_folder_that_another_process_takes_away_too_early_is_made_again(tmp_path, monkeypatch):
+    made = tempfile.mkdtemp
+
+    def made_and_swept(**named):
+        folder = made(**named)
+        monkeypatch.setattr(tempfile, "mkdtemp", made)
+        processes.sweep(tmp_path, "mine-")
+        return folder
+
+    monkeypatch.setattr(tempfile, "mkdtemp", made_and_swept)
+    with processes.own_folder(tmp_path, "mine-") as folder:
+        assert folder.is_dir() and os.listdir(tmp_path) == [folder.name]
+
+
+def test_who_is_killed_on_purpose_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    program = OWNER.replace("mine-", processes.CHILDREN)
+    words = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True) as owner:
+        assert os.path.exists(owner.stdout.readline().strip())
+        processes.kill_noted(processes.identity(owner.pid))
+    assert os.listdir(tmp_path) == []
 
 
 def test_what_a_killed_process_left_goes_and_what_a_living_one_holds_stays(tmp_path):
