@@ -63,6 +63,11 @@ class Client:
         """Stops a run and keeps what is finished."""
         return parse(Run, self._json("POST", _run(run_id, "stop")), stored=True)
 
+    def delete(self, run_id: str) -> None:
+        """Takes a run off the list; it can be taken back for a day."""
+        with self._ask("DELETE", _run(run_id)) as answer:
+            answer.read()
+
     def events(self, run_id: str) -> Iterator[events.Event]:
         """Yields a run's events as they come, until it has ended; a broken line is taken up again."""
         last, failed = -1, 0
