@@ -13,6 +13,7 @@ from typing import Any
 from engine import ask
 from engine.errors import BadInput
 from engine.events import Event, ProcessStarted, StateChanged
+from engine.run.templates import working_modules
 from engine.store import deleted
 from engine.store.workspace import ENDED, Workspace
 from engine.vocabulary import Experiment
@@ -62,7 +63,8 @@ def _why_not(workspace: Workspace, row: dict[str, Any]) -> str:
 def _start_worker(workspace: Workspace, run_id: str) -> None:
     workspace.append(run_id, StateChanged(state="running"))
     log = workspace.folder(run_id) / "worker.log"
-    worker = processes.start_detached("engine.run.worker", run_id, workspace.home, log)
+    modules = working_modules(workspace.experiment(run_id))
+    worker = processes.start_detached("engine.run.worker", (run_id, *modules), workspace.home, log)
     workspace.append(run_id, ProcessStarted(**worker, what="worker"))
 
 

@@ -71,6 +71,7 @@ def optimize(
 def go_through(run: Supervisor, weighing: Weighing) -> None:
     """Takes a run through all its stages. Raises EdgewiseError when the baseline can't be made."""
     experiment, facts = run.experiment, look_over(run)
+    run.templates.measure()  # while the baseline is made
     pace = plan(run, facts)
     make_baseline(run, facts, weighing)
     sensitivity = None

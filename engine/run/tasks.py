@@ -61,11 +61,11 @@ def prepare_data(request: PrepareData, send: Send) -> dict[str, Any]:
 def facts(request: FindFacts, send: Send) -> dict[str, Any]:
     """Looks the model over and times its training; returns Facts as plain data. Writes nothing."""
     backend, data = _opened(request)
+    _check_shape(request.model, data)
     network = backend.load(request.model)
-    _check_fit(request.model, backend, network, data)
-    found = backend.facts(network)
     images = np.asarray(data.calibration.images[:100])
-    backend.logits(network, images)
+    _check_classes(backend.logits(network, images).shape[1], data)
+    found = backend.facts(network)
     began = time.perf_counter()
     backend.logits(network, images)
     speed: dict[str, float] = {"evaluate_images_per_s": len(images) / (time.perf_counter() - began)}
@@ -86,7 +86,7 @@ def _training_cost(backend: Any, network: Any, train: Part) -> dict[str, Any]:
     return {"image_s": image_s, "step_s": max(slow - image_s * many, 0.0)}
 
 
-def _check_fit(model: ModelFile, backend: Any, network: Any, data: "Data") -> None:
+def _check_shape(model: ModelFile, data: "Data") -> None:
     if data.train is None:
         return
     shape, wanted = data.train.images.shape[1:], tuple(model.input_shape)
@@ -95,8 +95,10 @@ def _check_fit(model: ModelFile, backend: Any, network: Any, data: "Data") -> No
             f"The model takes images of {wanted[0]}x{wanted[1]}x{wanted[2]} and the data set has "
             f"{shape[0]}x{shape[1]}x{shape[2]}: choose a data set that fits, or another model."
         )
-    classes = backend.logits(network, np.asarray(data.train.images[:1])).shape[1]
-    if int(data.train.labels.max()) >= classes:
+
+
+def _check_classes(classes: int, data: "Data") -> None:
+    if data.train is not None and int(data.train.labels.max()) >= classes:
         raise BadInput(
             f"The model answers with {classes} classes and the data set has"
             f" {int(data.train.labels.max()) + 1}: choose the data set it was trained for."

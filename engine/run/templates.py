@@ -1,12 +1,15 @@
 """The idle processes that a run's children are forked from: one has imported the run's framework, the other
 what measuring takes. So a framework is imported once in a run, while the data set is still being prepared.
+
+An import of TensorFlow takes most of the time until a first variant is there. It begins before anything else:
+whoever starts a worker tells it the modules (`working_modules`), so that it need not find them out. What
+measures is imported when the framework has been, while the baseline is made: two at once slow each other.
 """
 
 from pathlib import Path
 
 from engine.backends import modules_of
 from engine.formats import opener_of
-from engine.run.requests import WORK_THREADS
 from engine.runtimes import entry_of, format_of
 from engine.vocabulary import Experiment
 from engine.wall.template import Template
@@ -25,17 +28,30 @@ RUNTIMES = {
 FRAMEWORK_TASKS, MEASURING_TASKS = ("facts", "sensitivity", "technique"), ("accuracy", "timing")
 
 
-class Templates:
-    """The templates of one run; they begin to import at once and end with the block."""
+def working_modules(experiment: Experiment) -> tuple[str, ...]:
+    """Returns the modules of the process that makes variants."""
+    format = format_of(experiment.model, experiment.runtime)
+    opening = (*modules_of(entry_of(experiment.model).id, format), opener_of(experiment.model))
+    return (*TASKS, *WORK, *opening, *RUNTIMES.get(format, ()))
 
-    def __init__(self, experiment: Experiment, log: Path):
-        framework = entry_of(experiment.model).id
-        format = format_of(experiment.model, experiment.runtime)
-        runtimes = RUNTIMES.get(format, ())
-        opening = (*modules_of(framework, format), opener_of(experiment.model))
-        at_work = Template((*TASKS, *WORK, *opening, *runtimes), WORK_THREADS, log)
-        measuring = Template((*TASKS, *MEASURES, *runtimes), WORK_THREADS, log)
-        self._of = dict.fromkeys(FRAMEWORK_TASKS, at_work) | dict.fromkeys(MEASURING_TASKS, measuring)
+
+def measuring_modules(experiment: Experiment) -> tuple[str, ...]:
+    """Returns the modules of the process that measures them."""
+    format = format_of(experiment.model, experiment.runtime)
+    return (*TASKS, *MEASURES, *RUNTIMES.get(format, ()))
+
+
+class Templates:
+    """The templates of one run; they end with the block, and with the thread that made them.
+
+    working: what makes variants, where somebody has begun it already. What measures begins with `measure`.
+    """
+
+    def __init__(self, experiment: Experiment, log: Path, working: Template | None = None):
+        self._log = log
+        self._measuring = measuring_modules(experiment)
+        working = working or Template(working_modules(experiment), log=log)
+        self._of = dict.fromkeys(FRAMEWORK_TASKS, working)
 
     def __enter__(self) -> "Templates":
         return self
@@ -43,6 +59,10 @@ class Templates:
     def __exit__(self, *error: object) -> None:
         for template in set(self._of.values()):
             template.close()
+
+    def measure(self) -> None:
+        """Begins to import what measures."""
+        self._of |= dict.fromkeys(MEASURING_TASKS, Template(self._measuring, log=self._log))
 
     def of(self, task: str) -> Template | None:
         """Returns the template that has imported what a task needs; None where it gets a fresh process."""

@@ -146,7 +146,7 @@ def start(asked: Asked, home: Path) -> str:
         write_json(
             path, {"state": "running", "asked": asked.model_dump(), "process": None, "began": time.time()}
         )
-    processes.start_detached("engine.starter", starter, home, path.with_suffix(".log"))
+    processes.start_detached("engine.starter", [starter], home, path.with_suffix(".log"))
     return starter
 
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -64,15 +64,15 @@ def kill_noted(*noted: Mapping[str, Any]) -> None:
     sweep(Path(tempfile.gettempdir()), CHILDREN)
 
 
-def start_detached(module: str, argument: str, home: Path, log: Path) -> dict[str, Any]:
-    """Starts `python -m module argument` in a session of its own, which outlives this process; returns its
+def start_detached(module: str, arguments: Iterable[str], home: Path, log: Path) -> dict[str, Any]:
+    """Starts `python -m module argument …` in a session of its own, which outlives this process; returns its
     identity.
 
     home: the workspace that it works in. Its output goes to the end of `log`.
     """
     with open(log, "ab") as output:
         worker = subprocess.Popen(
-            [sys.executable, "-m", module, argument],
+            [sys.executable, "-m", module, *arguments],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=output,

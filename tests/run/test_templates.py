@@ -31,6 +31,7 @@ def test_a_template_has_imported_everything_and_is_safe_to_fork(
 ):
     model = inspect_model(f"digits/{framework}/small").model_copy(update={"reach": reach})
     with templates.Templates(asked(model=model, runtime=runtime), tmp_path / "log") as made:
+        made.measure()
         template = made.of(task)
         look, limits = {"act": "imported", "modules": template.modules}, Limits(seconds=120)
         found = sandbox.run("tests.wall.misbehaving", look, limits, template=template)
@@ -41,6 +42,7 @@ def test_a_template_has_imported_everything_and_is_safe_to_fork(
 @pytest.mark.parametrize("task", ["prepare_data", "memory", "profile"])
 def test_some_tasks_have_a_process_of_their_own(asked, tmp_path, task):
     with templates.Templates(asked(), tmp_path / "log") as made:
+        made.measure()
         assert made.of(task) is None and made.of("technique") is not made.of("timing")
 
 

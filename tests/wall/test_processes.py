@@ -30,7 +30,7 @@ def test_a_process_is_the_same_after_somebody_has_set_the_clock(monkeypatch):
 
 
 def test_a_detached_process_is_on_its_own_and_leaves_no_zombie(tmp_path):
-    made = processes.start_detached("this", "that", tmp_path, tmp_path / "log")
+    made = processes.start_detached("this", ["that"], tmp_path, tmp_path / "log")
     deadline = time.monotonic() + 20
     while os.path.exists(f"/proc/{made['pid']}") and time.monotonic() < deadline:
         time.sleep(0.02)
