@@ -29,6 +29,7 @@ from engine.judge.operators import OperatorTime
 from engine.judge.table import row
 from engine.run import jobs, travel
 from engine.run.estimate import estimates_of
+from engine.run.on_board import on_board, with_energy
 from engine.run.operators import time_operators
 from engine.run.prepare import data_sha256, prepare
 from engine.run.robustness import measure_robustness, robustness_of, with_robustness
@@ -254,6 +255,8 @@ def check(
         assert chosen is not None
         asked = placed(asked, run.experiment.model.classes)
         chosen = with_robustness([chosen], robustness_of(run.id, home))[0]
+        if device in (None, run.experiment.device):
+            chosen = with_energy([chosen], on_board(run.id, home))[0]
         return held_against(chosen, asked, device or run.experiment.device, cautious)
     if asked.min_class_recall is not None:
         raise BadInput("Recall is measured by a run, so check that run's id.")

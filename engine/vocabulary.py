@@ -313,7 +313,8 @@ class Variant(Plain):
     chance and the uploaded model's is not there, or where it never names a class any more that the baseline
     names: it is never recommended. `calibration_error` is how far its confidence is from the share that is
     right, 0..1; `answered` what it answers alone from a confidence on, rising. `robust_drop_pp` is what it
-    loses on damaged pictures, where that was measured (see `Robustness.drop_pp`).
+    loses on damaged pictures, where that was measured (see `Robustness.drop_pp`); `measured_energy_mj` what
+    an image costs the run's device by its own sensor, where the user measured it there.
     """
 
     id: str
@@ -344,6 +345,7 @@ class Variant(Plain):
     macs: int | None = None
     sparsity: float | None = None
     robust_drop_pp: float | None = None
+    measured_energy_mj: float | None = None
     host: Host | None = None
     estimates: dict[str, Estimate] = {}
     artifacts: list[Artifact] = []

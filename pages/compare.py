@@ -4,7 +4,7 @@ import streamlit as st
 
 from engine.judge import recommend
 from engine.run import robustness
-from engine.store import boards
+from engine.run.on_board import on_board
 from pages.parts import (
     all_variants,
     changed,
@@ -24,6 +24,7 @@ from pages.parts import wording as w
 home = session.workspace()
 st.title("Compare variants")
 run = session.open_run(home)
+board = on_board(run.id, home)
 device, asked = run.experiment.device, run.experiment
 found = robustness.with_robustness(variants.in_order(run.variants), robustness.robustness_of(run.id, home))
 done = [v for v in found if v.status == "done"]
@@ -42,9 +43,8 @@ chosen = run.recommendation or recommend.recommend(
     found, asked.constraints, asked.goal, device, asked.cautious, asked.weights
 )
 
-on_board = boards.measured(run.id, home)
-own_device.warn(on_board, run.id, home)
-own_device.follow(on_board, run.id, home)
+own_device.warn(board)
+own_device.follow(board, run.id, home)
 
 # ---- the recommendation ------------------------------------------------------------------------------------
 
@@ -55,14 +55,14 @@ if run.recommendation:
 # ---- the trade-off -----------------------------------------------------------------------------------------
 
 st.header("Trade-off")
-trade_off.show(found, asked, chosen)
+trade_off.show(found, asked, chosen, board.name)
 
 # ---- every variant -----------------------------------------------------------------------------------------
 
 st.header("All variants")
-all_variants.show(found, device, on_board, own_device.name(run.id, home))
-if on_board:
-    st.caption(own_device.caption(on_board, run.id, home))
+all_variants.show(found, device, board)
+if board.found:
+    st.caption(w.plain(board.how()))
 
 # ---- one variant, and what the layers bear -----------------------------------------------------------------
 

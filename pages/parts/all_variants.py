@@ -3,7 +3,7 @@
 import streamlit as st
 
 from engine.errors import shortened
-from engine.store.boards import Measured
+from engine.run.on_board import OnBoard
 from engine.vocabulary import Variant
 from pages.parts import tables
 from pages.parts import wording as w
@@ -25,11 +25,9 @@ USUAL = (
 
 
 @st.fragment
-def show(found: list[Variant], device: str, on_board: dict[str, Measured], board: str) -> None:
-    """Shows every variant as a row; a chosen row becomes the one shown in detail. on_board: what was measured
-    on the user's own device, by variant; board: what that calls itself.
-    """
-    frame = tables.variants(found, device, on_board)
+def show(found: list[Variant], device: str, board: OnBoard) -> None:
+    """Shows every variant as a row; a chosen row becomes the one shown in detail."""
+    frame = tables.variants(found, device, board)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         wanted = st.text_input(
             "Search",
@@ -78,7 +76,7 @@ def show(found: list[Variant], device: str, on_board: dict[str, Measured], board
             ),
             "Measured (ms)": number(format="%.3f", help="Median on this machine, all variants interleaved."),
             tables.ON_BOARD: number(
-                f"On {shortened(board, 30)} (ms)", format="%.3f", help="Median on your own device."
+                f"On {shortened(board.name, 30)} (ms)", format="%.3f", help="Median on your own device."
             ),
             "MACs (million)": number(format="%.2f", help="Multiply-accumulates for one image."),
             "Worst recall (%)": number(format="%.1f", help="Of the class that it is worst at."),
@@ -87,7 +85,10 @@ def show(found: list[Variant], device: str, on_board: dict[str, Measured], board
                 format="%.1f", help="On dark, blurred, noisy or turned pictures of middle severity."
             ),
             "Memory (MB)": number(format="%.1f", help="Predicted for the device."),
-            "Energy (mJ)": number(format="%.2f", help="Predicted for the device, for one image."),
+            "Energy (mJ)": number(
+                format="%.2f",
+                help="For one image: by your device's own sensor, else predicted.",
+            ),
             "Parameters": number(format="localized"),
             "Zeros (%)": number(format="%.1f", help="Share of weights that are zero."),
             "Reason": st.column_config.TextColumn(width="large"),

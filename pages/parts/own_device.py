@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from engine.host import has_api
+from engine.run.on_board import OnBoard, on_board
 from engine.store import boards
 from engine.store.boards import Measured
 from engine.store.workspace import Workspace
@@ -17,56 +18,25 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 LOOK_S = 3  # between two looks at what a device has sent
 
 
-def name(run_id: str, home: Workspace) -> str:
-    """Returns what the device that a run was measured on calls itself, as plain text."""
-    machine = boards.machine_of(run_id, home)
-    return (machine and (machine.board or machine.cpu)) or "your device"
-
-
-def warn(found: dict[str, Measured], run_id: str, home: Workspace) -> None:
+def warn(board: OnBoard) -> None:
     """Says first of all which variants give wrong answers on the device."""
-    wrong = [
-        f"{w.code(id)} ({one.answers.pictures - one.answers.same_answers} of {one.answers.pictures} golden"
-        f" pictures get another one{f'; {one.answers.to_blame} is to blame' if one.answers.to_blame else ''})"
-        for id, one in found.items()
-        if one.answers and one.is_wrong
-    ]
-    if wrong:
+    if wrong := [f"{w.code(id)} ({why})" for id, why in board.wrong().items()]:
         st.error(
-            f"**Wrong answers on {w.plain(name(run_id, home))}:** {w.listing(wrong)}. Deploy none of these"
+            f"**Wrong answers on {w.plain(board.name)}:** {w.listing(wrong)}. Deploy none of these"
             " there before `verify.py` of its package finds them right.",
             icon=":material/error:",
         )
 
 
-def follow(shown: dict[str, Measured], run_id: str, home: Workspace) -> None:
+def follow(shown: OnBoard, run_id: str, home: Workspace) -> None:
     """Draws the page anew when more comes from a device than is shown."""
 
     def look() -> None:
-        if boards.measured(run_id, home) != shown:
+        if boards.measured(run_id, home) != shown.found:
             st.rerun()
 
     if boards.is_awaited(run_id, home):
         st.fragment(look, run_every=LOOK_S)()
-
-
-def caption(found: dict[str, Measured], run_id: str, home: Workspace) -> str:
-    """Returns how it was measured there; "" where nothing was."""
-    middles = [one.middle for one in found.values() if one.middle]
-    if not middles:
-        return ""
-    one = middles[0]
-    states = [state for m in middles for state in (m.machine.during, m.machine.after)]
-    degrees = [t for state in states if (t := state.get("temperature_c")) is not None]
-    heat = f", at most {max(degrees):.0f}{w.NBSP}°C" if degrees else ""
-    rounds = max(len(m.rounds) for m in found.values())
-    other = boards.why_other(run_id, one.machine, home)
-    return (
-        f"On your device: {w.plain(name(run_id, home))}, {w.runtime(one.runtime)}"
-        f" {w.plain(one.runtime_version)}, {one.threads} thread{'s' if one.threads > 1 else ''}, the middle"
-        f" of {rounds} round{'s' if rounds > 1 else ''} in turns{heat}."
-        + (" It is not the run's device, so that predictions stay as they are." if other else "")
-    )
 
 
 def offer(run: Run, home: Workspace) -> None:
@@ -123,25 +93,25 @@ def _progress(run: Run, home: Workspace, token: str = "") -> None:
     """Shows what has come from the board; at the end of its token the page is drawn anew."""
     if token and boards.run_of(token, home) is None:
         st.rerun()
-    found = boards.measured(run.id, home)
-    if not found:
+    board = on_board(run.id, home)
+    if not board.found:
         if token:
             st.caption("Nothing has come yet.")
         return
-    warn(found, run.id, home)
+    warn(board)
     device = run.experiment.device
-    has_energy = any(one.middle and one.middle.energy for one in found.values())
+    has_energy = any(board.mj(id) for id in board.found)
     rows = [
         {
             "Variant": w.cell(v.id),
             "Answers": _answers(one),
-            "Measured (ms)": one.middle.latency_ms.p50 if one.middle else None,
+            "Measured (ms)": board.ms(v.id),
             "Predicted": w.estimate(v.estimates.get(device)),
-            **({"Energy (mJ)": _energy(one)} if has_energy else {}),
+            **({"Energy (mJ)": board.mj(v.id)} if has_energy else {}),
             "Rounds": len(one.rounds),
         }
         for v in run.variants
-        if (one := found.get(v.id))
+        if (one := board.found.get(v.id))
     ]
     st.dataframe(
         pd.DataFrame(rows),
@@ -156,11 +126,7 @@ def _progress(run: Run, home: Workspace, token: str = "") -> None:
             ),
         },
     )
-    st.caption(caption(found, run.id, home) or f"{w.plain(name(run.id, home))} is at work.")
-
-
-def _energy(one: Measured) -> float | None:
-    return one.middle.energy.mj if one.middle and one.middle.energy else None
+    st.caption(w.plain(board.how() or f"{board.name} is at work."))
 
 
 def _answers(one: Measured) -> object:

@@ -15,6 +15,7 @@ from engine.datasets import DATASETS
 from engine.errors import BadInput, EdgewiseError
 from engine.formats import inspect
 from engine.host import is_public
+from engine.run.on_board import judged, on_board
 from engine.store import uploads
 from engine.store.workspace import ENDED, Workspace
 from engine.vocabulary import SCHEMA_VERSION, ModelFile, Run
@@ -136,7 +137,7 @@ def _cached(found: str, home: Workspace) -> Run:
         cache.clear()  # one finished run is enough to hold
         cache[found] = (stamp, home.run(found))
     run = cache[found][1]
-    return run if run.state in ENDED else home.run(found)
+    return judged(run if run.state in ENDED else home.run(found), on_board(found, home))
 
 
 # ---- what the next run is made of --------------------------------------------------------------------------

@@ -2,17 +2,17 @@
 
 import csv
 import io
-from collections.abc import Mapping
 
 import pandas as pd
 
-from engine.judge.limits import estimated
+from engine.judge.limits import energy, estimated
 from engine.judge.table import row
 from engine.judge.words import holds_words
-from engine.store.boards import Measured
+from engine.run.on_board import OnBoard
 from engine.vocabulary import Variant
 from pages.parts import wording as w
 
+NOWHERE = OnBoard()
 ON_BOARD = "On your device (ms)"
 ADMISSIBLE = {"yes": "✓ met", "no": "✗ missed", "unknown": "? not known"}
 STATUS = {"failed": "✗ failed", "skipped": "– skipped"}
@@ -29,7 +29,7 @@ def standing(variant: Variant) -> str:
     return STATUS.get(variant.status) or ADMISSIBLE[variant.admissible]
 
 
-def variants(found: list[Variant], device: str, on_board: Mapping[str, Measured] = {}) -> pd.DataFrame:
+def variants(found: list[Variant], device: str, board: OnBoard = NOWHERE) -> pd.DataFrame:
     """Returns a row a variant, figures as numbers so that the table sorts them; with a column of what the
     user's own device measured, where it has.
     """
@@ -43,14 +43,14 @@ def variants(found: list[Variant], device: str, on_board: Mapping[str, Measured]
             "Size (kB)": v.size_bytes and v.size_bytes / 1e3,
             "Zipped (kB)": v.compressed_bytes and v.compressed_bytes / 1e3,
             "Measured (ms)": w.measured(v),
-            **({ON_BOARD: _ms(on_board.get(v.id))} if on_board else {}),
+            **({ON_BOARD: board.ms(v.id)} if board.found else {}),
             "Estimated on device": w.estimate(v.estimates.get(device)) if v.status == "done" else w.NONE,
             "MACs (million)": v.macs and v.macs / 1e6,
             "Worst recall (%)": None if v.worst_class_recall is None else 100 * v.worst_class_recall,
             "Confidence off by (%)": None if v.calibration_error is None else 100 * v.calibration_error,
             "Lost on damaged (pp)": v.robust_drop_pp,
             "Memory (MB)": estimated(v, device, "memory_mb"),
-            "Energy (mJ)": estimated(v, device, "energy_mj"),
+            "Energy (mJ)": energy(v, device),
             "Parameters": v.parameters,
             "Zeros (%)": None if v.sparsity is None else 100 * v.sparsity,
             "Reason": w.cell(v.reason or w.misses(v)),
@@ -58,10 +58,6 @@ def variants(found: list[Variant], device: str, on_board: Mapping[str, Measured]
         for v in found
     ]
     return pd.DataFrame(rows)
-
-
-def _ms(one: Measured | None) -> float | None:
-    return one.middle.latency_ms.p50 if one and one.middle else None
 
 
 def as_csv(found: list[Variant], device: str) -> str:

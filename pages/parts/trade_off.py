@@ -14,8 +14,10 @@ VIEWS = {"chart": "Trade-off", "devices": "Latency on every device", "pruning": 
 
 
 @st.fragment
-def show(found: list[Variant], asked: Experiment, chosen: Recommendation) -> None:
-    """Draws one of the views beside limits to play with; the run itself keeps the limits it was asked for."""
+def show(found: list[Variant], asked: Experiment, chosen: Recommendation, board: str) -> None:
+    """Draws one of the views beside limits to play with; the run itself keeps the limits it was asked for.
+    board: what the user's own device calls itself.
+    """
     view, panel = st.columns([7, 3], gap="medium")
     with panel, st.container(border=True):
         tried = limits.panel(asked.constraints, asked.model.classes)
@@ -24,6 +26,10 @@ def show(found: list[Variant], asked: Experiment, chosen: Recommendation) -> Non
             with st.expander("What counts how much", expanded=asked.weights != EVEN):
                 weights = limits.weights(asked.weights, "try")
         judged, choice = limits.judge(found, asked, tried, weights)
+        if sensed := sum(v.measured_energy_mj is not None for v in judged):
+            st.caption(
+                w.plain(f"Energy: as {board} measured it for {sensed} of the variants, else as predicted.")
+            )
         limits.show_outcome(judged, choice, chosen, (tried, weights) == (asked.constraints, asked.weights))
     with view, st.container(border=True):
         wanted = st.segmented_control(
@@ -80,11 +86,12 @@ def _show_chart(judged: list[Variant], asked: Experiment, tried: Constraints, ch
 def _choose_axes(judged: list[Variant], own: str) -> tuple[dict[str, charts.Axis], str, str, str]:
     """Asks what is drawn; returns the axes, the chosen two and the device of what is predicted."""
     done = [v for v in judged if v.status == "done"]
+    sensor = any(v.measured_energy_mj is not None for v in done)
     devices = _predicted_on(done, own)
     drawn = {
         name: axis.title.removesuffix(f" on {w.device(device)}")
         for device in devices
-        for name, axis in charts.axes(own, device).items()
+        for name, axis in charts.axes(own, device, sensor).items()
         if any(axis.value(v) is not None for v in done)
     }
     known = [name for name in charts.axes(own, own) if name in drawn]
@@ -104,7 +111,7 @@ def _choose_axes(judged: list[Variant], own: str) -> tuple[dict[str, charts.Axis
             device = st.selectbox(
                 "Predicted on", devices, format_func=w.device, key="at", bind="query-params", width=WIDTH
             )
-    return charts.axes(own, device), x, y, device
+    return charts.axes(own, device, sensor), x, y, device
 
 
 def _predicted_on(done: list[Variant], own: str) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from engine.judge.limits import LIMITS, estimated, worst_recall_low
+from engine.judge.limits import LIMITS, energy, estimated, worst_recall_low
 from engine.vocabulary import Variant
 from pages.parts import wording as w
 
@@ -51,10 +51,11 @@ class Axis:
         return found
 
 
-def axes(own: str, device: str) -> dict[str, Axis]:
+def axes(own: str, device: str, sensor: bool = False) -> dict[str, Axis]:
     """Returns what the trade-off can be drawn by; own: the run's device, which its limits are about. device:
-    the one that predictions are shown for.
+    the one that predictions are shown for. sensor: the user's own board measured energies.
     """
+    is_measured = sensor and device == own
     where = f"predicted on {w.device(device)}"
 
     def of(*names: str) -> tuple[str, ...]:
@@ -79,7 +80,10 @@ def axes(own: str, device: str) -> dict[str, Axis]:
             of("max_memory_mb"),
         ),
         "energy": Axis(
-            f"Energy {where}", "mJ", lambda v: estimated(v, device, "energy_mj"), limits=of("max_energy_mj")
+            f"Energy on {w.device(device)}" if is_measured else f"Energy {where}",
+            "mJ",
+            lambda v: energy(v, device) if is_measured else estimated(v, device, "energy_mj"),
+            limits=of("max_energy_mj"),
         ),
         "macs": Axis("Multiply-accumulates", "million", lambda v: _over(v.macs, 1e6)),
         "accuracy": Axis(
