@@ -24,6 +24,7 @@ from engine.judge import figures as f
 from engine.judge import words
 from engine.judge.layers import LayerRow
 from engine.judge.pruning import LINES, Pruned, paired_ends
+from engine.run.on_board import OnBoard
 from engine.techniques import title_of
 from engine.vocabulary import Experiment, Variant
 
@@ -55,13 +56,16 @@ def trade_off(done: list[Variant], chosen: str | None, asked: Experiment) -> Mar
     return svg(parts, HEIGHT, said)
 
 
-def latencies(variants: list[Variant], chosen: str | None, device: str) -> Markup:
-    """Draws predicted latencies with their intervals, a bar a variant; nothing where none is predicted."""
+def latencies(variants: list[Variant], chosen: str | None, device: str, board: OnBoard) -> Markup:
+    """Draws predicted latencies with their intervals, a bar a variant, and what the user's device measured as
+    a ring; nothing where none is predicted.
+    """
     known = [(v, e) for v in variants if (e := v.estimates.get(device)) and e.latency_ms and e.high_ms]
     if not known:
         return Markup("")
     height = TOP + BAR * len(known) + BOTTOM
-    x = Scale(0, max(e.high_ms or 0 for _, e in known) * 1.02, 290, WIDTH - RIGHT)
+    there = {v.id: ms for v, _ in known if (ms := board.ms(v.id)) is not None}
+    x = Scale(0, max([*there.values(), *(e.high_ms or 0 for _, e in known)]) * 1.02, 290, WIDTH - RIGHT)
     parts = ticks_below(x, height, f"Predicted latency on {words.device_name(device)} (ms)")
     for number, (v, e) in enumerate(known):
         top, kind = TOP + BAR * number, "chosen" if v.id == chosen else "other"
@@ -72,7 +76,11 @@ def latencies(variants: list[Variant], chosen: str | None, device: str) -> Marku
             f'<rect class="bar {kind}" x="{x.start}" y="{top + 7}" width="{length:.1f}" height="{thick}"/>',
             whisker(x(e.low_ms or 0), middle, x(e.high_ms or 0), middle),
         ]
+        if v.id in there:
+            parts.append(f'<circle class="ring" cx="{x(there[v.id]):.1f}" cy="{middle:.1f}" r="5"/>')
     said = "Predicted latency: " + "; ".join(f"{title_of(v.id)} {f.estimate(e)}" for v, e in known) + "."
+    if there:
+        said += " Measured: " + "; ".join(f"{title_of(id)} {f.ms(ms)}" for id, ms in there.items()) + "."
     return svg(parts, height, said)
 
 

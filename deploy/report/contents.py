@@ -10,6 +10,7 @@ from engine.judge import limits, words
 from engine.judge.asked import measured_ms
 from engine.judge.pruning import ENOUGH, Pruned, study
 from engine.judge.reasons import times
+from engine.run.on_board import OnBoard
 from engine.techniques import title_of
 from engine.version import VERSION
 from engine.vocabulary import Experiment, Robustness, Run, Variant
@@ -23,8 +24,9 @@ GOALS = {
 }
 
 
-def contents(run: Run, robust: Mapping[str, Robustness]) -> dict[str, Any]:
-    """Returns the values of a report's template; robust: what was measured on damaged pictures, by variant.
+def contents(run: Run, robust: Mapping[str, Robustness], board: OnBoard) -> dict[str, Any]:
+    """Returns the values of a report's template; robust: what was measured on damaged pictures, by variant;
+    board: what was on the user's own.
 
     Raises BadInput for a run without a measured baseline.
     """
@@ -43,18 +45,19 @@ def contents(run: Run, robust: Mapping[str, Robustness]) -> dict[str, Any]:
         "run": run,
         "version": VERSION,
         "question": question(asked),
-        "answer": answer(run, chosen, baseline),
-        "cards": cards(chosen, baseline, asked.device) if chosen else [],
+        "answer": answer(run, chosen, baseline, board),
+        "cards": cards(chosen, baseline, asked.device, board) if chosen else [],
         "reasons": choice.reasons if choice else [],
         "flips": [flip.text for flip in choice.flips] if choice else [],
-        "doubts": words.doubts(chosen, asked.model.classes) + chosen.notes if chosen else [],
+        "doubts": doubts(run, chosen, board),
         "chart": charts.trade_off(done, chosen_id, asked),
-        "bars": charts.latencies(_best(done, run), chosen_id, asked.device),
-        "rows": [row(v, chosen_id, asked.device) for v in done],
+        "bars": charts.latencies(_best(done, run), chosen_id, asked.device, board),
+        "rows": [row(v, chosen_id, asked.device, board) for v in done],
+        "board": board.name if board.how() else "",
         "pruning_chart": charts.pruning(pruned, baseline),
         "pruning": [pruning_row(one, asked.device) for one in pruned],
         "others": [(title_of(v.id), v.id, v.status, v.reason) for v in run.variants if v.status != "done"],
-        "measured": measured(run, chosen or baseline),
+        "measured": measured(run, chosen or baseline, board),
         "predicted": predicted(chosen or baseline, asked.device),
         "recall": recall(chosen, baseline, asked.model.classes) if chosen else [],
         "robust": damaged(robust, chosen_id),
@@ -74,7 +77,7 @@ def question(asked: Experiment) -> str:
     )
 
 
-def answer(run: Run, chosen: Variant | None, baseline: Variant) -> str:
+def answer(run: Run, chosen: Variant | None, baseline: Variant, board: OnBoard) -> str:
     """Returns the answer in one sentence."""
     if chosen is None:
         return "None yet: the run has no recommendation."
@@ -87,16 +90,20 @@ def answer(run: Run, chosen: Variant | None, baseline: Variant) -> str:
     size = times((baseline.size_bytes or 1) / (chosen.size_bytes or 1), "smaller", "larger")
     found = chosen.estimates.get(run.experiment.device)
     time = f", predicted to take {f.ms(found.latency_ms)} an image" if found and found.latency_ms else ""
+    if (ms := board.ms(chosen.id)) is not None:
+        time += f", measured as {f.ms(ms)} on {board.name}"
     return f"{start}: {size}{time}, {words.accuracy(chosen)}."
 
 
-def cards(chosen: Variant, baseline: Variant, device: str) -> list[tuple[str, str, str]]:
+def cards(chosen: Variant, baseline: Variant, device: str, board: OnBoard) -> list[tuple[str, str, str]]:
     """Returns the three figures of the answer: what, figure, beside the baseline's."""
     where, ours, theirs = words.device_name(device), _accuracy(chosen), _accuracy(baseline)
     known = f.interval(chosen.accuracy_low, chosen.accuracy_high, 100, 1)
     beside = f"{known}{f.NBSP}% with 95 % confidence; your model {theirs}"
     if chosen.accuracy is None:
         beside = "the run had no labelled images"
+    there = [(v, ms) for v in (chosen, baseline) if (ms := board.ms(v.id)) is not None]
+    beside_there = ", ".join(f"your model {f.ms(ms)}" if v == baseline else f.ms(ms) for v, ms in there)
     found, before = chosen.estimates.get(device), baseline.estimates.get(device)
     ends = f"{f.interval(found.low_ms, found.high_ms)}; " if found and found.latency_ms else ""
     return [
@@ -105,12 +112,21 @@ def cards(chosen: Variant, baseline: Variant, device: str) -> list[tuple[str, st
         (
             f"Predicted latency on {where}",
             f.ms(found.latency_ms if found else None),
-            f"{ends}your model {f.estimate(before)}",
+            f"{ends}your model {f.estimate(before)}" + (f"; measured there: {beside_there}" if there else ""),
         ),
     ]
 
 
-def row(variant: Variant, chosen: str | None, device: str) -> dict[str, Any]:
+def doubts(run: Run, chosen: Variant | None, board: OnBoard) -> list[str]:
+    """Returns what to know about the chosen variant, and first of all which ones answer wrongly there."""
+    found = [
+        f"{title_of(id)} ({id}) gives wrong answers on {board.name}: {why}."
+        for id, why in board.wrong().items()
+    ]
+    return found + (words.doubts(chosen, run.experiment.model.classes) + chosen.notes if chosen else [])
+
+
+def row(variant: Variant, chosen: str | None, device: str, board: OnBoard) -> dict[str, Any]:
     """Returns one line of the table of variants."""
     found = variant.estimates.get(device)
     return {
@@ -125,6 +141,8 @@ def row(variant: Variant, chosen: str | None, device: str) -> dict[str, Any]:
         "macs": f.number(variant.macs),
         "measured": f.ms(measured_ms(variant)),
         "predicted": f.estimate(found),
+        "on_board": f.ms(board.ms(variant.id)),
+        "on_board_mj": f.with_unit(board.mj(variant.id), "mJ") if board.mj(variant.id) else "",
         "verdict": words.misses(variant) or ("recommended" if variant.id == chosen else ""),
     }
 
@@ -146,7 +164,7 @@ def pruning_row(one: Pruned, device: str) -> tuple[str, ...]:
     )
 
 
-def measured(run: Run, variant: Variant) -> list[str]:
+def measured(run: Run, variant: Variant, board: OnBoard) -> list[str]:
     """Returns what was measured, and on what."""
     asked, host = run.experiment, variant.host
     found = [
@@ -163,6 +181,8 @@ def measured(run: Run, variant: Variant) -> list[str]:
             f"Latency on this machine: {_runtime(host.runtime)} {host.runtime_version},"
             f" {_threads(host.threads)}, all variants in turn in one process, p50 of one image."
         )
+    if how := board.how():
+        found.append(how + (f" {_sensor(board)}" if _sensor(board) else ""))
     found.append(
         f"The run took {f.duration(run.seconds)}, seed {asked.seed}, time budget"
         f" {f.duration(asked.time_budget_s)}."
@@ -246,6 +266,12 @@ def _best(done: list[Variant], run: Run) -> list[Variant]:
     ranked = run.recommendation.ranking if run.recommendation else []
     order = dict.fromkeys(["baseline", *ranked[: charts.MOST_BARS]])
     return [by_id[name] for name in order if name in by_id][: charts.MOST_BARS]
+
+
+def _sensor(board: OnBoard) -> str:
+    """Returns by what the energies there were measured, "" without any."""
+    one = next((m.middle.energy for m in board.found.values() if m.middle and m.middle.energy), None)
+    return (one and f"Millijoules of one image: {one.sensor}, {one.covers}.") or ""
 
 
 def _ends(low: float | None, high: float | None) -> str:

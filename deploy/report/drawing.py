@@ -26,6 +26,7 @@ LOOK = {
     "weights": 'stroke="#0072b2" stroke-width="2" fill="none"',
     "channels": 'stroke="#c34d00" stroke-width="2" fill="none"',
     "model": 'stroke="#e69f00" stroke-width="3" stroke-dasharray="2 4"',
+    "ring": 'stroke="#1c2526" stroke-width="2" fill="#ffffff"',
     "dashed": 'stroke-dasharray="6 4"',
     "end": 'text-anchor="end"',
     "middle": 'text-anchor="middle"',

@@ -9,13 +9,12 @@ from pydantic import BaseModel
 from starlette.responses import FileResponse, Response
 
 from deploy import package
-from deploy.report import html, markdown
+from deploy.report import html, markdown, material
 from engine.api import guard
 from engine.api.answers import Home, Known, dataset_shown, run_id, shown
 from engine.judge.differences import side_by_side
 from engine.judge.table import row
 from engine.judge.words import device_name, holds_words
-from engine.run.robustness import robustness_of
 from engine.store import deleted
 from engine.vocabulary import Recommendation, Run
 
@@ -115,7 +114,7 @@ def report(run: Known, home: Home, format: Literal["html", "md"] = "html") -> Re
     """Returns the run's report: HTML that opens offline, or Markdown."""
     made = html if format == "html" else markdown
     kind = "text/html" if format == "html" else "text/markdown"
-    return Response(made(home.run(run), robustness_of(run, home)), media_type=kind)
+    return Response(made(*material(run, home)), media_type=kind)
 
 
 @router.get(

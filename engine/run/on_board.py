@@ -51,9 +51,10 @@ class OnBoard:
         degrees = [t for state in states if (t := state.get("temperature_c")) is not None]
         heat = f", at most {max(degrees):.0f}{f.NBSP}°C" if degrees else ""
         rounds = max(len(m.rounds) for m in self.found.values())
+        threads = f"{one.threads} thread{'s' if one.threads > 1 else ''}"
+        runtime = f"{words.RUNTIMES.get(one.runtime, one.runtime)} {one.runtime_version}".rstrip()
         return (
-            f"On your device: {self.name}, {words.RUNTIMES.get(one.runtime, one.runtime)}"
-            f" {one.runtime_version}, {one.threads} thread{'s' if one.threads > 1 else ''}, the middle of"
+            f"On your device: {self.name}, {runtime}, {threads}, the middle of"
             f" {rounds} round{'s' if rounds > 1 else ''} in turns{heat}."
             + (
                 " It is not the run's device, so that predictions and limits stay as they are."

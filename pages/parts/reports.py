@@ -3,7 +3,6 @@
 import streamlit as st
 
 from deploy import report
-from engine.run.robustness import robustness_of
 from engine.store.workspace import Workspace
 from engine.vocabulary import Run
 
@@ -23,7 +22,7 @@ def offer(run: Run, home: Workspace) -> None:
         for label, made, ending, kind, icon, help in FORMS:
             st.download_button(
                 label,
-                lambda made=made: made(run, robustness_of(run.id, home)),
+                lambda made=made: made(*report.material(run.id, home)),
                 f"edgewise-report-{run.id}.{ending}",
                 kind,
                 icon=icon,

@@ -13,6 +13,8 @@ from deploy.report import layers
 from deploy.report.drawing import Scale
 from engine.errors import BadInput
 from engine.judge.layers import LayerRow
+from engine.run.on_board import OnBoard
+from engine.store.boards import Measured
 from engine.store.workspace import Workspace
 from engine.vocabulary import Robustness
 
@@ -188,3 +190,26 @@ def test_the_pruning_study_is_in_the_appendix_from_four_points_on(run):
     row = next(line for line in text.splitlines() if line.startswith("| channels | at once | 50"))
     assert "-0.50 to 3.00" in row and row.count("|") == 11
     assert "pruning study" not in report.html(few) + report.markdown(few)
+
+
+def test_what_the_user_s_own_board_measured_stands_beside_the_predictions(run):
+    found = run()
+    machine = {"board": HOSTILE}
+    watts = {"sensor": "INA3221", "covers": "the board", "idle_w": 2, "load_w": 4, "runs": 99}
+    one = {"runtime": "onnxruntime", "threads": 4, "precision": "int8", "latency_ms": {"p50": 12.5}}
+    one |= {"machine": machine, "energy": watts | {"mj": 61.0, "mj_above_idle": 3.0}}
+    wrong = {"pictures": 36, "same_answers": 30, "agrees": False, "worst_difference": 1}
+    chosen = found.recommendation.winner
+    board = OnBoard(
+        {chosen: Measured(rounds=[one]), "baseline": Measured(rounds=[one], answers=wrong)}, HOSTILE
+    )
+    for said in (report.html(found, board=board), report.markdown(found, board=board)):
+        said = re.sub(r"\\(.)", r"\1", said).replace("\u00a0", " ").replace("\u2060", "")
+        assert "measured as 12.5 ms on" in said and "61.0 mJ" in said and "INA3221, the board" in said
+        assert "30 of 36" not in said and "6 of 36 golden pictures get another one" in said
+    page, text = report.html(found, board=board), report.markdown(found, board=board)
+    assert not Outline(page).open and '<circle class="ring"' in page and "<script" not in page
+    assert not re.search(r"(?<!\\)<script|(?<!\\)\]\(", text)
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert {len(re.split(r"(?<!\\)\|", line)) for line in rows[-3:]} == {11}
+    assert 'ring"' not in report.html(found)
