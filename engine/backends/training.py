@@ -58,8 +58,8 @@ class Teacher:
     Attributes:
         answer: Returns logits [n, classes] for uint8 images [n, h, w, c].
         images: The training images.
-        known: The answers so far [images, classes], NaN where not asked for yet; written to, so that a run's
-            techniques can share it.
+        known: The answers so far [images, classes], NaN where not asked for yet; written to, so that a
+            technique's trainings can share it.
     """
 
     def __init__(self, answer: Callable[[np.ndarray], np.ndarray], images: np.ndarray, known: np.ndarray):

@@ -21,6 +21,7 @@ from engine.run.plan import (
     needs_sensitivity,
     pace_path,
     sensitivity_seconds,
+    teacher_seconds,
     training_seconds,
 )
 from engine.run.requests import FACTS, FindFacts, FindSensitivity, MakeVariants
@@ -73,7 +74,8 @@ def go_through(run: Supervisor, weighing: Weighing) -> None:
     experiment, facts = run.experiment, look_over(run)
     run.templates.measure()  # while the baseline is made
     pace = plan(run, facts)
-    make_baseline(run, facts, weighing)
+    teacher_s = teacher_seconds(pace.training_s, experiment.time_budget_s)
+    make_baseline(run, facts, weighing, teacher_s)
     sensitivity = None
     for technique in map(TECHNIQUES.__getitem__, experiment.techniques):
         if reason := why_not(run, technique, facts):
@@ -91,13 +93,13 @@ def go_through(run: Supervisor, weighing: Weighing) -> None:
     conclude(run, sensitivity or Sensitivity())
 
 
-def make_baseline(run: Supervisor, facts: Facts, weighing: Weighing) -> None:
+def make_baseline(run: Supervisor, facts: Facts, weighing: Weighing, teacher_s: float) -> None:
     """Makes the baseline, for another runtime where it can't be written for the one that was chosen. Raises
     EdgewiseError when there is none that it can be written for.
     """
-    stage(run, "baseline", facts, weighing)
+    stage(run, "baseline", facts, weighing, teacher_s)
     if (baseline := run.variants["baseline"]).status != "done" and run.takes_usual_runtime(baseline.reason):
-        stage(run, "baseline", facts, weighing)
+        stage(run, "baseline", facts, weighing, teacher_s)
     if (baseline := run.variants["baseline"]).status != "done":
         raise EdgewiseError(f"The model could not be exported: {baseline.reason}.")
 

@@ -9,6 +9,8 @@ from engine.techniques import TECHNIQUES
 
 TRAINING_SHARE = 0.7  # of the time budget; the rest is for exports, measuring and sensitivity
 SENSITIVITY_SHARE = 0.05
+# what answering all training images ahead may take: where it takes more, no technique comes to see that many
+TEACHER_SHARE = 0.1
 BASELINE_S = 8.0
 CONVERSION_S = 15.0  # of a converter that is imported and run once
 TECHNIQUE_S, VARIANT_S, TIMING_S = (
@@ -41,6 +43,13 @@ def needs_sensitivity(techniques: list[str]) -> bool:
 def sensitivity_seconds(budget_s: float) -> float:
     """Returns the seconds that the sensitivity of each layer may take."""
     return SENSITIVITY_SHARE * budget_s
+
+
+def teacher_seconds(training: dict[str, float], budget_s: float) -> float:
+    """Returns the seconds that the baseline may take to answer all training images, for the techniques that
+    train after them.
+    """
+    return TEACHER_SHARE * budget_s if any(training.values()) else 0.0
 
 
 def expected_seconds(

@@ -94,7 +94,8 @@ class FindSensitivity(OfRun):
 class MakeVariants(OfRun):
     """Run one technique (or `baseline`). Answer: {}; each variant is told as soon as it is finished.
 
-    seconds: its share of the time budget. tolerance: the validation accuracy (a fraction) that a search may
+    seconds: its share of the time budget; of the baseline, what it may take to answer all training images for
+    the techniques that train after them. tolerance: the validation accuracy (a fraction) that a search may
     give up. dot_product: whether the device has dot-product instructions. channel_multiple: what its runtime
     takes channels in. device, calibration, constraints, cautious: what predictions are made for, corrected by
     and held against.

@@ -144,6 +144,7 @@ def _baseline(bench: "Workbench") -> None:
         making.step("export", "The model as it was given, written for the device's runtime.")
         making.export(bench.network())
         golden.write_pictures(bench.data.validation or bench.data.calibration, bench.folder / golden.FOLDER)
+    bench.answer_ahead()
 
 
 def sensitivity(request: FindSensitivity, send: Send) -> dict[str, Any]:

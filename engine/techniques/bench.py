@@ -32,6 +32,7 @@ class Bench:
         self.model, self.facts, self.folder = job.model, job.facts, job.folder
         self.began = time.monotonic()
         self._network: Network | None = None
+        self._answers: np.ndarray | None = None
 
     def has_time(self) -> bool:
         """Tells a search whether it may try one more network, or the sensitivity whether there is time for
@@ -105,17 +106,32 @@ class Bench:
             self.teacher_answers(),
         )
 
-    def teacher_answers(self) -> np.ndarray:
-        """Returns the baseline's logits for the training images, float32 [n, classes], NaN where not computed
-        yet.
-
-        The file is shared by the run's techniques, so that no image is shown to the teacher twice.
+    def answer_ahead(self) -> None:
+        """Keeps the baseline's logits for all training images, which the run's techniques read, where there
+        are seconds for that at the speed that was measured.
         """
-        path = self.folder / "cache" / "teacher.npy"
-        if not path.exists():
+        if self.data.train is None or not self.job.seconds:
+            return
+        images = self.data.train.images
+        if len(images) <= self.job.seconds * self.facts.evaluate_images_per_s:
+            np.save(self._answers_path, self.backend.logits(self.network(), images).astype(np.float32))
+
+    def teacher_answers(self) -> np.ndarray:
+        """Returns the baseline's logits for the training images, float32 [n, classes], NaN where they were
+        not computed ahead or since.
+
+        What is added stays with this technique: so none depends on which ones were at work before it.
+        """
+        if self._answers is None and self._answers_path.exists():
+            self._answers = np.load(self._answers_path, mmap_mode="c")
+        elif self._answers is None:
             shape = (len(self.data.labelled()[0].labels), len(self.model.classes))
-            np.save(path, np.full(shape, np.nan, np.float32))
-        return np.load(path, mmap_mode="r+")
+            self._answers = np.full(shape, np.nan, np.float32)
+        return self._answers
+
+    @property
+    def _answers_path(self) -> Path:
+        return self.folder / "cache" / "teacher.npy"
 
     def keep(self, name: str, network: Network) -> None:
         """Keeps a network for the run's later techniques."""
