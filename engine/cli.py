@@ -335,6 +335,22 @@ def mcp() -> None:
 
 
 @cli.command()
+@click.argument("scheduler")
+def worker(scheduler: str) -> None:
+    """Make techniques for other machines' runs, as a worker of the Dask scheduler at tcp://HOST:PORT."""
+    try:
+        from engine.cluster.worker import serve
+    except ImportError as error:
+        raise BadInput(
+            f"This takes the extra `cluster` ({error}): pip install -r requirements/cluster.txt."
+        ) from None
+    try:
+        serve(scheduler)
+    except ValueError as error:  # Dask's word for an address that is none
+        raise BadInput(f"{scheduler} is no address of a scheduler ({error}): tcp://HOST:8786, say.") from None
+
+
+@cli.command()
 @click.argument("device")
 @click.argument("results", type=click.Path(path_type=Path), nargs=-1, required=True)
 @json_option

@@ -23,7 +23,7 @@ FRAMEWORKS = {
         "tflite_runtime",
         "cv2",
     ),
-    *("sklearn", "scipy", "h5py"),
+    *("sklearn", "scipy", "h5py", "distributed", "dask"),
 }
 
 GROUND = ("estimator", "models", "engine.errors", "engine.device")
@@ -76,6 +76,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "engine.techniques": WORK,
     "engine.ask": (*DATA, "estimator", "engine.techniques", "engine.formats", "engine.judge", "engine.wall"),
     "engine.run": (*WORK, "engine.judge", "engine.ask", "engine.version"),
+    "engine.run.worker": (*WORK, "engine.run", "engine.cluster"),
+    "engine.cluster": (*WORK, "engine.run", "engine.version"),
     "engine.starter": (*WORK, "engine.judge", "engine.ask", "engine.run", "models.train"),
     "engine.version": (),
     "deploy": (
@@ -91,7 +93,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "engine.client": ("engine.errors", "engine.vocabulary", "engine.events"),
     "engine.cli": (
         *("engine.cli_options", "engine.cli_results", "engine.cli_server", "engine.cli_batch"),
-        *("engine.mcp", *FRONT),
+        *("engine.mcp", "engine.cluster", *FRONT),
     ),
     "engine.batch": FRONT,
     "engine.cli_batch": ("engine.batch", "engine.cli_options", *FRONT),
@@ -131,6 +133,7 @@ WITH_FRAMEWORKS = (
     "deploy.station.source",  # OpenCV, for a camera
     *("engine.device.model_qnn", "deploy.targets.qualcomm.build_qnn"),  # where a package runs or is built for
     *("models", "engine.starter.training"),
+    "engine.cluster",  # where EDGEWISE_SCHEDULER is set, or a worker is started
     "engine.datasets.corruptions",  # SciPy's filters, in a child
     "engine.datasets.presets",  # scikit-learn's digits and torchvision's downloads, fetched in a child
 )
@@ -286,6 +289,7 @@ BEHIND_THE_WALL = (
     *("engine.formats.behind_wall", "engine.formats.detect", "engine.device.model", "estimator.profile"),
     *("estimator.fitting", "models.pytorch", "models.keras", "models.train", "models.twin", "models.recipes"),
     "engine.starter.training",
+    "engine.cluster",  # only where a cluster is asked for
 )
 
 

@@ -12,7 +12,8 @@ from packaging.requirements import Requirement
 from tests.test_imports import OURS, ROOT, modules, sources
 
 FILES = ("requirements.txt", "requirements-test.txt")
-ASKED_FOR = {"requirements/opencv.txt", "requirements/mcp.txt"}  # parts that no host of the dashboard needs
+# parts that no host of the dashboard needs
+ASKED_FOR = {"requirements/opencv.txt", "requirements/mcp.txt", "requirements/cluster.txt"}
 CPU_BUILD = "--extra-index-url https://download.pytorch.org/whl/cpu"
 
 

@@ -22,7 +22,17 @@ from engine.datasets.presets import DATASETS, DatasetInfo, prepare_preset
 from engine.datasets.store import NotReady, folder_of, is_prepared
 from engine.errors import BadInput
 
-__all__ = ["DATASETS", "DatasetInfo", "PARTS", "Part", "describe", "fingerprint", "load", "prepare"]
+__all__ = [
+    "DATASETS",
+    "DatasetInfo",
+    "PARTS",
+    "Part",
+    "describe",
+    "fingerprint",
+    "load",
+    "located",
+    "prepare",
+]
 
 MOST_SIDE_PX = 1_024
 LOOKED_AT = 1_000  # images of a file that a fingerprint reads
@@ -82,7 +92,7 @@ def describe(
     to images by class), own_test_part, skipped_count, and skipped (the first of them, each with its name and
     why). Raises BadInput when the data set is unknown or not prepared yet.
     """
-    folder, _ = _located(dataset, home, image_shape, fit, upright)
+    folder = located(dataset, home, image_shape, fit, upright)
     if not is_prepared(folder):
         raise NotReady(str(dataset))
     return json.loads((folder / "meta.json").read_text(encoding="utf-8"))
@@ -110,7 +120,7 @@ def load(
     if unknown:
         raise BadInput(f"There is no part '{unknown[0]}' in a data set: choose from {', '.join(PARTS)}.")
     meta = describe(dataset, home, image_shape, fit, upright)
-    folder, _ = _located(dataset, home, image_shape, fit, upright)
+    folder = located(dataset, home, image_shape, fit, upright)
     place = _places(meta["classes"], classes)
     return {part: _open(folder, part, meta["parts"][part], limit, place) for part in parts}
 
@@ -128,7 +138,7 @@ def fingerprint(
     Raises BadInput as `describe` does.
     """
     meta = describe(dataset, home, image_shape, fit, upright)
-    folder, _ = _located(dataset, home, image_shape, fit, upright)
+    folder = located(dataset, home, image_shape, fit, upright)
     found = hashlib.sha256(json.dumps(meta["classes"]).encode())
     for name in ("train", "test"):
         found.update(np.load(folder / f"{name}_labels.npy").tobytes())
@@ -136,6 +146,20 @@ def fingerprint(
         for image in images[:: max(1, len(images) // LOOKED_AT)]:
             found.update(image.tobytes())
     return found.hexdigest()
+
+
+def located(
+    dataset: str | Path,
+    home: str | Path,
+    image_shape: tuple[int, int, int] | None = None,
+    fit: str = "stretch",
+    upright: bool = True,
+) -> Path:
+    """Return the folder where a data set lies, or will lie, when it is made ready so.
+
+    Raises BadInput where there is no such data set.
+    """
+    return _located(dataset, home, image_shape, fit, upright)[0]
 
 
 def _places(own: Sequence[str], wanted: Sequence[str]) -> np.ndarray | None:

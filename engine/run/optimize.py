@@ -14,6 +14,7 @@ from engine.backends.protocol import Facts
 from engine.errors import EdgewiseError
 from engine.events import Event
 from engine.judge.recommend import recommend
+from engine.run.elsewhere import Away, Elsewhere, Sent
 from engine.run.measuring import measure, time_all
 from engine.run.plan import (
     expected_seconds,
@@ -39,6 +40,7 @@ from estimator.devices import load_device
 FACTS_LIMIT_S = 300
 SPEEDS = ("step_s", "image_s", "evaluate_images_per_s")
 TOLERANCE = 0.005  # of validation accuracy, where the user sets no limit
+NOT_MADE = "it was not made"
 LIMIT_SHARE = 0.7  # some of a limit is left for the difference between validation and test images
 
 
@@ -55,36 +57,33 @@ def optimize(
     run_id: str,
     on_event: Callable[[Event], None],
     templates: Templates | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> list[Variant]:
     """Runs an experiment in its folder and returns its variants; finished ones of an interrupted run are
     kept.
 
-    templates: of this experiment, where somebody has begun them already; they end with the run. Raises
+    templates: of this experiment, where somebody has begun them already; they end with the run. elsewhere:
+    other machines that make its techniques; what is measured is measured here all the same. Raises
     EdgewiseError when the baseline can't be made; a technique's failure is its variants' own.
     """
     with templates or Templates(experiment, workspace.folder(run_id) / "worker.log") as templates:
         run = Supervisor(experiment, workspace, run_id, on_event, templates)
         with Weighing(run) as weighing:
-            go_through(run, weighing)
+            go_through(run, weighing, elsewhere)
     return workspace.variants(run_id)
 
 
-def go_through(run: Supervisor, weighing: Weighing) -> None:
+def go_through(run: Supervisor, weighing: Weighing, elsewhere: Elsewhere | None = None) -> None:
     """Takes a run through all its stages. Raises EdgewiseError when the baseline can't be made."""
     experiment, facts = run.experiment, look_over(run)
     run.templates.measure()  # while the baseline is made
     pace = plan(run, facts)
     teacher_s = teacher_seconds(pace.training_s, experiment.time_budget_s)
     make_baseline(run, facts, weighing, teacher_s)
-    sensitivity = None
-    for technique in map(TECHNIQUES.__getitem__, experiment.techniques):
-        if reason := why_not(run, technique, facts):
-            run.skip_technique(technique, reason)
-            continue
-        if sensitivity is None and needs_sensitivity([technique.id]):
-            sensitivity = find_sensitivity(run, facts, pace.sensitivity_s)
-        rows = sensitivity.rows if sensitivity is not None else ()
-        stage(run, technique.id, facts, weighing, pace.training_s.get(technique.id, 0.0), rows)
+    if elsewhere is None:
+        sensitivity = make_all(run, facts, pace, lambda *asked: stage(run, weighing, *asked))
+    else:
+        sensitivity = make_elsewhere(run, facts, pace, weighing, elsewhere)
     if sensitivity is None and needs_sensitivity(experiment.techniques):
         run.skip("sensitivity", "no technique that needs it can be used on this model")
     time_all(run, weighing)
@@ -93,13 +92,58 @@ def go_through(run: Supervisor, weighing: Weighing) -> None:
     conclude(run, sensitivity or Sensitivity())
 
 
+def make_all(
+    run: Supervisor, facts: Facts, pace: Pace, make: Callable[[MakeVariants, float], None]
+) -> Sensitivity | None:
+    """Goes through the techniques and has each one made that can be: `make(request, limit_s)`. Returns the
+    sensitivity of each layer where one of them needed it.
+    """
+    sensitivity = None
+    for technique in map(TECHNIQUES.__getitem__, run.experiment.techniques):
+        if reason := why_not(run, technique, facts):
+            run.skip_technique(technique, reason)
+            continue
+        if sensitivity is None and needs_sensitivity([technique.id]):
+            sensitivity = find_sensitivity(run, facts, pace.sensitivity_s)
+        rows = sensitivity.rows if sensitivity is not None else ()
+        make(*request_for(run, technique.id, facts, pace.training_s.get(technique.id, 0.0), rows))
+    return sensitivity
+
+
+def make_elsewhere(
+    run: Supervisor, facts: Facts, pace: Pace, weighing: Weighing, elsewhere: Elsewhere
+) -> Sensitivity | None:
+    """Has the techniques made on other machines, side by side, and measures here what comes back; what nobody
+    is there for is made here.
+    """
+    asked: dict[str, tuple[MakeVariants, float]] = {}
+    with Sent(run, elsewhere) as sent:
+
+        def send(request: MakeVariants, limit_s: float) -> None:
+            asked[request.technique] = request, limit_s
+            if not run.is_line_finished(request.technique):
+                sent.send(request, limit_s)
+
+        sensitivity = make_all(run, facts, pace, send)
+        for line, error in sent.come_back():
+            if isinstance(error, Away):
+                run.log(line, str(error))
+                stage(run, weighing, *asked.pop(line))
+            else:
+                finish(run, line, weighing, str(error or NOT_MADE))
+                del asked[line]
+    for line in asked:  # finished before this run went on
+        run.end_technique(line)
+    return sensitivity
+
+
 def make_baseline(run: Supervisor, facts: Facts, weighing: Weighing, teacher_s: float) -> None:
     """Makes the baseline, for another runtime where it can't be written for the one that was chosen. Raises
     EdgewiseError when there is none that it can be written for.
     """
-    stage(run, "baseline", facts, weighing, teacher_s)
+    stage(run, weighing, *request_for(run, "baseline", facts, teacher_s))
     if (baseline := run.variants["baseline"]).status != "done" and run.takes_usual_runtime(baseline.reason):
-        stage(run, "baseline", facts, weighing, teacher_s)
+        stage(run, weighing, *request_for(run, "baseline", facts, teacher_s))
     if (baseline := run.variants["baseline"]).status != "done":
         raise EdgewiseError(f"The model could not be exported: {baseline.reason}.")
 
@@ -147,22 +191,18 @@ def plan(run: Supervisor, facts: Facts) -> Pace:
     return pace
 
 
-def stage(
+def request_for(
     run: Supervisor,
     line: str,
     facts: Facts,
-    weighing: Weighing,
     seconds: float = 0.0,
     sensitivity: tuple[LayerSensitivity, ...] = (),
-) -> None:
-    """Runs one technique (or the baseline) in a child of its own and measures what it made."""
-    if run.is_line_finished(line):
-        run.end_technique(line)
-        return
-    if line != "baseline":  # it began when the run did
-        run.begin(line)
+) -> tuple[MakeVariants, float]:
+    """Returns what a child is asked that makes one technique (or the baseline), and the seconds that it is
+    given.
+    """
     device = load_device(run.experiment.device)
-    asked = MakeVariants(
+    request = MakeVariants(
         **run.common(),
         technique=line,
         facts=facts,
@@ -179,13 +219,29 @@ def stage(
         constraints=run.experiment.constraints,
         cautious=run.experiment.cautious,
     )
-    if seconds:
+    return request, seconds * 3 + grace_s(facts) * len(variants_of(line))
+
+
+def stage(run: Supervisor, weighing: Weighing, asked: MakeVariants, limit_s: float) -> None:
+    """Runs one technique (or the baseline) in a child of its own and measures what it made."""
+    line = asked.technique
+    if run.is_line_finished(line):
+        run.end_technique(line)
+        return
+    if line != "baseline":  # it began when the run did
+        run.begin(line)
+    if asked.seconds:
         weighing.wait()  # training has its time, and the machine to itself
-    reason = "it was not made"
+    reason = NOT_MADE
     try:
-        run.ask(asked, line, seconds * 3 + grace_s(facts) * len(variants_of(line)))
+        run.ask(asked, line, limit_s)
     except EdgewiseError as error:
         reason = str(error)
+    finish(run, line, weighing, reason)
+
+
+def finish(run: Supervisor, line: str, weighing: Weighing, reason: str) -> None:
+    """Measures what a technique made, wherever that was; what it did not make has failed for this reason."""
     measure(run, line, weighing)  # what was finished before a child died is a variant like any other
     run.fail_unfinished(line, reason)
     run.end_technique(line)

@@ -23,7 +23,7 @@ from engine.events import (
 from engine.memory import needed_bytes
 from engine.run import made
 from engine.run.prepare import prepare, wanted
-from engine.run.requests import OfRun, of_run
+from engine.run.requests import MakeVariants, OfRun, of_run
 from engine.run.templates import Templates
 from engine.store.calibrations import calibrations_in
 from engine.store.workspace import Workspace
@@ -81,15 +81,28 @@ class Supervisor:
 
         Raises BadInput for what the child found wrong with its input, Failed for every other end.
         """
-        limits = Limits(
-            memory_bytes=needed_bytes(self.experiment.model),
-            seconds=limit_s,
-            threads=request.threads,
-            programs=False,
-        )
         watch, log = self._watch(line, request.task), self.folder / "worker.log"
-        template = self.templates.of(request.task)
+        limits, template = self._limits(request, limit_s), self.templates.of(request.task)
         return sandbox.run("engine.run.tasks", request.sent(), limits, watch, log, template)
+
+    def ask_elsewhere(
+        self, request: MakeVariants, line: str, limit_s: float, make: Callable[..., None]
+    ) -> None:
+        """As `ask`, of another machine (see `engine.run.elsewhere`); the line begins when one begins."""
+
+        lost: list[str] = []
+
+        def begun(machine: str) -> Watch:
+            self.begin(line)
+            self.log(line, f"{lost[-1]} was lost: made again on {machine}" if lost else f"made on {machine}")
+            lost.append(machine)
+            return self._watch(line, request.task)
+
+        make(request, self._limits(request, limit_s), begun)
+
+    def _limits(self, request: OfRun, limit_s: float) -> Limits:
+        memory = needed_bytes(self.experiment.model)
+        return Limits(memory, limit_s, threads=request.threads, programs=False)
 
     def prepare_data(self, line: str) -> None:
         """Makes the run's data set ready, and says what it has too little of; its progress is that of

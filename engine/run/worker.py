@@ -4,10 +4,15 @@ The modules are those that making variants takes (`engine.run.templates`). Their
 this process's own imports among it, since the first variant waits for it longest.
 """
 
+import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.wall.template import Template
+
+if TYPE_CHECKING:
+    from engine.run.elsewhere import Elsewhere
 
 OUTPUT = Path("/dev/stdout")  # the run's worker.log
 
@@ -34,7 +39,7 @@ def work(run_id: str, working: Template | None = None) -> None:
 
             experiment = workspace.experiment(run_id)
             with Templates(experiment, workspace.folder(run_id) / "worker.log", working) as templates:
-                optimize(experiment, workspace, run_id, on_event, templates)
+                optimize(experiment, workspace, run_id, on_event, templates, other_machines())
             state = StateChanged(state="done")
         except Exception as error:  # a defect of ours must still end the run with a reason
             state = StateChanged(state="failed", reason=reason_of(error))
@@ -43,6 +48,25 @@ def work(run_id: str, working: Template | None = None) -> None:
     from engine.run import jobs
 
     jobs.tick(workspace)
+
+
+def other_machines() -> "Elsewhere | None":
+    """Returns the cluster that EDGEWISE_SCHEDULER names; raises BadInput where what it takes is not
+    installed.
+    """
+    from engine.errors import BadInput
+
+    address = os.environ.get("EDGEWISE_SCHEDULER", "").strip()
+    if not address:
+        return None
+    try:
+        from engine.cluster.host import Cluster  # it imports Dask
+    except ImportError as error:
+        raise BadInput(
+            f"EDGEWISE_SCHEDULER is set, and {error.name} is not installed: pip install -r"
+            " requirements/cluster.txt, or unset it."
+        ) from None
+    return Cluster(address)
 
 
 if __name__ == "__main__":

@@ -99,6 +99,7 @@ TECHNIQUE = Technique(
     variants=(*tuple(f"hybrid@{r}" for r in RATIOS), "hybrid@smallest"),
     why_not=why_not,
     run=run,
+    after=("prune_structured",),
     calibrates=True,
     searches=True,
     settings={str(r): f"{r:.0%} of the channels gone, INT8" for r in RATIOS}

@@ -18,6 +18,7 @@ class Technique:
         trains: Whether it fine-tunes and so needs labelled images.
         weight: Its share of the time budget relative to the others; 0 for what needs no training.
         needs: Shared results that must be there first; `sensitivity` is the only one.
+        after: Techniques whose networks it takes, in a run that has them.
         variants: The ids it will make, in order: `id`, or `id@setting`.
         spare: Further ids, each made only where the others don't do; where it isn't, nothing is said of it.
         why_not: The reason why it can't be applied to a network, or "".
@@ -38,6 +39,7 @@ class Technique:
     why_not: Callable[[Facts], str]
     run: Callable[[Workbench], None]
     spare: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
     calibrates: bool = False
     searches: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)

@@ -9,6 +9,7 @@ import pytest
 from engine import ask, events
 from engine.errors import BadInput, EdgewiseError
 from engine.run import artifacts, measuring, optimize, tasks
+from engine.run.elsewhere import Away
 from engine.store import calibrations
 from engine.techniques import TECHNIQUES
 from engine.vocabulary import Artifact, Step, Variant
@@ -130,10 +131,11 @@ class Children:
 def supervise(workspace, asked, monkeypatch):
     """Runs an experiment with these children; returns the variants by id and the events."""
 
-    def run(children: Children, **changes):
+    def run(children: Children, elsewhere=None, **changes):
         monkeypatch.setattr(sandbox, "run", children)
         run_id, told = workspace.create(asked(**changes)), []
-        made = optimize.optimize(workspace.experiment(run_id), workspace, run_id, told.append)
+        experiment = workspace.experiment(run_id)
+        made = optimize.optimize(experiment, workspace, run_id, told.append, elsewhere=elsewhere)
         run.id = run_id
         return {v.id: v for v in made}, told
 
@@ -201,6 +203,41 @@ def test_sensitivity_is_asked_for_once_and_only_where_needed(supervise):
     children = Children()
     supervise(children, techniques=["fp16", "ptq_int8"])
     assert ("sensitivity", "") not in children.asked
+
+
+class Machines:
+    """Stand in for other machines: what is made there, or why it is not, by technique."""
+
+    def __init__(self, children: Children, trouble: dict):
+        self.children, self.trouble, self.made, self.closed = children, trouble, [], False
+
+    def make(self, request, limits, begun) -> None:
+        if request.technique in self.trouble:
+            raise self.trouble[request.technique]
+        watch = begun("tcp://10.0.0.2:4000")
+        if request.technique == "prune_structured":
+            time.sleep(0.2)  # what takes its networks waits all the same
+        self.children.make(request.sent(), TECHNIQUES[request.technique].variants, watch)
+        self.made.append(request.technique)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_what_is_made_elsewhere_is_measured_here_and_what_is_not_is_made_here(supervise):
+    children, gone = Children(), Away("No scheduler answered: it is made on this machine.")
+    lost, wrong = Failed("its worker was lost twice"), BadInput("No image.")
+    machines = Machines(children, {"fp16": lost, "ptq_int4": gone, "distill": wrong})
+    found, told = supervise(children, machines)
+    here = [name for task, name in children.asked if task == "technique"]
+    assert here == ["baseline", "ptq_int4"] and machines.closed
+    assert machines.made.index("hybrid") > machines.made.index("prune_structured")
+    assert found["fp16"].reason == "its worker was lost twice" and found["distill@0.5"].reason == "No image."
+    assert {v.id for v in found.values() if v.status == "failed"} == {"fp16", *TECHNIQUES["distill"].variants}
+    assert all(v.host.interleaved and v.accuracy == 0.9 for v in found.values() if v.status == "done")
+    texts = [e.text for e in told if isinstance(e, events.Logged)]
+    assert str(gone) in texts and "made on tcp://10.0.0.2:4000" in texts
+    assert [ended(told)[name].status for name in ("fp16", "ptq_int4", "hybrid")] == ["failed", "done", "done"]
 
 
 def test_a_technique_that_dies_keeps_what_it_finished_and_harms_no_other(supervise):
