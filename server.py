@@ -5,6 +5,7 @@ from contextlib import suppress
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
+from engine import visitors
 from engine.errors import EdgewiseError
 from engine.http import ROUTES
 from engine.run import jobs
@@ -19,4 +20,5 @@ app = st.App("app.py", routes=ROUTES)
 
 # what a restart interrupted goes on without anybody looking; pages say why a home can't be written
 with suppress(EdgewiseError):
+    visitors.tidy(Workspace())
     jobs.tick(Workspace())

@@ -30,7 +30,6 @@ from engine.run import jobs
 from engine.store.workspace import ENDED, Workspace
 
 GOOD = Path(__file__).resolve().parent.parent / "models" / "weights" / "digits_pytorch_small.safetensors"
-KEY = "a key of this benchmark"
 HOSTILE = 0.4  # of the files
 MOST_MB, BACK = 350, 1.10
 FORGOTTEN_S = 150  # Streamlit keeps the session of a tab that was closed for two minutes
@@ -123,7 +122,7 @@ def bomb(word: str) -> bytes:
 
 def by_api(address: str, who: str, dice: random.Random, tally: Tally, is_hostile: bool) -> None:
     """Uploads, starts a run, watches it for a while, stops or deletes it: one visit of a program."""
-    client = Client(address, KEY)
+    client = Client(address, key_of(who))
     if is_hostile:
         tally.count("hostile files")
         tally.timed(_ask_with, client, hostile(dice), dice.choice(("model", "dataset")))
@@ -143,10 +142,15 @@ def by_api(address: str, who: str, dice: random.Random, tally: Tally, is_hostile
     else:
         tally.timed(client.stop, run.id)
         tally.count("runs cancelled")
-    tally.timed(client.runs)
+    tally.heard({one["id"] for one in tally.timed(client.runs)}, who)
     if dice.random() < 0.5:
         tally.timed(client.delete, run.id)
         tally.count("runs deleted")
+
+
+def key_of(who: str) -> str:
+    """Returns a visitor's key for the API."""
+    return f"key of {who}"
 
 
 def _sent(client: Client, data: bytes, kind: str) -> str:
@@ -269,7 +273,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="edgewise-sessions-") as folder:
         home, temporary = Path(folder, "home"), Path(folder, "tmp")
         temporary.mkdir()
-        public = {"EDGEWISE_PUBLIC": "1", "EDGEWISE_API_KEY": KEY, "TMPDIR": str(temporary)}
+        keys = ",".join(map(key_of, ["the first", *(f"visitor {n}" for n in range(given.sessions))]))
+        public = {"EDGEWISE_PUBLIC": "1", "EDGEWISE_VISITOR_KEYS": keys, "TMPDIR": str(temporary)}
         with server(home, **public) as (address, process):
             wait_for_health(address)
             warm(address, tally)

@@ -12,6 +12,14 @@ class BadInput(EdgewiseError):
     """What was given can't be used; the message says what to give instead. Exit code 1."""
 
 
+class TooMuch(BadInput):
+    """A limit of this host is met, until about `wait_s` seconds later."""
+
+    def __init__(self, sentence: str, wait_s: float):
+        super().__init__(sentence)
+        self.wait_s = wait_s
+
+
 def reason_of(error: Exception) -> str:
     """Returns the reason that ends a piece of work: an error's own sentence, or what a defect of ours
     was. The traceback of a defect goes to the log of the process.

@@ -7,7 +7,7 @@ from engine.errors import EdgewiseError
 from engine.run import jobs
 from engine.vocabulary import EVEN
 from estimator.devices import load_device
-from pages.parts import devices, facts, limits, plan, session
+from pages.parts import devices, facts, limits, plan, session, visitor
 from pages.parts import wording as w
 
 GOALS = {"balanced": "Balanced", "size": "Small file", "speed": "Speed", "accuracy": "Accuracy"}
@@ -119,7 +119,7 @@ if st.button(
             seed=int(seed),
             time_budget_s=int(budget),
         )
-        run = jobs.start(experiment, home)
+        run = jobs.start(experiment, home, visitor.who())
     except EdgewiseError as error:
         session.show_error(error)
         st.stop()

@@ -6,14 +6,16 @@ from engine.errors import EdgewiseError
 from engine.host import is_public
 from engine.judge.words import holds_words
 from engine.run import jobs
-from pages.parts import beside, run_menu, runs, session
+from engine.visitors import limits
+from pages.parts import beside, run_menu, runs, session, visitor
 from pages.parts import wording as w
 
 home = session.workspace()
 
 
 st.title("Experiments")
-st.caption("Every run, newest first. A run stays until you delete it.")
+kept = f"{limits().kept_days} days, then it is deleted" if is_public() else "until you delete it"
+st.caption(f"Every run, newest first. A run stays {kept}.")
 
 if refused := st.session_state.pop("refused", None):
     session.show_error(refused)
@@ -22,8 +24,7 @@ run_menu.show_import(home)
 if not is_public():  # there, nobody may see what others deleted
     run_menu.show_deleted(home)
 if not rows:
-    where = "in this visit" if is_public() else "yet"
-    session.stop_with_link(f"There is no run {where}.", "pages/home.py", "Try the bundled example")
+    session.stop_with_link("There is no run yet.", "pages/home.py", "Try the bundled example")
 
 if len(rows) > 1:
     with st.expander("Compare two runs", icon=":material/compare_arrows:"):
@@ -54,7 +55,8 @@ if shown:
 tags = sorted({tag for row in rows for tag in row["tags"].split(", ") if tag})
 for row in rows[:100]:
     with runs.show_row(row):
-        if row["state"] in ("failed", "cancelled") and st.button(
+        may_go_on = row["state"] in ("failed", "cancelled") and visitor.may_change(row["id"], home)
+        if may_go_on and st.button(
             "Go on",
             key=f"resume-{row['id']}",
             icon=":material/resume:",

@@ -4,8 +4,9 @@ import streamlit as st
 
 from engine.frameworks import MADE_HERE
 from engine.host import forgets, is_public
+from engine.visitors import limits
 from models.catalog import CATALOG
-from pages.parts import example, runs, session
+from pages.parts import example, runs, session, visitor
 from pages.parts import wording as w
 
 EXAMPLES = {
@@ -63,6 +64,7 @@ if forgets(home.home):
     )
 if is_public():
     st.caption(
-        "Strangers share this host: you see only the runs of this visit. Keep a run's link to come back"
-        " to it."
+        "Strangers share this host: you see only your own runs, by this browser's cookie or your login. They"
+        f" are kept for {limits().kept_days} days: keep a run's link, and export what should stay."
     )
+visitor.show_login()

@@ -7,7 +7,7 @@ from engine.run import jobs
 from engine.run.view import RunView, TechniqueView, view_of
 from engine.store.workspace import ENDED
 from engine.vocabulary import Variant
-from pages.parts import runs, session
+from pages.parts import runs, session, visitor
 from pages.parts import wording as w
 
 SETTLED = ("done", "failed", "skipped")
@@ -97,9 +97,10 @@ with st.container(horizontal=True, vertical_alignment="center"):
         )
     elif run.state == "cancelled":
         st.warning(f"The run was cancelled, {finished} finished variants are kept.", icon=":material/cancel:")
-    if run.state not in ENDED and st.button("Cancel", icon=":material/stop_circle:"):
+    own = visitor.may_change(run.id, home)
+    if own and run.state not in ENDED and st.button("Cancel", icon=":material/stop_circle:"):
         confirm()
-    if run.state in ("failed", "cancelled"):
+    if own and run.state in ("failed", "cancelled"):
         st.button(
             "Go on",
             icon=":material/resume:",

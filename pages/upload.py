@@ -7,7 +7,7 @@ from engine.errors import EdgewiseError
 from engine.formats import class_order, inspect
 from engine.store import uploads
 from models.catalog import CATALOG
-from pages.parts import facts, session, starter
+from pages.parts import facts, session, starter, visitor
 
 home = session.workspace()
 st.title("Choose a model and a data set")
@@ -45,7 +45,7 @@ with right, st.container(border=True):
         )
         if file:
             try:
-                dataset = str(uploads.keep(file.getvalue(), home.home, "data.zip"))
+                dataset = str(visitor.keep(file.getvalue(), "data.zip", home))
             except EdgewiseError as error:
                 session.show_error(error)
                 st.stop()
@@ -120,7 +120,7 @@ with left, st.container(border=True):
             with st.spinner("Opening it behind the wall…"):
                 try:
                     model = inspect.inspect_model(
-                        uploads.keep(file.getvalue(), home.home, "model"),
+                        visitor.keep(file.getvalue(), "model", home),
                         file.name,
                         dataset=info and facts.prepared(info.id, home),
                         architecture=architecture.strip() or None,

@@ -40,7 +40,7 @@ WORK = (
 FRONT = (
     *(*WORDS, "engine.version", "engine.wall", "engine.store", "engine.datasets", "engine.judge"),
     "engine.techniques",
-    *("engine.ask", "engine.run", "engine.starter", "estimator", "models", "deploy"),
+    *("engine.ask", "engine.visitors", "engine.run", "engine.starter", "estimator", "models", "deploy"),
     # of the formats what knows no file's inside: the registry, and the question that goes behind the wall
     *("engine.formats.inspect", "engine.formats"),
     # the library, as anyone would use it
@@ -69,16 +69,17 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "engine.memory": ("engine.errors", "engine.vocabulary", "engine.frameworks"),
     "engine.wall": WORDS,
     "engine.store": (*WORDS, "estimator"),
+    "engine.visitors": ("engine.errors", "engine.host", "engine.store"),
     "engine.datasets": DATA,
     "engine.formats": FILES,
     "engine.backends": (*FILES, "estimator.profile", "estimator.types"),
     "engine.judge": (*DATA, "estimator"),
     "engine.techniques": WORK,
     "engine.ask": (*DATA, "estimator", "engine.techniques", "engine.formats", "engine.judge", "engine.wall"),
-    "engine.run": (*WORK, "engine.judge", "engine.ask", "engine.version"),
+    "engine.run": (*WORK, "engine.judge", "engine.ask", "engine.visitors", "engine.version"),
     "engine.run.worker": (*WORK, "engine.run", "engine.cluster"),
     "engine.cluster": (*WORK, "engine.run", "engine.version"),
-    "engine.starter": (*WORK, "engine.judge", "engine.ask", "engine.run", "models.train"),
+    "engine.starter": (*WORK, "engine.judge", "engine.ask", "engine.visitors", "engine.run", "models.train"),
     "engine.version": (),
     "deploy": (
         *(*WORDS, "engine.version", "engine.store", "engine.wall", "engine.device", "engine.datasets"),

@@ -10,8 +10,10 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.responses import JSONResponse
 
+from engine import visitors
+from engine.api import guard
 from engine.datasets import DATASETS
-from engine.errors import BadInput, EdgewiseError, one_line, reason_of
+from engine.errors import BadInput, EdgewiseError, TooMuch, one_line, reason_of
 from engine.store.uploads import SHA256
 from engine.store.workspace import Workspace
 from engine.vocabulary import Experiment, Run
@@ -34,6 +36,7 @@ REFUSED: dict[int | str, dict[str, Any]] = {
         409: "Not possible now",
         413: "Too large",
         422: "A field is missing or of another type",
+        429: "More than this host gives one visitor: ask again after `Retry-After` seconds",
     }.items()
 }
 Home = Annotated[Workspace, Depends(lambda: Workspace())]
@@ -50,6 +53,16 @@ def run_id(run: RunId, home: Home) -> str:
 
 
 Known = Annotated[str, Depends(run_id)]
+
+
+def changeable(run: Known, home: Home, visitor: guard.Visitor) -> str:
+    """Returns the id of a run that who asks may change; raises 403 for another visitor's."""
+    if not visitors.may_change(visitor, run, home):
+        raise HTTPException(403, "Another visitor started this run: you may look at it, not change it.")
+    return run
+
+
+Own = Annotated[str, Depends(changeable)]
 
 
 def shown(run: Run) -> Run:
@@ -80,6 +93,7 @@ def is_shipped(model: str) -> bool:
 
 def say_errors(app: FastAPI) -> None:
     """Makes every error of an app one sentence: `{"error": …}`."""
+    app.add_exception_handler(TooMuch, _too_much)
     app.add_exception_handler(BadInput, lambda _, error: _said(400, str(error)))
     app.add_exception_handler(EdgewiseError, lambda _, error: _said(409, str(error)))
     app.add_exception_handler(StarletteHTTPException, _http)
@@ -89,6 +103,11 @@ def say_errors(app: FastAPI) -> None:
 
 def _said(status: int, sentence: str, headers: Any = None) -> JSONResponse:
     return JSONResponse({"error": one_line(sentence)}, status, headers)
+
+
+def _too_much(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, TooMuch)
+    return _said(429, str(error), guard.retry_after(error))
 
 
 def _http(request: Request, error: Exception) -> JSONResponse:

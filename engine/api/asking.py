@@ -4,16 +4,17 @@ device calibrated.
 
 from pathlib import Path
 
-from fastapi import APIRouter
+from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
-from engine import ask, face
-from engine.api.answers import Home, Known, RunId, is_shipped, shown
+from engine import ask, face, visitors
+from engine.api.answers import Home, Own, RunId, is_shipped, shown
+from engine.api.guard import Visitor
 from engine.datasets import DATASETS
 from engine.errors import BadInput
 from engine.run import jobs
 from engine.run.estimate import estimates_of
-from engine.store import uploads
+from engine.store import deleted, uploads
 from engine.store.calibrations import keep_results
 from engine.store.workspace import Workspace
 from engine.vocabulary import Constraints, Estimate, Goal, ModelFile, Run, Weights
@@ -80,46 +81,50 @@ class Calibrated(BaseModel):
 
 
 @router.post("/runs", status_code=201)
-def start(asked: Asked, home: Home) -> Run:
+def start(asked: Asked, home: Home, visitor: Visitor) -> Run:
     """Queues a run and returns it at once; its progress comes at `/runs/{run}/events`."""
+    visitors.may_start(visitor, home)  # before a file is opened, which takes a while
     about_the_file = {"model", "name", "dataset", "architecture", "input_size", "class_order"}
     plain = asked.model_dump(mode="json", exclude=about_the_file)
     experiment = ask.build(
         lambda dataset: _opened(asked, dataset, home), dataset=_dataset(asked.dataset, home), **plain
     )
-    return shown(home.run(jobs.start(experiment, home)))
+    return shown(home.run(jobs.start(experiment, home, visitor)))
 
 
 @router.post("/runs/{run}/stop")
-def stop(run: Known, home: Home) -> Run:
+def stop(run: Own, home: Home) -> Run:
     """Stops a run within 2 seconds and keeps what is finished; an ended run stays as it is."""
     jobs.cancel(run, home)
     return shown(home.run(run))
 
 
 @router.post("/runs/{run}/resume")
-def resume(run: Known, home: Home) -> Run:
+def resume(run: Own, home: Home) -> Run:
     """Goes on with a stopped or failed run at its first unfinished technique."""
     jobs.resume(run, home)
     return shown(home.run(run))
 
 
 @router.delete("/runs/{run}", status_code=204)
-def delete(run: Known, home: Home) -> None:
+def delete(run: Own, home: Home) -> None:
     """Takes a run off the list and keeps it for a day."""
     home.delete(run)
 
 
 @router.post("/runs/{run}/restore")
-def restore(run: RunId, home: Home) -> Run:
+def restore(run: RunId, home: Home, visitor: Visitor) -> Run:
     """Takes back a run that was deleted within the last day."""
+    if visitors.has_limits(visitor) and deleted.owner_of(run, home.home) != visitor:
+        raise HTTPException(403, "Another visitor deleted this run, so you can't take it back.")
     home.undelete(run)
     return shown(home.run(run))
 
 
 @router.post("/estimates", tags=["estimates"])
-def estimate(asked: ToEstimate, home: Home) -> dict[str, Estimate]:
+def estimate(asked: ToEstimate, home: Home, visitor: Visitor) -> dict[str, Estimate]:
     """Predicts latency, memory and energy of a model, by device, with the interval of each."""
+    visitors.may_work(visitor)
     model = asked.model if is_shipped(asked.model) else str(_file(asked.model, home))
     return estimates_of(model, asked.device, asked.runtime, asked.threads, asked.precision)
 

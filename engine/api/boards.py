@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from starlette.responses import FileResponse
 
 from deploy import package, targets
-from engine.api.answers import REFUSED, Home, Known
+from engine.api.answers import REFUSED, Home, Known, Own
 from engine.api.guard import DESCRIBED
 from engine.judge.words import device_name
 from engine.store import boards
@@ -66,7 +66,7 @@ Named = Annotated[str, InPath(pattern="^[a-z0-9_@.,-]{1,80}$", description="A va
 
 
 @router.post("/runs/{run}/board", status_code=201, dependencies=DESCRIBED)
-def give(run: Known, home: Home) -> Given:
+def give(run: Own, home: Home) -> Given:
     """Gives a token for one device to measure a run; an earlier one of that run ends."""
     return Given(token=boards.give(run, home))
 

@@ -27,9 +27,9 @@ RECENT = 20  # runs whose variants are looked at: each is read from its folder
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
-def metrics(home: Home) -> Response:
+def metrics(home: Home, visitor: guard.Visitor) -> Response:
     """Returns runs by state, the queue among them, seconds by technique, memory and uploads."""
-    guard.may_list()
+    guard.may_watch(visitor)
     registry, rows = CollectorRegistry(), home.runs()
     states = Counter(row["state"] for row in rows)
     running = [row["id"] for row in rows if row["state"] == "running"]

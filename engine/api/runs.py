@@ -1,6 +1,6 @@
 """Runs that there are: found, looked at, held beside each other, reported and packed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Annotated, Any, Literal
 
@@ -16,6 +16,7 @@ from engine.judge.differences import side_by_side
 from engine.judge.table import row
 from engine.judge.words import device_name, holds_words
 from engine.store import deleted
+from engine.visitors import OWNER, kept_until
 from engine.vocabulary import Recommendation, Run
 
 router = APIRouter(prefix="/runs", tags=["runs"])
@@ -24,7 +25,7 @@ State = Literal["queued", "running", "done", "failed", "cancelled"]
 
 
 class Listed(BaseModel):
-    """A run in the list. `created` is in seconds since 1970."""
+    """A run in the list. `created` and `kept_until`, when a public host deletes it, in seconds since 1970."""
 
     id: str
     created: float
@@ -36,6 +37,7 @@ class Listed(BaseModel):
     winner: str | None
     title: str | None
     tags: str | None
+    kept_until: float | None = None
 
 
 class Deleted(BaseModel):
@@ -57,20 +59,26 @@ class Difference(BaseModel):
 @router.get("")
 def recent(
     home: Home,
+    visitor: guard.Visitor,
     search: Annotated[str, Query(description="A word of the model, data, device, title or tags.")] = "",
     state: State | None = None,
     limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 50,
 ) -> list[Listed]:
     """Lists runs, the newest first; those that hold every word that is searched for."""
     guard.may_list()
-    return list(islice(_found(home.runs(), search, state), limit))
+    own = (row for row in home.runs() if visitor in (OWNER, row["owner"]))
+    return list(islice(_found(own, search, state), limit))
 
 
 @router.get("/deleted")
-def deleted_runs(home: Home) -> list[Deleted]:
+def deleted_runs(home: Home, visitor: guard.Visitor) -> list[Deleted]:
     """Lists the runs of the last day that can be taken back, the last deleted first."""
     guard.may_list()
-    return [Deleted(id=one, about=deleted.experiment_of(one, home.home)) for one in deleted.listed(home.home)]
+    return [
+        Deleted(id=one, about=deleted.experiment_of(one, home.home))
+        for one in deleted.listed(home.home)
+        if visitor in (OWNER, deleted.owner_of(one, home.home))
+    ]
 
 
 @router.get("/compare")
@@ -134,9 +142,11 @@ def packed(
     return FileResponse(path, media_type="application/zip", filename=path.name)
 
 
-def _found(rows: list[dict[str, Any]], search: str, state: str | None) -> Iterator[Listed]:
+def _found(rows: Iterable[dict[str, Any]], search: str, state: str | None) -> Iterator[Listed]:
     for one in rows:
-        listed = Listed.model_validate(one | {"dataset": dataset_shown(one["dataset"])})
+        listed = Listed.model_validate(
+            one | {"dataset": dataset_shown(one["dataset"]), "kept_until": kept_until(one)}
+        )
         texts = (*listed.model_dump().values(), device_name(listed.device))
         if state in (None, listed.state) and holds_words(texts, search):
             yield listed

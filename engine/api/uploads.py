@@ -7,9 +7,12 @@ from fastapi import Path as InPath
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
+from engine import visitors
 from engine.api import guard
 from engine.api.answers import Home
+from engine.api.guard import Visitor
 from engine.store import uploads
+from engine.visitors import OWNER
 
 router = APIRouter(prefix="/uploads", tags=["uploads"])
 AT_ONCE = 4_000_000  # bytes that are held in memory before they are written
@@ -38,11 +41,15 @@ class Listed(Received):
 
 
 @router.get("")
-def listed(home: Home) -> list[Listed]:
+def listed(home: Home, visitor: Visitor) -> list[Listed]:
     """Lists the uploads, whole or in part, the last used first."""
     guard.may_list()
     kinds = {name: kind for kind, name in NAMES.items()}
-    return [Listed(kind=kinds[one.name], **one._asdict()) for one in uploads.listed(home.home)]
+    return [
+        Listed(kind=kinds[one.name], **one._asdict())
+        for one in uploads.listed(home.home)
+        if visitor == OWNER or visitor in uploads.senders(one.sha256, home.home)
+    ]
 
 
 @router.get("/{kind}/{sha256}")
@@ -61,6 +68,7 @@ async def send(
     sha256: Hash,
     request: Request,
     home: Home,
+    visitor: Visitor,
     total: Annotated[int, Query(ge=1, le=uploads.MOST_FILE_BYTES, description="Bytes of the whole file.")],
     offset: Annotated[int, Query(ge=0, description="Where this part begins.")] = 0,
 ) -> Received:
@@ -69,6 +77,9 @@ async def send(
     before = await run_in_threadpool(received, kind, sha256, home)
     if before.complete:
         return before
+    if not before.received_bytes:
+        await run_in_threadpool(visitors.may_send, visitor, total, home.home)
+        await run_in_threadpool(uploads.note_sender, sha256, visitor, home.home)
     await run_in_threadpool(uploads.make_room, max(0, total - offset), home.home)
     held = bytearray()
     async for chunk in request.stream():

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from engine import ask
+from engine import ask, visitors
 from engine.errors import BadInput
 from engine.events import Event, ProcessStarted, StateChanged
 from engine.run.templates import working_modules
@@ -23,10 +23,15 @@ RESUMES = 3
 WAIT_S = 0.1  # between two looks at a run
 
 
-def start(experiment: Experiment, workspace: Workspace) -> str:
-    """Queues a run and returns its id at once; raises BadInput for what `ask.check` refuses."""
+def start(experiment: Experiment, workspace: Workspace, visitor: str = visitors.OWNER) -> str:
+    """Queues a run and returns its id at once; raises BadInput for what `ask.check` refuses, and for what is
+    too much of one visitor.
+    """
+    visitors.tidy(workspace)
     deleted.empty(workspace.home, deleted.KEPT_S)  # a run takes room
-    run_id = workspace.create(ask.check(experiment))
+    checked = ask.check(experiment)
+    visitors.may_start(visitor, workspace)
+    run_id = workspace.create(checked, visitor)
     tick(workspace)
     return run_id
 
@@ -101,6 +106,7 @@ def resume(run_id: str, workspace: Workspace) -> None:
     """Goes on with a cancelled or failed run at its first unfinished technique."""
     if workspace.state(run_id) in ("cancelled", "failed"):
         ask.check(workspace.experiment(run_id))
+        visitors.may_start(workspace.owner_of(run_id), workspace)
         workspace.append(run_id, StateChanged(state="queued"))
     tick(workspace)
 

@@ -37,6 +37,12 @@ def experiment_of(run_id: str, home: Path) -> str:
         return ""
 
 
+def owner_of(run_id: str, home: Path) -> str:
+    """Returns the visitor who had started a deleted run; "" where there is none of that id."""
+    path = home / "deleted" / run_id / "owner"
+    return path.read_text() if run_id in listed(home) and path.exists() else ""
+
+
 def take_back(run_id: str, home: Path) -> None:
     """Moves a run's folder back; raises BadInput where it is not there any more."""
     if run_id not in listed(home):

@@ -12,10 +12,11 @@ from typing import Any
 from engine.errors import BadInput, EdgewiseError
 from engine.store.files import FULL
 
-COLUMNS = ("id", "created", "state", "model", "dataset", "device", "goal", "winner", "title", "tags")
+COLUMNS = ("id", "created", "state", "model", "dataset", "device", "goal", "winner", "title", "tags", "owner")
 TABLE = """create table if not exists runs
            (id text primary key, created real, state text, model text, dataset text,
-           device text, goal text, winner text, title text, tags text)"""
+           device text, goal text, winner text, title text, tags text,
+           owner text)"""
 PUT = f"insert or replace into runs values ({', '.join('?' * len(COLUMNS))})"
 WAIT_S = 10.0
 # what the first byte of an error's code says: no database, a damaged one, or one without its table

@@ -22,6 +22,7 @@ Name = Literal["model", "data.zip"]
 MOST_FILE_BYTES = 500 * 2**20  # what the dashboard's upload field takes, too
 MOST_BYTES, MOST_PUBLIC_BYTES = 20_000_000_000, 5_000_000_000  # of all uploads together
 YOUNG_S = 3600.0  # someone may still be configuring a run with it
+SENDER = "from-"  # what the name of an empty file begins with that says who sent an upload
 SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -80,6 +81,32 @@ def finish(sha256: str, name: Name, home: Path) -> None:
         part.unlink(missing_ok=True)
         raise BadInput(f"The bytes have the SHA-256 {found[:16]}…, not the one named: send the file again.")
     part.replace(part.with_name(name))
+
+
+def note_sender(sha256: str, visitor: str, home: Path) -> None:
+    """Notes that a visitor sent an upload; of several who sent the same, each is charged with it."""
+    if visitor:
+        with sentence_on_full_disk():
+            (home / "uploads" / sha256).mkdir(parents=True, exist_ok=True)
+            (home / "uploads" / sha256 / f"{SENDER}{visitor}").touch()
+
+
+def senders(sha256: str, home: Path) -> set[str]:
+    """Returns the visitors who sent an upload."""
+    return {path.name.removeprefix(SENDER) for path in (home / "uploads" / sha256).glob(f"{SENDER}*")}
+
+
+def bytes_of(visitor: str, home: Path) -> int:
+    """Returns the bytes of what a visitor sent."""
+    return sum(_bytes(note.parent) for note in (home / "uploads").glob(f"*/{SENDER}{visitor}"))
+
+
+def remove_unused(home: Path, older_s: float) -> None:
+    """Removes what visitors sent that no run uses, and nobody used for so long."""
+    used, now = _used(home), time.time()
+    for folder in (home / "uploads").glob("*"):
+        if folder.name not in used and senders(folder.name, home) and now - _last_used(folder) > older_s:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def make_room(wanted_bytes: int, home: Path) -> None:

@@ -6,6 +6,7 @@
                  artifacts/<id>/…      deployable files
                  cache/                checkpoints and graphs shared by techniques (safe to delete)
                  result.json           recommendation and sensitivity
+                 owner                 which visitor of a public host started it (see `visitors`)
                  label.json            the title and the tags that the user gave it
                  board.json, board/    what the user's own device is, and measured (see `boards`)
                  lease                 locked for as long as the one writer lives
@@ -42,7 +43,7 @@ from engine.events import (
     written,
 )
 from engine.store import deleted
-from engine.store.files import read_json, sentence_on_full_disk, write_json
+from engine.store.files import read_json, sentence_on_full_disk, write_json, write_whole
 from engine.store.index import Index
 from engine.store.runlog import RunLog
 from engine.vocabulary import (
@@ -80,7 +81,7 @@ class Workspace:
 
     # ---- runs ----------------------------------------------------------------------------------------------
 
-    def create(self, experiment: Experiment) -> str:
+    def create(self, experiment: Experiment, owner: str = "") -> str:
         """Writes a new run, whole or not at all, and returns its unguessable id (128 random bits)."""
         run_id = new_id()
         draft, folder = self.home / "runs" / f".draft-{run_id}", self.home / "runs" / run_id
@@ -92,6 +93,8 @@ class Workspace:
                     draft / "experiment.json", {"created": time.time(), **experiment.model_dump(mode="json")}
                 )
                 (draft / "events.jsonl").write_text(written(StateChanged(state="queued")))
+                if owner:
+                    (draft / "owner").write_text(owner)
                 draft.rename(folder)
                 self._reindex(run_id)
             except BaseException:
@@ -152,6 +155,19 @@ class Workspace:
     def runs(self) -> list[dict[str, Any]]:
         """Returns a row a run, newest first: id, created, state, model, dataset, device, goal, winner."""
         return [row for row in self.index.all() if (self.home / "runs" / row["id"]).is_dir()]
+
+    def owner_of(self, run_id: str) -> str:
+        """Returns the visitor who started a run, "" where it was whoever the machine belongs to."""
+        try:
+            return (self.folder(run_id) / "owner").read_text()
+        except OSError:
+            return ""
+
+    def own(self, run_id: str, owner: str) -> None:
+        """Makes a run that came from elsewhere a visitor's."""
+        if owner:
+            write_whole(self.folder(run_id) / "owner", owner.encode())
+            self._reindex(run_id)
 
     def label(self, run_id: str, title: str = "", tags: Iterable[str] = ()) -> Label:
         """Gives a run a title and tags, over earlier ones; raises BadInput where they are too long or too
@@ -299,7 +315,8 @@ class Workspace:
             data = self._read(run_id)
             about = (data["created"], self.state(run_id), data["model"]["name"], data["dataset"])
             label = self.label_of(run_id)
-            return (run_id, *about, data["device"], data["goal"], winner, label.title, ", ".join(label.tags))
+            named = (label.title, ", ".join(label.tags), self.owner_of(run_id))
+            return (run_id, *about, data["device"], data["goal"], winner, *named)
         except (BadInput, KeyError, TypeError):
             return None
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from engine import visitors
 from engine.errors import BadInput, EdgewiseError
 from engine.host import is_public
 from engine.judge.limits import LIMITS
@@ -16,7 +17,7 @@ from engine.store.files import sentence_on_full_disk
 from engine.store.workspace import ENDED, Workspace
 from engine.techniques import TECHNIQUES
 from engine.vocabulary import Experiment
-from pages.parts import session
+from pages.parts import session, visitor
 from pages.parts import wording as w
 
 
@@ -53,7 +54,7 @@ def show(row: dict, home: Workspace, tags: list[str]) -> None:
             key=f"delete-{run}",
             icon=":material/delete:",
             type="tertiary",
-            disabled=row["state"] == "running",
+            disabled=row["state"] == "running" or not visitor.may_change(run, home),
             help="Asks first.",
         ):
             _confirm(row, home)
@@ -171,7 +172,9 @@ def _take_in(data: bytes, home: Workspace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "run.zip")
         path.write_bytes(data)
+        visitors.may_work(visitor.who())
         run = travel.unpack(path, home)
+        home.own(run, visitor.who())
     session.remember_run(run)
     st.switch_page("pages/compare.py", query_params={"run": run})
 

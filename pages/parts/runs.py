@@ -4,6 +4,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from engine.run.view import RunView, TechniqueView
+from engine.visitors import kept_until
 from engine.vocabulary import Variant
 from pages.parts import wording as w
 
@@ -50,6 +51,8 @@ def show_row(row: dict) -> DeltaGenerator:
             unsafe_allow_html=True,
             width="stretch",
         )
+        if (until := kept_until(row)) is not None:
+            st.caption(f"kept until {w.day(until)}")
         page, label = page_for(row["state"])
         st.page_link(page, label=label, icon=":material/arrow_forward:", query_params={"run": row["id"]})
     return line

@@ -11,15 +11,16 @@ from pathlib import Path
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
+from engine import visitors
 from engine.datasets import DATASETS
 from engine.errors import BadInput, EdgewiseError
 from engine.formats import inspect
-from engine.host import is_public
 from engine.run.on_board import judged, on_board
 from engine.store import uploads
 from engine.store.workspace import ENDED, Workspace
 from engine.vocabulary import SCHEMA_VERSION, ModelFile, Run
 from models.catalog import CATALOG
+from pages.parts import visitor
 from pages.parts import wording as w
 
 
@@ -95,12 +96,11 @@ def forget_run(found: str) -> None:
 
 
 def own_runs(rows: list[dict]) -> list[dict]:
-    """Leaves only the runs that this visitor may see: all on an own machine, those opened here on a public
-    host.
+    """Leaves only the runs that this visitor may see: all on an own machine; on a public host those that he
+    started, and those opened here.
     """
-    if not is_public():
-        return rows
-    return [row for row in rows if row["id"] in st.session_state.get("own_runs", set())]
+    who, opened = visitor.who(), st.session_state.get("own_runs", set())
+    return [row for row in rows if who in (visitors.OWNER, row["owner"]) or row["id"] in opened]
 
 
 def open_run(home: Workspace) -> Run:

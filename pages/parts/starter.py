@@ -4,13 +4,13 @@ without this page.
 
 import streamlit as st
 
-from engine import starter
+from engine import starter, visitors
 from engine.datasets import DATASETS
 from engine.errors import EdgewiseError
 from engine.frameworks import MADE_HERE
 from engine.store.workspace import Workspace
 from engine.vocabulary import parse
-from pages.parts import session
+from pages.parts import session, visitor
 from pages.parts import wording as w
 
 SIZES = {"small": "Small", "medium": "Medium"}
@@ -67,6 +67,7 @@ def _form(dataset: str, home: Workspace) -> None:
                     "mirror": mirror,
                 },
             )
+            visitors.may_work(visitor.who())
             st.session_state["starter"] = starter.start(asked, home.home)
         except EdgewiseError as error:
             session.show_error(error)

@@ -53,6 +53,11 @@ def when(moment: float) -> str:
     return ""
 
 
+def day(moment: float) -> str:
+    """Returns the day of a moment: 5 December."""
+    return f"{time.localtime(moment).tm_mday}{NBSP}{time.strftime('%B', time.localtime(moment))}"
+
+
 def confidence(found: Estimate) -> str:
     """Returns an estimate's confidence in words."""
     if found.confidence is None:

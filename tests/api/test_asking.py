@@ -3,10 +3,12 @@
 import hashlib
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
 
+from engine import visitors
 from engine.run import jobs
 
 V1 = "/api/v1"
@@ -100,6 +102,34 @@ def test_strangers_and_pages_of_other_sites_write_nothing(client, home, monkeypa
     monkeypatch.setenv("EDGEWISE_PUBLIC", "1")
     assert client.post(f"{V1}/runs", json=ASKED).status_code == 403
     assert home.runs() == []
+
+
+def test_visitors_with_keys_have_their_own_runs_and_so_many_of_them(client, no_worker, monkeypatch):
+    monkeypatch.setenv("EDGEWISE_PUBLIC", "1")
+    monkeypatch.setenv("EDGEWISE_VISITOR_KEYS", "ann, ben")
+    monkeypatch.setenv("EDGEWISE_API_KEY", "owner")
+    monkeypatch.setattr("engine.visitors.PACE", visitors.Pace())
+
+    def asks(who: str, method: str, address: str, **more):
+        return client.request(method, f"{V1}/{address}", headers={"X-API-Key": who}, **more)
+
+    run = asks("ann", "POST", "runs", json=ASKED).json()["id"]
+    listed = {who: [row["id"] for row in asks(who, "GET", "runs").json()] for who in ("ann", "ben", "owner")}
+    assert listed == {"ann": [run], "ben": [], "owner": [run]}
+    assert asks("ann", "GET", "runs").json()[0]["kept_until"] > time.time()
+    assert asks("ben", "GET", f"runs/{run}").status_code == 200  # whoever has its id may look at it
+    assert asks("ben", "DELETE", f"runs/{run}").status_code == 403
+    assert asks("ben", "GET", "metrics").status_code == 403 != asks("owner", "GET", "metrics").status_code
+    assert asks("ann", "POST", "runs", json=ASKED).status_code == 201
+    refused = asks("ann", "POST", "runs", json=ASKED)
+    assert refused.status_code == 429 and int(refused.headers["Retry-After"]) > 0
+    assert "2 runs" in refused.json()["error"]
+    assert asks("ann", "POST", f"runs/{run}/stop").status_code == 200
+    assert asks("ann", "DELETE", f"runs/{run}").status_code == 204
+    assert asks("ben", "POST", f"runs/{run}/restore").status_code == 403
+    assert asks("ann", "POST", f"runs/{run}/restore").status_code == 200
+    monkeypatch.setenv("EDGEWISE_MOST_CALLS_A_MINUTE", "0")
+    assert asks("ben", "GET", "devices").status_code == 429 != asks("owner", "GET", "devices").status_code
 
 
 def test_a_body_that_is_too_large_is_not_held_in_memory(client, monkeypatch):

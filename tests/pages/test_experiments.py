@@ -1,7 +1,11 @@
 """Experiments and home: what is listed, for whom, and how a run is deleted or gone on with."""
 
 import seed
+import streamlit as st
 from seed import words
+
+from engine import visitors
+from pages.parts import visitor
 
 
 def button(app, label):
@@ -92,6 +96,31 @@ def test_public_host_hides_other_visitors_runs(home, open_page, monkeypatch):
     assert "secret.onnx" in words(app)
     app.switch_page("pages/experiments.py").run()
     assert "secret.onnx" in words(app)
+
+
+def test_a_visitor_finds_own_runs_again_and_may_delete_no_others(home, open_page, monkeypatch):
+    monkeypatch.setenv("EDGEWISE_PUBLIC", "1")
+    monkeypatch.setattr("pages.parts.visitor.who", lambda: "ann")
+    run, other = seed.finished(home, model=seed.model(name="mine.onnx")), seed.finished(home)
+    home.own(run, "ann")
+    app = open_page("run", run=other)
+    app.switch_page("pages/experiments.py").run()
+    assert "mine.onnx" in words(app) and "kept until" in words(app)
+    assert not app.button(key=f"delete-{run}").disabled and app.button(key=f"delete-{other}").disabled
+
+
+def test_a_login_outweighs_a_cookie(monkeypatch):
+    monkeypatch.setenv("EDGEWISE_PUBLIC", "1")
+    monkeypatch.setattr(st, "session_state", {"visitor": "a"})
+    by_cookie = visitor.who()
+    monkeypatch.setattr(visitor, "has_login", lambda: True)
+    user = type("User", (dict,), {"is_logged_in": True})
+    monkeypatch.setattr(st, "user", user(email="ann@example.org"))
+    assert visitor.who() == visitors.known("login", "ann@example.org") != by_cookie
+    monkeypatch.setattr(st.user, "is_logged_in", False)
+    assert visitor.who() == by_cookie
+    monkeypatch.delenv("EDGEWISE_PUBLIC")
+    assert visitor.who() == visitors.OWNER
 
 
 def test_two_runs_are_shown_beside_each_other(home, open_page):

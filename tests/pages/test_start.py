@@ -19,7 +19,7 @@ def started(monkeypatch, home):
     """The experiments that were started, none of which really runs."""
     asked = []
 
-    def start(experiment, workspace):
+    def start(experiment, workspace, visitor):
         asked.append(experiment)
         return workspace.create(experiment)
 
@@ -100,7 +100,7 @@ def test_no_technique_is_one_sentence(home, open_page):
 
 
 def test_refused_start_says_why(home, open_page, monkeypatch):
-    def refuse(experiment, workspace):
+    def refuse(experiment, workspace, visitor):
         raise BadInput("This run needs about 900 MB of memory and 100 MB are free: close other programs.")
 
     monkeypatch.setattr(jobs, "start", refuse)

@@ -9,8 +9,8 @@ from engine.store import index
 from engine.store.index import Index
 
 ROWS = [
-    ("a", 1.0, "done", "m", "digits", "d", "size", None, "", ""),
-    ("b", 2.0, "queued", "m", None, "d", "size", "x", "t", "a, b"),
+    ("a", 1.0, "done", "m", "digits", "d", "size", None, "", "", ""),
+    ("b", 2.0, "queued", "m", None, "d", "size", "x", "t", "a, b", ""),
 ]
 
 
