@@ -45,7 +45,7 @@ CASES = {
     "MobileNetV2, 224x224, random": ("mobilenet_v2", "onnxruntime"),
 }
 PEERS = {
-    "onnxruntime": ("nncf_int8", "onnxruntime_static"),
+    "onnxruntime": ("nncf_int8", "onnxruntime_static", "quark_int8", "mct_int8"),
     "litert": ("tensorflow_int8", "ai_edge_quantizer_int8"),
 }
 IMAGES, LARGE_IMAGES = 300, 100  # of calibration; fewer at 224
@@ -67,15 +67,14 @@ COLUMNS = [
 
 def environment(tool: Path) -> Path:
     """Returns the interpreter of a tool's own environment, made the first time."""
-    words = re.search(r"# requires: (.*)", tool.read_text())
-    assert words is not None
+    words = " ".join(re.findall(r"^# requires: (.*)", tool.read_text(), re.MULTILINE))
     folder = BUILD / "peers" / tool.stem
     python, done = folder / "bin" / "python", folder / "installed"
-    if not done.exists() or done.read_text() != words[1]:
-        print(f"  installing {words[1]}", flush=True)
+    if not done.exists() or done.read_text() != words:
+        print(f"  installing {words}", flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", *words[1].split()], check=True)
-        done.write_text(words[1])
+        subprocess.run([python, "-m", "pip", "install", "-q", *words.split()], check=True)
+        done.write_text(words)
     return python
 
 

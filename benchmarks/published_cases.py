@@ -217,7 +217,7 @@ def targets(rows: list[list]) -> list[dict]:
             "MNIST CNN, Keras to INT8: 27 kB or less",
             27 / (1000 * tflite[3]) if tflite[3] else None,
             1.0,
-            "of it",
+            "times as small as that",
         ),
         at_least("CIFAR-10 CNN, pruned: smaller (published: 8.37 MB before and after)", half[4], 1.5, said),
         at_least("CIFAR-10 CNN, pruned: 1.06 times as fast, as published", half[8], 1.06, "times"),
