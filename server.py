@@ -5,7 +5,7 @@ from contextlib import suppress
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
-from engine import visitors
+from engine import visitors, watch
 from engine.errors import EdgewiseError
 from engine.http import ROUTES
 from engine.run import jobs
@@ -17,6 +17,8 @@ from engine.store.workspace import Workspace
 PagesManager.uses_pages_directory = False
 
 app = st.App("app.py", routes=ROUTES)
+
+watch.set_up()
 
 # what a restart interrupted goes on without anybody looking; pages say why a home can't be written
 with suppress(EdgewiseError):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from engine import watch
 from engine.errors import BadInput, EdgewiseError, TooMuch
 from engine.host import is_public
 from engine.store import uploads
@@ -101,6 +102,7 @@ def may_send(visitor: str, size: int, home: Path) -> None:
         return
     most = limits().most_upload_mb
     if uploads.bytes_of(visitor, home) + size > most * 1_000_000:
+        watch.count("visitor_limit")
         raise TooMuch(
             f"This host keeps {most:,} MB of one visitor's files: what no run uses goes after"
             f" {limits().kept_days} days, so send a smaller one or come back.",

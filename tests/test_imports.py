@@ -29,7 +29,14 @@ FRAMEWORKS = {
 GROUND = ("estimator", "models", "engine.errors", "engine.device")
 WORDS = (
     *("engine.errors", "engine.host", "engine.messages", "engine.vocabulary", "engine.events"),
-    *("engine.frameworks", "engine.runtimes", "engine.memory", "estimator.types", "estimator.devices"),
+    *(
+        "engine.frameworks",
+        "engine.runtimes",
+        "engine.memory",
+        "engine.watch",
+        "estimator.types",
+        "estimator.devices",
+    ),
 )
 DATA = (*WORDS, "engine.store", "engine.device", "models", "engine.datasets")
 FILES = (*DATA, "engine.wall", "engine.formats")
@@ -69,7 +76,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "engine.memory": ("engine.errors", "engine.vocabulary", "engine.frameworks"),
     "engine.wall": WORDS,
     "engine.store": (*WORDS, "estimator"),
-    "engine.visitors": ("engine.errors", "engine.host", "engine.store"),
+    "engine.watch": ("engine.errors",),
+    "engine.visitors": ("engine.errors", "engine.host", "engine.store", "engine.watch"),
     "engine.datasets": DATA,
     "engine.formats": FILES,
     "engine.backends": (*FILES, "estimator.profile", "estimator.types"),

@@ -1,15 +1,19 @@
 """What there is to watch, as Prometheus reads it: made anew from the workspace each time that it is asked."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from statistics import fmean
+from typing import get_args
 
 from fastapi import APIRouter
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
 from starlette.responses import Response
 
+from engine import watch
 from engine.api import guard
 from engine.api.answers import Home
 from engine.events import ProcessStarted
@@ -28,7 +32,7 @@ RECENT = 20  # runs whose variants are looked at: each is read from its folder
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 def metrics(home: Home, visitor: guard.Visitor) -> Response:
-    """Returns runs by state, the queue among them, seconds by technique, memory and uploads."""
+    """Returns runs by state, the queue among them, seconds by technique, memory, uploads and refused ones."""
     guard.may_watch(visitor)
     registry, rows = CollectorRegistry(), home.runs()
     states = Counter(row["state"] for row in rows)
@@ -49,7 +53,21 @@ def metrics(home: Home, visitor: guard.Visitor) -> Response:
         gauge = Gauge(f"edgewise_{name}", f"{text}.", [label], registry=registry)
         for key, value in values.items():
             gauge.labels(key).set(value)
+    registry.register(_Refused())
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+class _Refused(Collector):
+    """Uploads that this process did not take."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Yields how many, by reason."""
+        found = CounterMetricFamily(
+            "edgewise_refused_uploads", "Uploads that were not taken, since the start.", labels=["reason"]
+        )
+        for reason in get_args(watch.Reason):
+            found.add_metric([reason], watch.REFUSED[reason])
+        yield found
 
 
 def _bytes_of(run: str, home: Workspace) -> int:

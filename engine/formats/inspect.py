@@ -7,6 +7,7 @@ import json
 import zipfile
 from pathlib import Path
 
+from engine import watch
 from engine.datasets import MOST_SIDE_PX
 from engine.errors import BadInput, one_line
 from engine.formats import FORMATS, accepted
@@ -89,10 +90,14 @@ def inspect_model(
     }
     try:
         answer = sandbox.run("engine.formats.behind_wall", request, LIMITS)
+    except BadInput:
+        watch.count("model_refused")
+        raise
     except sandbox.Failed as failed:
-        raise BadInput(
+        raise watch.refused(
+            "model_refused",
             f"'{name}' could not be opened, because {failed}: check that it is a whole, "
-            "unaltered image classifier."
+            "unaltered image classifier.",
         ) from None
     return parse(ModelFile, answer)
 

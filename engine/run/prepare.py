@@ -12,6 +12,7 @@ from engine.vocabulary import Experiment, ModelFile
 from engine.wall import sandbox
 from engine.wall.limits import Limits
 from engine.wall.sandbox import Watch
+from engine.watch import count as count_refused
 
 # the one task that may use the network: presets are downloaded
 LIMITS = Limits(memory_bytes=2_000_000_000, seconds=1800, network=True)
@@ -33,7 +34,11 @@ def prepare(
         datasets.describe(dataset, home, **how)
         return
     request = PrepareData(dataset=dataset, home=home, **how)
-    sandbox.run("engine.run.tasks", request.sent(), LIMITS, watch, log)
+    try:
+        sandbox.run("engine.run.tasks", request.sent(), LIMITS, watch, log)
+    except BadInput:
+        count_refused("data_refused")
+        raise
 
 
 def data_sha256(experiment: Experiment, home: Path) -> str:

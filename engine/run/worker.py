@@ -71,4 +71,7 @@ def other_machines() -> "Elsewhere | None":
 
 if __name__ == "__main__":
     with Template(tuple(sys.argv[2:]), log=OUTPUT) as working:
+        from engine import watch
+
+        watch.set_up()
         work(sys.argv[1], working)

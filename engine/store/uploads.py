@@ -16,6 +16,7 @@ from engine.errors import BadInput
 from engine.host import is_public
 from engine.store.files import read_json, sentence_on_full_disk, write_json, write_whole
 from engine.vocabulary import ModelFile, parse
+from engine.watch import refused
 
 Name = Literal["model", "data.zip"]
 
@@ -29,9 +30,10 @@ SHA256 = re.compile("[0-9a-f]{64}")
 def keep(data: bytes, home: Path, name: Name) -> Path:
     """Writes an uploaded file and returns where; raises BadInput where it, or all together, are too large."""
     if len(data) > MOST_FILE_BYTES:
-        raise BadInput(
+        raise refused(
+            "too_large",
             f"The file has {len(data) / 1e6:,.0f} MB and at most {MOST_FILE_BYTES / 1e6:,.0f} MB are taken:"
-            " give a smaller one."
+            " give a smaller one.",
         )
     path = home / "uploads" / hashlib.sha256(data).hexdigest() / name
     if path.exists():
@@ -63,7 +65,7 @@ def add_part(data: bytes, offset: int, sha256: str, name: Name, home: Path) -> N
             f"{have:,} bytes are here, so a part at {offset:,} does not follow: go on at {have:,}."
         )
     if have + len(data) > MOST_FILE_BYTES:
-        raise BadInput(f"At most {MOST_FILE_BYTES / 1e6:,.0f} MB are taken: give a smaller file.")
+        raise refused("too_large", f"At most {MOST_FILE_BYTES / 1e6:,.0f} MB are taken: give a smaller file.")
     with sentence_on_full_disk():
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / f"{name}.part").open("ab") as file:
@@ -79,7 +81,9 @@ def finish(sha256: str, name: Name, home: Path) -> None:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:
         part.unlink(missing_ok=True)
-        raise BadInput(f"The bytes have the SHA-256 {found[:16]}…, not the one named: send the file again.")
+        raise refused(
+            "other_sum", f"The bytes have the SHA-256 {found[:16]}…, not the one named: send the file again."
+        )
     part.replace(part.with_name(name))
 
 
@@ -121,9 +125,10 @@ def make_room(wanted_bytes: int, home: Path) -> None:
     used, now = _used(home), time.time()
     free = [f for f in found if f.name not in used and now - _last_used(f) > YOUNG_S]
     if over > sum(found[folder] for folder in free):
-        raise BadInput(
+        raise refused(
+            "no_room",
             f"All uploads together may take {most / 1e9:,.0f} GB, and what is there is in use: delete runs"
-            " that you no longer need, or try again in an hour."
+            " that you no longer need, or try again in an hour.",
         )
     for folder in sorted(free, key=_last_used):
         shutil.rmtree(folder, ignore_errors=True)

@@ -19,6 +19,7 @@
 """
 
 import json
+import logging
 import os
 import re
 import secrets
@@ -32,10 +33,13 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
+from engine import watch
 from engine.errors import BadInput, one_line
 from engine.events import (
     Event,
+    LineChanged,
     MemoryPeak,
+    ProcessStarted,
     StateChanged,
     VariantWritten,
     last_state,
@@ -227,6 +231,7 @@ class Workspace:
             self.log(run_id).append(event)
         if isinstance(event, StateChanged):
             self._reindex(run_id)
+        _tell(run_id, event)
 
     def events(self, run_id: str) -> list[Event]:
         """Returns all events in order; what can't be read of the log is left out."""
@@ -319,6 +324,20 @@ class Workspace:
             return (run_id, *about, data["device"], data["goal"], winner, *named)
         except (BadInput, KeyError, TypeError):
             return None
+
+
+def _tell(run_id: str, event: Event) -> None:
+    """Tells whoever watches this process of an event, without what people or files said."""
+    if isinstance(event, StateChanged):
+        level = logging.WARNING if event.state == "failed" else logging.INFO
+        watch.tell("run", level, run_id, state=event.state)
+    elif isinstance(event, LineChanged):
+        level = logging.WARNING if event.status == "failed" else logging.INFO
+        watch.tell("technique", level, run_id, technique=event.technique, status=event.status)
+    elif isinstance(event, ProcessStarted):
+        watch.tell("process", logging.DEBUG, run_id, what=event.what, pid=event.pid)
+    elif isinstance(event, MemoryPeak):
+        watch.tell("memory", logging.DEBUG, run_id, bytes=event.bytes)
 
 
 def new_id() -> str:

@@ -6,6 +6,8 @@ import pytest
 import seed
 from prometheus_client.parser import text_string_to_metric_families
 
+from engine import watch
+
 V1 = "/api/v1"
 
 
@@ -83,6 +85,8 @@ def test_strangers_see_only_runs_whose_id_they_have(client, done, monkeypatch):
 def test_prometheus_reads_what_there_is_to_watch(client, home, done, monkeypatch):
     seed.begun(home, os.getpid())
     client.put(f"{V1}/uploads/model/{'0' * 64}?total=9", content=b"abc")
+    refused = watch.REFUSED["other_sum"]
+    client.put(f"{V1}/uploads/model/{'1' * 64}?total=3", content=b"abc")
     told = client.get(f"{V1}/metrics").text
     found = {
         (sample.name.removeprefix("edgewise_"), *sample.labels.values()): sample.value
@@ -90,6 +94,7 @@ def test_prometheus_reads_what_there_is_to_watch(client, home, done, monkeypatch
         for sample in family.samples
     }
     assert (found["runs", "done"], found["runs", "running"], found["runs", "queued"]) == (1, 1, 0)
+    assert found["refused_uploads_total", "other_sum"] == refused + 1
     assert found["technique_seconds", "ptq_int8"] == 12.5 and found["upload_bytes", "model"] == 3
     assert found["memory_bytes", "web"] > 1e6 < found["memory_bytes", "runs"]
     assert done not in told and str(home.home) not in told
