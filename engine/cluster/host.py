@@ -153,7 +153,9 @@ class Cluster:
 
     def _workers(self, client: Client) -> tuple[set[str], int]:
         """Returns the addresses of the workers that may make what this host asks for, and how many others."""
-        rows = client.scheduler_info(n_workers=-1)["workers"]
+        rows = client.scheduler_info(n_workers=-1).get("workers")
+        if rows is None or client.status != "running":
+            raise _Lost
         fit = {a for a, row in rows.items() if kind_of(self.versions) in row["resources"]}
         return fit, len(rows) - len(fit)
 
