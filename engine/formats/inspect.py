@@ -9,11 +9,12 @@ from pathlib import Path
 
 from engine import watch
 from engine.datasets import MOST_SIDE_PX
-from engine.errors import BadInput, one_line
+from engine.errors import BadInput, TooMuch, one_line
 from engine.formats import FORMATS, accepted
 from engine.formats.torch import safetensors
 from engine.vocabulary import ModelFile, Preprocessing, parse
 from engine.wall import sandbox
+from engine.wall.turns import turn
 from models.catalog import CATALOG, ShippedModel, sha256_of
 
 LIMITS = sandbox.Limits(
@@ -89,7 +90,10 @@ def inspect_model(
         "home": str(home) if home else None,
     }
     try:
-        answer = sandbox.run("engine.formats.behind_wall", request, LIMITS)
+        with turn():
+            answer = sandbox.run("engine.formats.behind_wall", request, LIMITS)
+    except TooMuch:
+        raise
     except BadInput:
         watch.count("model_refused")
         raise

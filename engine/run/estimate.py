@@ -20,6 +20,7 @@ from engine.vocabulary import Estimate
 from engine.wall import sandbox
 from engine.wall.limits import Limits
 from engine.wall.sandbox import Failed
+from engine.wall.turns import turn
 from estimator.devices import all_devices
 from estimator.types import Profile
 
@@ -70,7 +71,8 @@ def profile_of(model: str, runtime: str | None = None) -> Profile:
         asked = ProfileFile(folder=Path(folder), path=path.resolve(), model=found, runtime=runtime)
         limits = Limits(seconds=READ_S if is_graph else EXPORT_S, programs=False)
         try:
-            return Profile.model_validate(sandbox.run("engine.run.tasks", asked.sent(), limits))
+            with turn():
+                return Profile.model_validate(sandbox.run("engine.run.tasks", asked.sent(), limits))
         except (Failed, ValidationError) as failed:
             why = failed if isinstance(failed, Failed) else "its process answered with no profile"
             raise BadInput(

@@ -14,6 +14,7 @@ from engine.wall import sandbox
 from engine.wall.limits import Limits
 from engine.wall.sandbox import Watch
 from engine.wall.template import Template
+from engine.wall.turns import turn
 
 Progress = Callable[[float, str], None]
 
@@ -58,7 +59,8 @@ def ask(
         programs=False,
     )
     log = home.folder(run.id) / "worker.log"
-    return sandbox.run("engine.run.tasks", request.sent(), limits, watching(on_progress), log, template)
+    with turn():
+        return sandbox.run("engine.run.tasks", request.sent(), limits, watching(on_progress), log, template)
 
 
 def watching(on_progress: Progress) -> Watch:
