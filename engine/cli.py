@@ -15,7 +15,7 @@ from engine.cli_server import server_option
 from engine.errors import BadInput, EdgewiseError
 from engine.events import Event, LineChanged, Logged
 from engine.judge.printed import in_ms, table
-from engine.run import jobs
+from engine.run import jobs, on_board
 from engine.runtimes import RUNTIMES
 from engine.store.workspace import Workspace
 from engine.techniques import TECHNIQUES
@@ -267,7 +267,7 @@ def runs(server, as_json) -> None:
 @json_option
 def show_run(run_id, server, as_json) -> None:
     """Show one run."""
-    run = server.run(run_id) if server else Workspace().run(run_id)
+    run = server.run(run_id) if server else on_board.read(run_id, Workspace())
     show(run.model_dump(mode="json"), as_json, lambda: table(run))
 
 

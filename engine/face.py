@@ -27,9 +27,8 @@ from engine.judge.budget import held_against
 from engine.judge.limits import placed
 from engine.judge.operators import OperatorTime
 from engine.judge.table import row
-from engine.run import jobs, travel
+from engine.run import jobs, on_board, travel
 from engine.run.estimate import estimates_of
-from engine.run.on_board import on_board, with_energy
 from engine.run.operators import time_operators
 from engine.run.prepare import data_sha256, prepare
 from engine.run.robustness import measure_robustness, robustness_of, with_robustness
@@ -49,7 +48,7 @@ class Run(vocabulary.Run):
     @classmethod
     def of(cls, run_id: str, workspace: Workspace) -> "Run":
         """Returns a run of a workspace; raises BadInput where there is none of that id."""
-        found = workspace.run(run_id)
+        found = on_board.read(run_id, workspace)
         made = cls(**{name: getattr(found, name) for name in vocabulary.Run.model_fields})
         made._home = workspace.home
         return made
@@ -255,8 +254,8 @@ def check(
         assert chosen is not None
         asked = placed(asked, run.experiment.model.classes)
         chosen = with_robustness([chosen], robustness_of(run.id, home))[0]
-        if device in (None, run.experiment.device):
-            chosen = with_energy([chosen], on_board(run.id, home))[0]
+        if device not in (None, run.experiment.device):  # of which no sensor measured
+            chosen = chosen.model_copy(update={"measured_energy_mj": None})
         return held_against(chosen, asked, device or run.experiment.device, cautious)
     if asked.min_class_recall is not None:
         raise BadInput("Recall is measured by a run, so check that run's id.")

@@ -15,6 +15,7 @@ from engine.api.answers import Home, Known, dataset_shown, run_id, shown
 from engine.judge.differences import side_by_side
 from engine.judge.table import row
 from engine.judge.words import device_name, holds_words
+from engine.run import on_board
 from engine.store import deleted
 from engine.visitors import OWNER, kept_until
 from engine.vocabulary import Recommendation, Run
@@ -94,20 +95,20 @@ def compare(first: str, second: str, home: Home) -> list[Difference]:
 @router.get("/{run}")
 def run(run: Known, home: Home) -> Run:
     """Returns a run with all that is known of it."""
-    return shown(home.run(run))
+    return shown(on_board.read(run, home))
 
 
 @router.get("/{run}/variants")
 def variants(run: Known, home: Home) -> list[dict[str, Any]]:
     """Returns a row a variant of plain figures, ready for a data frame."""
-    found = home.run(run)
+    found = on_board.read(run, home)
     return [row(v, found.experiment.device) for v in found.variants]
 
 
 @router.get("/{run}/recommendation")
 def recommendation(run: Known, home: Home) -> Recommendation:
     """Returns which variant is recommended, why, and what would change it."""
-    found = home.run(run)
+    found = on_board.read(run, home)
     if found.recommendation is None:
         raise HTTPException(409, f"This run recommends nothing, because it is {found.state}.")
     return found.recommendation

@@ -37,6 +37,7 @@ FIGURES = (
     "worst_class_recall",
     "calibration_error",
     "robust_drop_pp",
+    "measured_energy_mj",
     "size_bytes",
     "compressed_bytes",
     "parameters",

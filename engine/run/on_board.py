@@ -121,3 +121,8 @@ def judged(run: Run, board: OnBoard) -> Run:
         )
         choice = choice.model_copy(update={"reasons": [*choice.reasons, said]})
     return run.model_copy(update={"variants": variants, "recommendation": choice})
+
+
+def read(run_id: str, workspace: Workspace) -> Run:
+    """Returns a run as what its device measured judges it; raises BadInput where there is none of that id."""
+    return judged(workspace.run(run_id), on_board(run_id, workspace))

@@ -2,9 +2,12 @@
 
 import pytest
 
+from engine.face import check
 from engine.judge.limits import judge
-from engine.run.on_board import OnBoard, judged
+from engine.run.on_board import OnBoard, judged, read
+from engine.store import boards
 from engine.store.boards import Measured
+from engine.store.workspace import Workspace
 from engine.vocabulary import (
     Constraints,
     Estimate,
@@ -15,6 +18,7 @@ from engine.vocabulary import (
     Run,
     Variant,
 )
+from estimator.calibrate import Machine
 
 DEVICE = "raspberry_pi_4"
 
@@ -77,3 +81,20 @@ def test_a_limit_on_energy_is_held_against_what_the_run_s_device_measured(limit,
     assert fp16.misses == ({"max_energy_mj": 2.0} if said else {})
     assert fp16.measured_energy_mj == (None if other else 14.0)
     assert ("not the run's device" in board.how()) == bool(other)
+
+
+def test_a_run_is_read_as_its_board_judges_it(tmp_path):
+    home = Workspace(tmp_path)
+    asked = run(12.0)
+    run_id = home.create(asked.experiment)
+    file = {"path": "artifacts/fp16/model.onnx", "format": "onnx", "bytes": 500, "sha256": "a"}
+    home.write_variant(run_id, asked.variants[0])
+    home.write_variant(run_id, Variant(**asked.variants[1].model_dump() | {"artifacts": [file]}))
+    boards.meet(run_id, Machine(board="Raspberry Pi 4 Model B Rev 1.4"), home)
+    boards.keep(run_id, "fp16", measured(14.0), home)
+    assert {v.id: v.admissible for v in read(run_id, home).variants} == {"baseline": "yes", "fp16": "no"}
+    assert check(run_id, variant="fp16", max_energy_mj=12.0, workspace=tmp_path)[1]
+    elsewhere = check(run_id, "raspberry_pi_5", variant="fp16", max_size_mb=1.0, workspace=tmp_path)
+    assert not elsewhere[1]
+    boards.meet(run_id, Machine(board="Some other board"), home)
+    assert all(v.admissible == "yes" for v in read(run_id, home).variants)
