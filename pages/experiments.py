@@ -27,8 +27,12 @@ if not rows:
     session.stop_with_link("There is no run yet.", "pages/home.py", "Try the bundled example")
 
 if len(rows) > 1:
-    with st.expander("Compare two runs", icon=":material/compare_arrows:"):
-        beside.show(rows, home)
+    opened = st.expander(
+        "Compare two runs", icon=":material/compare_arrows:", key="beside", on_change="rerun"
+    )
+    if opened.open:
+        with opened:
+            beside.show(rows, home)
 
 shown = st.text_input(
     "Find", type="search", placeholder="Name, tag, model, device or winner", live=True, key="find"

@@ -8,12 +8,16 @@ from engine.store.workspace import Workspace
 from pages.parts import session
 from pages.parts import wording as w
 
+MOST = 1000  # to choose from: a browser builds the whole list
+
 
 def show(rows: list[dict], home: Workspace) -> None:
     """Lets two of the index's rows be chosen, and shows what was asked of them and what came out."""
+    if len(rows) > MOST:
+        st.caption(f"The newest {MOST:,} runs can be chosen.")
     names = {
         row["id"]: f"{row['model']} · {w.device(row['device'])} · {row['goal']} · {w.when(row['created'])}"
-        for row in rows
+        for row in rows[:MOST]
     }
     ids = list(names)
     first, second = st.columns(2)
