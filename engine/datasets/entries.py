@@ -107,7 +107,7 @@ def _name_of(info: zipfile.ZipInfo) -> str:
     437.
     """
     name = info.filename
-    if not info.flag_bits & 0x800:
+    if not info.flag_bits & 0x800 and not name.isascii():
         with suppress(UnicodeError):
             name = name.encode("cp437").decode("utf-8")
     return name if "/" in name else name.replace("\\", "/")

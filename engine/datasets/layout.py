@@ -8,6 +8,7 @@ one folder of pictures beside a table of labels. What a folder's name says is de
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -151,8 +152,9 @@ def part_of_path(name: str) -> tuple[str, tuple[str, ...]] | None:
 
 
 def _parts(name: str) -> Path:
-    """Returns the folders and the file of a name."""
-    return tuple(part for part in name.split("/") if part not in ("", "."))
+    """Returns the folders and the file of a name; a folder of many pictures is held once."""
+    found = [part for part in name.split("/") if part not in ("", ".")]
+    return (*map(sys.intern, found[:-1]), *found[-1:])
 
 
 def _bare(paths: list[Path]) -> list[Path]:
