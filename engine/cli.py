@@ -344,10 +344,7 @@ def worker(scheduler: str) -> None:
         raise BadInput(
             f"This takes the extra `cluster` ({error}): pip install -r requirements/cluster.txt."
         ) from None
-    try:
-        serve(scheduler)
-    except ValueError as error:  # Dask's word for an address that is none
-        raise BadInput(f"{scheduler} is no address of a scheduler ({error}): tcp://HOST:8786, say.") from None
+    serve(scheduler)
 
 
 @cli.command()

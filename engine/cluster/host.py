@@ -26,6 +26,7 @@ from engine.cluster.orders import (
     Order,
     Reply,
     Said,
+    checked_address,
     kind_of,
     unpacked,
     versions,
@@ -70,7 +71,7 @@ class Cluster:
     """See `engine.run.elsewhere.Elsewhere`; one run's techniques, each asked for in a thread of its own."""
 
     def __init__(self, address: str):
-        self.address, self.versions, self._files = address, versions(), RunFiles()
+        self.address, self.versions, self._files = checked_address(address), versions(), RunFiles()
         self._client: Client | None = None
         self._connecting, self._sending = threading.Lock(), threading.Lock()
         self._away = ""  # why nobody is asked any more

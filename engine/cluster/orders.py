@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from engine.errors import BadInput
 from engine.frameworks import FRAMEWORKS
 from engine.run.requests import MakeVariants
 from engine.version import VERSION
@@ -33,6 +34,13 @@ def _inner(path: str) -> str:
 
 Inner = Annotated[str, Field(max_length=400), AfterValidator(_inner)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def checked_address(text: str) -> str:
+    """Returns the address of a scheduler; raises BadInput where it is none."""
+    if not re.fullmatch(r"(tcp|tls)://[^\s/]+:\d+", text):
+        raise BadInput(f"{text} is no address of a scheduler: tcp://HOST:8786, say.")
+    return text
 
 
 class _Word(BaseModel):

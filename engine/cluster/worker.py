@@ -6,6 +6,7 @@ bytes; each order is carried out behind this machine's own wall.
 
 import asyncio
 import json
+import logging
 import signal
 import sys
 import tempfile
@@ -28,6 +29,7 @@ from engine.cluster.orders import (
     Reply,
     Said,
     Sha256,
+    checked_address,
     difference,
     kind_of,
     packed,
@@ -207,8 +209,10 @@ def made_files(folder: Path, sent: set[str]) -> tuple[File, ...]:
 def serve(address: str) -> None:
     """Works for the scheduler at `address` until this process is stopped; one that is gone is waited for.
 
-    Raises BadInput where the versions here are not those of the cluster.
+    Raises BadInput where that is no address, or the versions here are not those of the cluster.
     """
+    checked_address(address)
+    logging.getLogger("distributed").setLevel(logging.WARNING)  # it tells of every connection
     with (
         processes.own_folder(Path(tempfile.gettempdir()), "edgewise-worker-") as folder,
         suppress(asyncio.CancelledError),

@@ -190,6 +190,17 @@ def test_a_file_is_taken_in_pieces_and_only_as_what_it_is_named(tmp_path):
     assert list(files.folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("address", ["nonsense", "http://host:1", "tcp://host", "tcp://a:1/x", "tcp:// a:1"])
+def test_what_is_no_address_is_refused_at_once(monkeypatch, address):
+    from engine.run.worker import other_machines
+
+    monkeypatch.setenv("EDGEWISE_SCHEDULER", address)
+    with pytest.raises(BadInput, match="no address of a scheduler"):
+        other_machines()
+    with pytest.raises(BadInput, match="no address of a scheduler"):
+        worker.serve(address)
+
+
 def test_a_run_without_dask_says_what_to_install(monkeypatch):
     import sys
 
