@@ -38,7 +38,6 @@ from engine.vocabulary import Experiment
 ASKED = {"dataset": "digits", "device": "raspberry_pi_4", "techniques": ["ptq_int8", "fp16"]}
 MODEL = "digits/pytorch/small"
 LONGEST_S = 180.0  # a run that has not ended by then hangs
-USUAL_S = 7.0  # a run takes about as long
 DISK_MB = 200
 DAY_S = 86_400
 JUMPS = (DAY_S, -DAY_S)
@@ -133,11 +132,19 @@ def worker_of(workspace: Workspace, run: str) -> int:
 # ---- kills -------------------------------------------------------------------------------------------------
 
 
+def usual_s(workspace: Workspace, row: Row) -> float:
+    """Returns how long a run takes here and now, so that any moment of one can be hit."""
+    began, run = time.monotonic(), started(workspace)
+    ended(workspace, run, row)
+    return time.monotonic() - began
+
+
 def server_killed(times: int, dice: random.Random, home: Path) -> Row:
     """Kills the server while a run is at work and a file is on its way; starts it again."""
     row, data, folder = Row("kill -9 of the server"), os.urandom(UPLOAD_BYTES), home / "given"
     workspace = Workspace(home)
     folder.mkdir()
+    usual = usual_s(workspace, row)
     for number in range(times):
         (folder / "model").write_bytes(number.to_bytes(8, "little") + data)
         with server(home) as (address, process):
@@ -145,7 +152,7 @@ def server_killed(times: int, dice: random.Random, home: Path) -> Row:
             client = Client(address)
             run = client.start(model=MODEL, **ASKED).id
             sending = threading.Thread(target=_sent, args=(client, folder / "model"))
-            time.sleep(dice.uniform(0, USUAL_S))
+            time.sleep(dice.uniform(0, usual))
             sending.start()
             time.sleep(dice.uniform(0, 0.5))
             before = finished(workspace, run)
@@ -172,9 +179,10 @@ def _sent(client: Client, path: Path) -> None:
 def worker_killed(times: int, dice: random.Random, home: Path) -> Row:
     """Kills a run's worker; who looks at the run next has it resumed."""
     row, workspace = Row("kill -9 of the worker"), Workspace(home)
+    usual = usual_s(workspace, row)
     for _ in range(times):
         run = started(workspace)
-        time.sleep(dice.uniform(0, USUAL_S))
+        time.sleep(dice.uniform(0, usual))
         before = finished(workspace, run)
         _kill(worker_of(workspace, run))
         ended(workspace, run, row)
@@ -185,9 +193,10 @@ def worker_killed(times: int, dice: random.Random, home: Path) -> Row:
 def child_killed(times: int, dice: random.Random, home: Path) -> Row:
     """Kills any of a worker's children, the idle ones that others are forked from among them."""
     row, workspace = Row("kill -9 of a child"), Workspace(home)
+    usual = usual_s(workspace, row)
     for _ in range(times):
         run = started(workspace)
-        time.sleep(dice.uniform(0, USUAL_S - 1))
+        time.sleep(dice.uniform(0, usual))
         before = finished(workspace, run)
         try:
             children = psutil.Process(worker_of(workspace, run)).children(recursive=True)
@@ -225,9 +234,10 @@ def disk(folder: Path) -> Iterator[Path]:
 def disk_full(times: int, dice: random.Random, home: Path) -> Row:
     """Fills the disk while a run is at work, asks for another run, frees it again and goes on."""
     row, workspace, filler = Row("the disk is full for 5 s"), Workspace(home), home / "filler"
+    usual = usual_s(workspace, row)
     for _ in range(times):
         run = started(workspace)
-        time.sleep(dice.uniform(0, USUAL_S - 1))
+        time.sleep(dice.uniform(0, usual))
         before = finished(workspace, run)
         _fill(filler)
         refuses(row, "disk is full", lambda: started(workspace))
@@ -251,9 +261,10 @@ def disk_read_only(times: int, dice: random.Random, home: Path) -> Row:
     read-only, asks every front, then makes it writable.
     """
     row, workspace = Row("the workspace is read-only for a while after a kill"), Workspace(home)
+    usual = usual_s(workspace, row)
     for _ in range(times):
         run = started(workspace)
-        time.sleep(dice.uniform(0, USUAL_S - 1))
+        time.sleep(dice.uniform(0, usual))
         before = finished(workspace, run)
         _kill(worker_of(workspace, run))
         _remount(home, "ro")
@@ -325,10 +336,12 @@ def clock_jumps(by_s: float, times: int, dice: random.Random, home: Path) -> Row
     """Sets the clock while a run is at work."""
     row, workspace = Row(f"the clock jumps by {by_s / DAY_S:+g} days"), Workspace(home)
     now = Path(os.environ["BENCHMARK_CLOCK"])
+    now.write_text("0")
+    usual = usual_s(workspace, row)
     for _ in range(times):
         now.write_text("0")
         run = started(workspace)
-        time.sleep(dice.uniform(0, USUAL_S - 1))
+        time.sleep(dice.uniform(0, usual))
         before = finished(workspace, run)
         now.write_text(str(by_s))
         ended(workspace, run, row)

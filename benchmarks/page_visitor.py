@@ -13,7 +13,9 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.sync.client import connect
 
-PATIENCE_S = 120.0  # for one pass of a page, with all the others at work
+PATIENCE_S = (
+    200.0  # for one pass of a page: the server waits up to 60 s for its turn and opens a file in up to 90
+)
 IDS = re.compile(rb"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{22}(?![A-Za-z0-9_-])")  # what may be the id of a run
 
 
