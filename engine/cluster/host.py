@@ -73,7 +73,8 @@ class Cluster:
     def __init__(self, address: str):
         self.address, self.versions, self._files = checked_address(address), versions(), RunFiles()
         self._client: Client | None = None
-        self._connecting, self._sending = threading.Lock(), threading.Lock()
+        self._connecting = threading.Lock()
+        self._sending: dict[str, threading.Lock] = {}  # by worker
         self._away = ""  # why nobody is asked any more
         self._heard: dict[str, _Heard] = {}
         self._sent = 0
@@ -162,7 +163,7 @@ class Cluster:
 
     def _send(self, client: Client, address: str, sources: dict[str, Path]) -> None:
         """Sends a worker those files that it lacks; nobody sends it the same one meanwhile."""
-        with self._sending:
+        with self._sending.setdefault(address, threading.Lock()):
             lacks = json.loads(self._call(client, address, worker.lacking, json.dumps(list(sources))))
             for name in lacks:
                 self._send_file(client, address, name, sources[name])
