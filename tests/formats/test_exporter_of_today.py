@@ -18,6 +18,7 @@ from engine.formats.onnx import check, written
 from engine.formats.onnx import network as network_
 from engine.formats.onnx.face import face_of, predictor, session_of
 from engine.formats.onnx.network import _try_network
+from engine.formats.onnx.opset import raised
 from engine.formats.onnx.plain import plain
 from engine.formats.onnx.tidy import tidy
 from tests.formats.test_onnx_only import saved
@@ -298,6 +299,40 @@ def test_places_that_are_summed_up_are_followed():
             }}""")
         opened, why = _try_network(model, face_of(model, None), session_of(model))
         assert opened is not None, why
+
+
+@pytest.mark.parametrize("mode", ["linear", "nearest", "cubic"])
+@pytest.mark.parametrize("corners", [0, 1])
+def test_a_network_that_turns_its_own_picture_is_followed(mode, corners, tmp_path):
+    """A spatial transformer, as PyTorch's tutorial has one: it could be quantized only."""
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 10, opset_import: ["": 20]> g (float[n,3,8,6] image) => (float[n,3] scores)
+        <int64[3] rows = {{0, 2, 3}}, int64[2] axes = {{2, 3}}, int64[4] wide = {{1, 1, 1, 2}}> {{
+            mean = ReduceMean(image, axes)
+            twice = Tile(mean, wide)
+            maps = Reshape(twice, rows)
+            size = Shape(image)
+            grid = AffineGrid <align_corners = {corners}> (maps, size)
+            turned = GridSample <align_corners = {corners}, mode = "{mode}"> (image, grid)
+            pooled = GlobalMaxPool(turned)
+            scores = Flatten(pooled)
+        }}""")
+    check.check(saved(tmp_path, model))
+    opened, why = _try_network(model, face_of(model, None), session_of(model))
+    assert opened is not None, why
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic", "nearest"])
+def test_a_grid_is_still_read_in_a_later_opset(mode):
+    """INT4 needs one; ONNX's converter left names of modes that only earlier ones have."""
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 10, opset_import: ["": 18]>
+        g (float[1,1,4,4] x, float[1,4,4,2] grid) => (float[1,1,4,4] y)
+        {{ y = GridSample <mode = "{mode}"> (x, grid) }}""")
+    numbers = np.random.default_rng(0).uniform(-1, 1, 48).astype(np.float32)
+    given = {"x": numbers[:16].reshape(1, 1, 4, 4), "grid": numbers[16:].reshape(1, 4, 4, 2)}
+    before, after = (session_of(m).run(None, given)[0] for m in (model, raised(model, 21)))
+    assert np.array_equal(before, after)
 
 
 @pytest.mark.parametrize("heads", [0, 2])

@@ -185,3 +185,51 @@ def _linear(node: Node) -> Made:
     if biased:
         made.bias.data = node.stored(2).clone()
     return made, 1
+
+
+@maker("AffineGrid")
+def _affine_grid(node: Node) -> Made:
+    return AffineGrid(align_corners=bool(node.given.get("align_corners"))), 2
+
+
+class AffineGrid(nn.Module):
+    """Where each place of a picture is taken from: float32 [n, 2, 3] of affine maps, and the whole numbers
+    (n, channels, height, width) → [n, height, width, 2].
+
+    Spelled out, as exporters below opset 20 have no operator for it.
+    """
+
+    def __init__(self, align_corners: bool):
+        super().__init__()
+        self.align_corners = align_corners
+
+    def forward(self, maps: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
+        height, width = int(size[-2]), int(size[-1])  # of a picture, which is the same in every batch
+        same = torch.tensor([[[1.0, 0, 0], [0, 1.0, 0]]])
+        flat = functional.affine_grid(same, [1, 1, height, width], align_corners=self.align_corners)
+        places = functional.pad(flat.reshape(1, height * width, 2), (0, 1), value=1.0)
+        return torch.matmul(places, maps.transpose(1, 2)).reshape(-1, height, width, 2)
+
+
+@maker("GridSample")
+def _grid_sample(node: Node) -> Made:
+    names = {"linear": "bilinear", "cubic": "bicubic"}
+    mode = node.given.get("mode", "linear")
+    if len(node.shape()) != 4:
+        return None
+    return GridSample(
+        mode=names.get(mode, mode),
+        padding_mode=node.given.get("padding_mode", "zeros"),
+        align_corners=bool(node.given.get("align_corners")),
+    ), 2
+
+
+class GridSample(nn.Module):
+    """A picture as a grid says where each of its places is taken from."""
+
+    def __init__(self, **how: Any):
+        super().__init__()
+        self.how = how
+
+    def forward(self, x: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
+        return functional.grid_sample(x, grid, **self.how)

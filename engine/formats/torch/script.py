@@ -37,7 +37,7 @@ tensor
 numel item ones_like zeros_like RaiseException
 sin cos tan atan log log1p expm1 erf square reciprocal floor ceil round maximum minimum amax amin cumsum
 cumprod logsumexp log_sigmoid softsign std var_mean where masked_fill tril triu flip roll swapaxes movedim
-pixel_unshuffle logical_and logical_or logical_not
+pixel_unshuffle affine_grid_generator grid_sampler logical_and logical_or logical_not
 __getitem__ __contains__ NumToTensor ScalarImplicit IntImplicit FloatImplicit
 device dtype
 """.split()
