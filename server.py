@@ -1,19 +1,15 @@
 """The house's door: the dashboard and the HTTP routes in one process. `streamlit run server.py` starts it."""
 
-import threading
-import time
 from contextlib import suppress
 
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
-from engine import memory, visitors, watch
+from engine import visitors, watch
 from engine.errors import EdgewiseError
 from engine.http import ROUTES
 from engine.run import jobs
 from engine.store.workspace import Workspace
-
-RELEASE_S = 60
 
 # Until `st.navigation` has run once, Streamlit takes a folder named pages/ for its older kind of app, and a
 # link that
@@ -23,16 +19,6 @@ PagesManager.uses_pages_directory = False
 app = st.App("app.py", routes=ROUTES)
 
 watch.set_up()
-
-
-def _give_back() -> None:
-    """Gives what fifty visitors took back to the system, once they have left."""
-    while True:
-        time.sleep(RELEASE_S)
-        memory.release()
-
-
-threading.Thread(target=_give_back, daemon=True).start()
 
 # what a restart interrupted goes on without anybody looking; pages say why a home can't be written
 with suppress(EdgewiseError):
