@@ -212,6 +212,7 @@ def main() -> None:
     parser.add_argument("--variants", type=int, default=VARIANTS)
     parser.add_argument("--polls", type=int, default=POLLS)
     given = parser.parse_args()
+    load = round(os.getloadavg()[0], 2)
     with tempfile.TemporaryDirectory() as home:
         os.environ["EDGEWISE_HOME"] = home
         workspace = Workspace()
@@ -253,6 +254,7 @@ def main() -> None:
                 "met": change_ms <= CHANGE_MS,
             },
         ],
+        load_before=load,
     )
     for line in rows:
         print(f"{line[1]:8.1f} ms  {line[2]:8.1f} ms  {line[0]}")
