@@ -14,9 +14,6 @@ from typing import Any
 from pydantic import PrivateAttr
 
 from deploy import packed
-from deploy.package import build
-from deploy.report import write as write_report
-from deploy.several import several
 from engine import ask, vocabulary
 from engine.datasets import DATASETS
 from engine.errors import BadInput, EdgewiseError
@@ -309,6 +306,10 @@ def package(
     reach: how much of what it answers alone shall be right (a fraction); below the confidence that gives this
     it answers "unsure", so that a person is asked. None: it always answers.
     """
+    # only here, like what writes reports: a run needs neither, and waits for all that is imported
+    from deploy.package import build
+    from deploy.several import several
+
     run_id, home = _found(run, workspace)
     names = _ids([variant] if isinstance(variant, str | Variant) else variant)
     if not names:
@@ -326,6 +327,8 @@ def package(
 
 def report(run: Run | str, output: str | Path, *, workspace: str | Path | None = None) -> Path:
     """Writes a run's report as HTML, Markdown or PDF, as the ending of `output` says; returns its path."""
+    from deploy.report import write as write_report
+
     run_id, home = _found(run, workspace)
     target = Path(output).expanduser()
     write_report(run_id, target, home)
