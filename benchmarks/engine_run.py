@@ -13,7 +13,7 @@ from engine import datasets
 from engine.formats.inspect import inspect_model
 from engine.run import jobs
 from engine.store.workspace import Workspace
-from engine.vocabulary import Constraints, Experiment, ModelFile, Preprocessing, Run
+from engine.vocabulary import Constraints, Experiment, ModelFile, Pace, Preprocessing, Run
 
 RESNET20 = "pt_state_dict/akamaster__pytorch_resnet_cifar10__resnet20-12fca82f.th"
 BUILD = Path(__file__).resolve().parent.parent / "build" / "benchmarks"
@@ -139,9 +139,10 @@ def run(
     drop_pp: float | None = None,
     home: Path | None = None,
     runtime: str | None = None,
+    pace: Pace | None = None,
 ) -> Run:
     """Runs the engine to its end and returns the run; prints each stage as it comes. runtime: what the files
-    are for, where it is not the framework's usual one.
+    are for, where it is not the framework's usual one. pace: that of the run that this one repeats.
     """
     workspace = Workspace(home or tempfile.mkdtemp(prefix="edgewise-benchmark-"))
     experiment = Experiment(
@@ -152,6 +153,7 @@ def run(
         seed=seed,
         time_budget_s=seconds,
         runtime=runtime,
+        pace=pace,
         constraints=Constraints(max_accuracy_drop_pp=drop_pp),
     )
     run_id = jobs.start(experiment, workspace)
