@@ -1,8 +1,8 @@
 """Keras: a framework of its own, on TensorFlow.
 
-Keras tries to import pandas, SciPy and scikit-learn, only to take their tables and to be wrapped for them, and
-OpenCV to draw boxes; TensorFlow tries JAX, to convert its functions. Nothing here uses any of them, and they
-are half of the time that the import takes, so they are hidden from it.
+Keras tries to import pandas, SciPy and scikit-learn, only to take their tables and to be wrapped for them,
+and OpenCV to draw boxes; TensorFlow tries JAX, to convert its functions. Nothing here uses any of them, and
+they are half of the time that the import takes, so they are hidden from it.
 """
 
 import os
