@@ -15,7 +15,7 @@ home = session.workspace()
 
 st.title("Experiments")
 kept = f"{limits().kept_days} days, then it is deleted" if is_public() else "until you delete it"
-st.caption(f"Every run, newest first. A run stays {kept}.")
+st.caption(f"{'Your runs' if is_public() else 'Every run'}, newest first. A run stays {kept}.")
 
 if refused := st.session_state.pop("refused", None):
     session.show_error(refused)
