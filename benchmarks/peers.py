@@ -83,9 +83,10 @@ def made_by(name: str, sources: dict[str, Path], calibration: Path, target: Path
     tool = TOOLS / f"{name}.py"
     takes = re.search(r"# takes: (\w+)", tool.read_text())
     assert takes is not None
-    words = [environment(tool), tool, sources[takes[1]], calibration, target]
+    words = [environment(tool), tool, sources[takes[1]].resolve(), calibration, target]
     clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run(words, capture_output=True, text=True, env=clean)
+    # one of them leaves a table where it works
+    done = subprocess.run(words, capture_output=True, text=True, env=clean, cwd=target.parent)
     if done.returncode != 0:
         said = done.stderr.strip().splitlines() or ["it ended without a word"]
         return {"why_not": said[-1][:200]}
