@@ -64,8 +64,8 @@ def has_limits(visitor: str) -> bool:
 # ---- what is asked before something is done; each raises TooMuch where that is too much --------------------
 
 
-def may_start(visitor: str, workspace: Workspace) -> None:
-    """Lets a visitor have one more run."""
+def may_queue(visitor: str, workspace: Workspace) -> None:
+    """Lets a visitor ask for one more run; nothing is counted yet."""
     if not has_limits(visitor):
         return
     allowed, rows = limits(), [row for row in workspace.runs() if row["state"] not in ENDED]
@@ -77,6 +77,11 @@ def may_start(visitor: str, workspace: Workspace) -> None:
         )
     if len(rows) >= allowed.most_waiting:
         raise TooMuch(f"{len(rows)} runs wait here, as many as may: try again in a few minutes.", SOON_S)
+
+
+def may_start(visitor: str, workspace: Workspace) -> None:
+    """Lets a visitor have one more run, and counts it."""
+    may_queue(visitor, workspace)
     may_work(visitor)
 
 
@@ -149,16 +154,17 @@ class Pace:
 
     def count(self, visitor: str, what: str, most: int, seconds: float, sentence: str) -> None:
         """Counts one more; raises TooMuch with the sentence where that is more than `most` in a window."""
-        now = self._clock()
+        key, now = (visitor, what), self._clock()
         with self._lock:
-            began, count = self._counted.get((visitor, what), (now, 0))
+            began, count = self._counted.pop(key, (now, 0))
             if now - began >= seconds:
                 began, count = now, 0
-            if count >= most:
-                raise TooMuch(sentence, began + seconds - now)
-            self._counted[visitor, what] = (began, count + 1)
-            if len(self._counted) > MOST_COUNTED:  # who came first was counted longest ago
+            is_more = count >= most
+            self._counted[key] = (began, count + (not is_more))  # now the last one of all
+            if len(self._counted) > MOST_COUNTED:  # who asked longest ago is forgotten
                 del self._counted[next(iter(self._counted))]
+        if is_more:
+            raise TooMuch(sentence, began + seconds - now)
 
 
 PACE = Pace()

@@ -83,7 +83,7 @@ class Calibrated(BaseModel):
 @router.post("/runs", status_code=201)
 def start(asked: Asked, home: Home, visitor: Visitor) -> Run:
     """Queues a run and returns it at once; its progress comes at `/runs/{run}/events`."""
-    visitors.may_start(visitor, home)  # before a file is opened, which takes a while
+    visitors.may_queue(visitor, home)  # before a file is opened, which takes a while
     about_the_file = {"model", "name", "dataset", "architecture", "input_size", "class_order"}
     plain = asked.model_dump(mode="json", exclude=about_the_file)
     experiment = ask.build(

@@ -88,7 +88,7 @@ def finish(sha256: str, name: Name, home: Path) -> None:
 
 
 def note_sender(sha256: str, visitor: str, home: Path) -> None:
-    """Notes that a visitor sent an upload; of several who sent the same, each is charged with it."""
+    """Notes that a visitor sent an upload, and is charged with it."""
     if visitor:
         with sentence_on_full_disk():
             (home / "uploads" / sha256).mkdir(parents=True, exist_ok=True)

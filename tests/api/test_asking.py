@@ -108,6 +108,7 @@ def test_visitors_with_keys_have_their_own_runs_and_so_many_of_them(client, no_w
     monkeypatch.setenv("EDGEWISE_PUBLIC", "1")
     monkeypatch.setenv("EDGEWISE_VISITOR_KEYS", "ann, ben")
     monkeypatch.setenv("EDGEWISE_API_KEY", "owner")
+    monkeypatch.setenv("EDGEWISE_MOST_AN_HOUR", "2")  # each run counts once
     monkeypatch.setattr("engine.visitors.PACE", visitors.Pace())
 
     def asks(who: str, method: str, address: str, **more):

@@ -60,6 +60,18 @@ def test_a_pace_is_counted_anew_after_its_time():
     pace.count("ann", "calls", 2, 60, "Too often.")
 
 
+def test_whoever_asks_again_and_again_is_not_forgotten_for_strangers(monkeypatch):
+    monkeypatch.setattr(visitors, "MOST_COUNTED", 2)
+    pace = visitors.Pace(lambda: 0.0)
+    pace.count("ann", "calls", 1, 60, "Too often.")
+    for stranger in ("ben", "cem"):
+        with pytest.raises(TooMuch):
+            pace.count("ann", "calls", 1, 60, "Too often.")
+        pace.count(stranger, "calls", 1, 60, "Too often.")
+    with pytest.raises(TooMuch):
+        pace.count("ann", "calls", 1, 60, "Too often.")
+
+
 def test_a_visitor_sends_so_many_bytes(public, monkeypatch):
     monkeypatch.setenv("EDGEWISE_MOST_UPLOAD_MB", "1")
     visitors.may_send("ann", 900_000, public.home)
