@@ -6,7 +6,6 @@ peak, and the seconds from start to the first page in a real Chromium: `python -
 import argparse
 import os
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks import record
+from benchmarks.engine_run import free_port
 from engine import events
 from engine.formats.inspect import inspect_model
 from engine.run import jobs
@@ -38,9 +38,7 @@ COLUMNS = ["what", "figure", "unit"]
 @contextmanager
 def server(home: Path, **environment: str):
     """Starts the house's door as `make app` does; yields its address and process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [
             sys.executable,

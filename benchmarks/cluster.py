@@ -7,7 +7,6 @@ repeats the pace of the first.
 
 import argparse
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks import record
-from benchmarks.engine_run import BUILD, run
+from benchmarks.engine_run import BUILD, free_port, run
 from engine.formats.inspect import inspect_model
 from engine.run.plan import pace_path
 from engine.store.files import read_json
@@ -39,9 +38,7 @@ COLUMNS = ["model", "techniques", "variants", "same bytes", "alone s", "by the c
 @contextmanager
 def cluster() -> Iterator[str]:
     """Starts a scheduler and workers, and yields the scheduler's address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     address = f"tcp://127.0.0.1:{port}"
     scheduler = ("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard")
     with tempfile.TemporaryDirectory(prefix="edgewise-cluster-") as place, ExitStack() as stack:

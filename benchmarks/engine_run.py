@@ -3,6 +3,7 @@ the run.
 """
 
 import os
+import socket
 import tempfile
 import time
 from pathlib import Path
@@ -18,6 +19,13 @@ from engine.vocabulary import Constraints, Experiment, ModelFile, Pace, Preproce
 RESNET20 = "pt_state_dict/akamaster__pytorch_resnet_cifar10__resnet20-12fca82f.th"
 BUILD = Path(__file__).resolve().parent.parent / "build" / "benchmarks"
 MNIST = {"height": 28, "width": 28, "color": "grey", "layout": "NCHW", "mean": [0.1307], "std": [0.3081]}
+
+
+def free_port() -> int:
+    """Returns a port that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
 
 
 def trained(

@@ -139,6 +139,20 @@ def usual_s(workspace: Workspace, row: Row) -> float:
     return time.monotonic() - began
 
 
+def at_any_moment(
+    times: int, dice: random.Random, workspace: Workspace, row: Row, before: Callable[[], object] = str
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yields runs at a random moment of each, with what is finished of them. before: called before one
+    starts.
+    """
+    usual = usual_s(workspace, row)
+    for _ in range(times):
+        before()
+        run = started(workspace)
+        time.sleep(dice.uniform(0, usual))
+        yield run, finished(workspace, run)
+
+
 def server_killed(times: int, dice: random.Random, home: Path) -> Row:
     """Kills the server while a run is at work and a file is on its way; starts it again."""
     row, data, folder = Row("kill -9 of the server"), os.urandom(UPLOAD_BYTES), home / "given"
@@ -179,11 +193,7 @@ def _sent(client: Client, path: Path) -> None:
 def worker_killed(times: int, dice: random.Random, home: Path) -> Row:
     """Kills a run's worker; who looks at the run next has it resumed."""
     row, workspace = Row("kill -9 of the worker"), Workspace(home)
-    usual = usual_s(workspace, row)
-    for _ in range(times):
-        run = started(workspace)
-        time.sleep(dice.uniform(0, usual))
-        before = finished(workspace, run)
+    for run, before in at_any_moment(times, dice, workspace, row):
         _kill(worker_of(workspace, run))
         ended(workspace, run, row)
         row.judge(workspace, run, before)
@@ -193,11 +203,7 @@ def worker_killed(times: int, dice: random.Random, home: Path) -> Row:
 def child_killed(times: int, dice: random.Random, home: Path) -> Row:
     """Kills any of a worker's children, the idle ones that others are forked from among them."""
     row, workspace = Row("kill -9 of a child"), Workspace(home)
-    usual = usual_s(workspace, row)
-    for _ in range(times):
-        run = started(workspace)
-        time.sleep(dice.uniform(0, usual))
-        before = finished(workspace, run)
+    for run, before in at_any_moment(times, dice, workspace, row):
         try:
             children = psutil.Process(worker_of(workspace, run)).children(recursive=True)
             _kill(dice.choice(children).pid)
@@ -234,11 +240,7 @@ def disk(folder: Path) -> Iterator[Path]:
 def disk_full(times: int, dice: random.Random, home: Path) -> Row:
     """Fills the disk while a run is at work, asks for another run, frees it again and goes on."""
     row, workspace, filler = Row("the disk is full for 5 s"), Workspace(home), home / "filler"
-    usual = usual_s(workspace, row)
-    for _ in range(times):
-        run = started(workspace)
-        time.sleep(dice.uniform(0, usual))
-        before = finished(workspace, run)
+    for run, before in at_any_moment(times, dice, workspace, row):
         _fill(filler)
         refuses(row, "disk is full", lambda: started(workspace))
         time.sleep(5)
@@ -261,11 +263,7 @@ def disk_read_only(times: int, dice: random.Random, home: Path) -> Row:
     read-only, asks every front, then makes it writable.
     """
     row, workspace = Row("the workspace is read-only for a while after a kill"), Workspace(home)
-    usual = usual_s(workspace, row)
-    for _ in range(times):
-        run = started(workspace)
-        time.sleep(dice.uniform(0, usual))
-        before = finished(workspace, run)
+    for run, before in at_any_moment(times, dice, workspace, row):
         _kill(worker_of(workspace, run))
         _remount(home, "ro")
         refuses(row, "can't be written", lambda: started(workspace))
@@ -337,12 +335,7 @@ def clock_jumps(by_s: float, times: int, dice: random.Random, home: Path) -> Row
     row, workspace = Row(f"the clock jumps by {by_s / DAY_S:+g} days"), Workspace(home)
     now = Path(os.environ["BENCHMARK_CLOCK"])
     now.write_text("0")
-    usual = usual_s(workspace, row)
-    for _ in range(times):
-        now.write_text("0")
-        run = started(workspace)
-        time.sleep(dice.uniform(0, usual))
-        before = finished(workspace, run)
+    for run, before in at_any_moment(times, dice, workspace, row, lambda: now.write_text("0")):
         now.write_text(str(by_s))
         ended(workspace, run, row)
         row.judge(workspace, run, before)

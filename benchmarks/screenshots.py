@@ -6,7 +6,6 @@ the app: `python -m benchmarks.screenshots`, with Chromium at hand (`make chromi
 import argparse
 import io
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from benchmarks.engine_run import free_port
 from engine.run import travel
 from engine.store.workspace import Workspace
 from models.catalog import EXAMPLE_RUN
@@ -37,9 +37,7 @@ def main() -> None:
     OUTPUT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="edgewise-screenshots-") as home:
         run = travel.unpack(EXAMPLE_RUN, Workspace(home))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         words = ["streamlit", "run", "server.py", "--server.headless", "true", "--server.port", str(port)]
         server = subprocess.Popen(
             [sys.executable, "-m", *words], cwd=ROOT, env=os.environ | {"EDGEWISE_HOME": home}

@@ -24,6 +24,7 @@ import psutil
 from PIL import Image
 
 from benchmarks import record
+from benchmarks.engine_run import free_port
 from deploy.station.collect import Collector
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -194,13 +195,6 @@ def items(folder: Path) -> int:
     with suppress(sqlite3.OperationalError), closing(sqlite3.connect(folder / "station.db")) as db:
         return db.execute("SELECT coalesce(max(n), 0) FROM items").fetchone()[0]
     return 0
-
-
-def free_port() -> int:
-    """Returns a port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 def listens(port: int) -> bool:

@@ -7,9 +7,10 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from engine.backends import Facts
 from engine.vocabulary import Artifact, Constraints, Experiment, Host, LayerSensitivity, ModelFile
+from engine.wall.limits import Limits
 from estimator.types import Calibration
 
-WORK_THREADS = 2
+WORK_THREADS = Limits.threads  # what idle processes import for, too
 # one thread is timed: what a device's single core does, and the steadiest figure on a shared machine
 TIMED_THREADS = 1
 

@@ -34,7 +34,7 @@ class Template:
     `why_not` says why the last `start` gave no child.
     """
 
-    def __init__(self, modules: tuple[str, ...], threads: int = 2, log: Path | None = None):
+    def __init__(self, modules: tuple[str, ...], threads: int = Limits.threads, log: Path | None = None):
         self.why_not = "" if sys.platform == "linux" else "only Linux tells how many threads a process has"
         self.modules = modules
         self._taken = threading.Lock()
